@@ -1,0 +1,1 @@
+"""The view protocol: messages, tile names, tile numbers, and their codec. No torch, no Jupyter."""

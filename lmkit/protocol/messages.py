@@ -1,0 +1,554 @@
+"""Every message between a kernel and a view, as typed structs: the one schema of both sides.
+
+``python -m lmkit.protocol`` writes these types as JSON Schema; the TypeScript types and the
+validators of ``js/protocol`` are generated from that file, so the two sides cannot drift. JSON
+names are camelCase. Bounds stand in the types, because saved notebooks and plugins are untrusted.
+
+Positions in a text count Unicode code points (Python's ``str`` index), not UTF-16 units.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+__all__ = [
+    "PROTOCOL",
+    "Accepted",
+    "Action",
+    "Answer",
+    "AttentionSpec",
+    "BooleanField",
+    "Bundle",
+    "Cancel",
+    "CancelledAnswer",
+    "Changed",
+    "ChoiceField",
+    "DeviceInfo",
+    "Done",
+    "Edit",
+    "ErrorAnswer",
+    "ErrorInfo",
+    "Event",
+    "FieldSpec",
+    "Header",
+    "Hello",
+    "HomeSpec",
+    "IntegerField",
+    "LabelScore",
+    "Labels",
+    "LayerSpec",
+    "Live",
+    "ModelInfo",
+    "NumberField",
+    "Outgoing",
+    "PanelSpec",
+    "PluginInfo",
+    "Progress",
+    "Request",
+    "Result",
+    "Run",
+    "SavedTile",
+    "Select",
+    "Selected",
+    "Selection",
+    "Span",
+    "Spans",
+    "StarterInfo",
+    "Status",
+    "StatusChanged",
+    "Table",
+    "TaskInfo",
+    "Text",
+    "TextField",
+    "TileAnswer",
+    "TileHeader",
+    "TileRequest",
+    "Token",
+    "ViewSpec",
+    "Welcome",
+]
+
+PROTOCOL = 1
+"""Version of this protocol. A saved view of another version is refused with a clear message."""
+
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Id = Annotated[str, Meta(min_length=1, max_length=64)]
+Line = Annotated[str, Meta(max_length=10_000)]
+LongText = Annotated[str, Meta(max_length=4_000_000)]
+Index = Annotated[int, Meta(ge=0, le=10_000_000)]
+Count = Annotated[int, Meta(ge=0, le=9_007_199_254_740_991)]
+Finite = Annotated[float, Meta(ge=-1e308, le=1e308)]
+Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
+TileKey = Annotated[str, Meta(min_length=1, max_length=4_096)]
+Dimension = Annotated[int, Meta(ge=0, le=65_536)]
+Encoding = Literal["f32", "sqrt-u8", "sqrt-u16"]
+FieldValue = Annotated[str, Meta(max_length=4_000_000)] | bool | int | float | None
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=False):
+    """Base of all messages: immutable, keyword-only, camelCase in JSON."""
+
+
+# -- fields: what a task asks for -----------------------------------------------------------------
+
+
+class FieldBase(Struct, frozen=True, kw_only=True):
+    """What every field has: its name (a Python identifier), label and help text."""
+
+    name: Name
+    label: Line
+    help: Line = ""
+
+
+class TextField(FieldBase, frozen=True, kw_only=True, tag="text", tag_field="kind"):
+    """Free text. ``body`` marks the field that takes the body of a ``%%lm`` cell."""
+
+    default: LongText = ""
+    required: bool = True
+    multiline: bool = True
+    placeholder: Line = ""
+    body: bool = False
+
+
+class IntegerField(FieldBase, frozen=True, kw_only=True, tag="integer", tag_field="kind"):
+    """A whole number from ``minimum`` to ``maximum``, both included."""
+
+    default: int
+    minimum: int
+    maximum: int
+    step: Annotated[int, Meta(ge=1)] = 1
+
+
+class NumberField(FieldBase, frozen=True, kw_only=True, tag="number", tag_field="kind"):
+    """A real number from ``minimum`` to ``maximum``, both included."""
+
+    default: Finite
+    minimum: Finite
+    maximum: Finite
+    step: Annotated[float, Meta(gt=0.0)] = 0.01
+
+
+class ChoiceField(FieldBase, frozen=True, kw_only=True, tag="choice", tag_field="kind"):
+    """One of ``options``."""
+
+    options: Annotated[tuple[Line, ...], Meta(min_length=1, max_length=10_000)]
+    default: Line
+
+
+class BooleanField(FieldBase, frozen=True, kw_only=True, tag="boolean", tag_field="kind"):
+    """Yes or no."""
+
+    default: bool = False
+
+
+FieldSpec = TextField | IntegerField | NumberField | ChoiceField | BooleanField
+
+
+# -- results: what a task gives back --------------------------------------------------------------
+
+
+class LabelScore(Struct, frozen=True, kw_only=True):
+    """One label and its probability."""
+
+    label: Line
+    score: Probability
+
+
+class Labels(Struct, frozen=True, kw_only=True, tag="labels", tag_field="kind"):
+    """Probabilities of labels.
+
+    With ``multi`` they are independent and ``threshold`` decides each; without, they sum to 1.
+    """
+
+    scores: Annotated[tuple[LabelScore, ...], Meta(max_length=100_000)]
+    multi: bool = False
+    threshold: Probability = 0.5
+    title: Line = ""
+
+
+class Span(Struct, frozen=True, kw_only=True):
+    """A stretch ``text[start:end]`` with an optional label and score."""
+
+    start: Index
+    end: Index
+    label: Line = ""
+    score: Finite | None = None
+
+
+class Spans(Struct, frozen=True, kw_only=True, tag="spans", tag_field="kind"):
+    """Marked stretches of a text, in reading order or by falling score as the task decides."""
+
+    text: LongText
+    spans: Annotated[tuple[Span, ...], Meta(max_length=1_000_000)]
+    title: Line = ""
+
+
+class Text(Struct, frozen=True, kw_only=True, tag="text", tag_field="kind"):
+    """Plain text, drawn as text."""
+
+    text: LongText
+    title: Line = ""
+
+
+class Table(Struct, frozen=True, kw_only=True, tag="table", tag_field="kind"):
+    """Rows of plain values under named columns."""
+
+    columns: Annotated[tuple[Line, ...], Meta(max_length=10_000)]
+    rows: Annotated[tuple[tuple[FieldValue, ...], ...], Meta(max_length=1_000_000)]
+    title: Line = ""
+
+
+Result = Labels | Spans | Text | Table
+
+
+# -- what a view shows ----------------------------------------------------------------------------
+
+
+class ErrorInfo(Struct, frozen=True, kw_only=True):
+    """An error for people: ``message`` and ``hint`` are shown, ``details`` on request."""
+
+    code: Name
+    message: LongText
+    hint: LongText = ""
+    details: LongText = ""
+
+
+class Progress(Struct, frozen=True, kw_only=True):
+    """How far the work is: ``done`` of ``total`` steps (total 0: not known)."""
+
+    label: Line
+    done: Count = 0
+    total: Count = 0
+    seconds_left: Finite | None = None
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """What the view is doing. ``run`` is the id of the run in progress, to be cancelled by."""
+
+    state: Literal["idle", "running", "done", "cancelled", "error"]
+    run: Id | None = None
+    progress: Progress | None = None
+    error: ErrorInfo | None = None
+
+
+class Header(Struct, frozen=True, kw_only=True):
+    """The first line of a view: which task, model and device."""
+
+    task: Name
+    title: Line
+    model: Line
+    device: Line = ""
+    dtype: Line = ""
+
+
+class Token(Struct, frozen=True, kw_only=True):
+    """One token. ``text`` is decoded for people, ``raw`` as in the vocabulary.
+
+    ``start`` and ``end`` are its place in the input text (equal when it has none), ``word`` the
+    index of its word or None for special tokens.
+    """
+
+    text: LongText
+    raw: LongText
+    special: bool = False
+    word: Index | None = None
+    start: Index = 0
+    end: Index = 0
+
+
+class LayerSpec(Struct, frozen=True, kw_only=True):
+    """One layer that has attention. ``queries`` x ``keys`` is the shape of each head."""
+
+    name: Line
+    role: Literal["encoder", "decoder", "cross"]
+    heads: Annotated[int, Meta(ge=1, le=4_096)]
+    kv_heads: Annotated[int, Meta(ge=1, le=4_096)]
+    queries: Index
+    keys: Index
+    causal: bool = False
+    window: Index | None = None
+
+
+class Selection(Struct, frozen=True, kw_only=True):
+    """The one selection that all views of an output share.
+
+    ``layer`` indexes ``AttentionSpec.layers``; ``tokens`` are indices of selected query tokens.
+    """
+
+    layer: Index = 0
+    head: Index = 0
+    tokens: Annotated[tuple[Index, ...], Meta(max_length=100_000)] = ()
+
+
+class AttentionSpec(Struct, frozen=True, kw_only=True):
+    """What the attention explorer needs before the first tile.
+
+    ``path`` is how attention was obtained, ``deviation`` the largest difference that the A.v
+    self-check found, relative to max|v| (None: not checked, the path is the model's own numbers).
+    ``key_tokens`` is None where queries and keys are the same tokens.
+    """
+
+    layers: Annotated[tuple[LayerSpec, ...], Meta(min_length=1, max_length=10_000)]
+    tokens: Annotated[tuple[Token, ...], Meta(max_length=1_000_000)]
+    key_tokens: Annotated[tuple[Token, ...], Meta(max_length=1_000_000)] | None = None
+    path: Line
+    deviation: Finite | None = None
+    missing: Annotated[tuple[Line, ...], Meta(max_length=10_000)] = ()
+    selection: Selection = Selection()
+
+
+class PanelSpec(Struct, frozen=True, kw_only=True, tag="panel", tag_field="kind"):
+    """A task's panel: form, results, tokens and the attention explorer.
+
+    A view without a form (a bare trace) has no fields. ``attention_note`` says why
+    there is no attention, when there is none after a run.
+    """
+
+    protocol: Literal[1] = 1
+    header: Header
+    fields: Annotated[tuple[FieldSpec, ...], Meta(max_length=1_000)] = ()
+    values: dict[str, FieldValue] = {}
+    results: Annotated[tuple[Result, ...], Meta(max_length=1_000)] = ()
+    attention: AttentionSpec | None = None
+    attention_note: Line = ""
+    status: Status = Status(state="idle")
+    warnings: Annotated[tuple[Line, ...], Meta(max_length=1_000)] = ()
+    python: LongText = ""
+
+
+class PluginInfo(Struct, frozen=True, kw_only=True):
+    """One plugin: where it comes from and whether it works."""
+
+    name: Line
+    version: Line = ""
+    state: Literal["ready", "quarantined", "blocked"]
+    tasks: tuple[Line, ...] = ()
+    error: ErrorInfo | None = None
+
+
+class TaskInfo(Struct, frozen=True, kw_only=True):
+    """One task that can be run."""
+
+    name: Name
+    title: Line
+    plugin: Line
+    help: Line = ""
+
+
+class ModelInfo(Struct, frozen=True, kw_only=True):
+    """One loaded model."""
+
+    name: Line
+    kind: Line
+    parameters: Count
+    bytes: Count
+    device: Line
+    dtype: Line
+    pinned: bool = False
+
+
+class StarterInfo(Struct, frozen=True, kw_only=True):
+    """One starter model and whether it is on this machine."""
+
+    name: Name
+    title: Line
+    installed: bool
+
+
+class DeviceInfo(Struct, frozen=True, kw_only=True):
+    """One device of the kernel; memory in bytes, 0 where it is not reported."""
+
+    name: Name
+    title: Line
+    chosen: bool
+    memory_total: Count = 0
+    memory_used: Count = 0
+
+
+class HomeSpec(Struct, frozen=True, kw_only=True, tag="home", tag_field="kind"):
+    """The home panel: plugins, tasks, devices, models."""
+
+    protocol: Literal[1] = 1
+    version: Line
+    plugins: tuple[PluginInfo, ...] = ()
+    tasks: tuple[TaskInfo, ...] = ()
+    devices: tuple[DeviceInfo, ...] = ()
+    models: tuple[ModelInfo, ...] = ()
+    models_budget: Count = 0
+    starters: tuple[StarterInfo, ...] = ()
+    status: Status = Status(state="idle")
+
+
+ViewSpec = PanelSpec | HomeSpec
+
+
+# -- requests: view to kernel ---------------------------------------------------------------------
+
+
+class RequestBase(Struct, frozen=True, kw_only=True):
+    """Every request carries an id of its own and names its view."""
+
+    id: Id
+    view: Id
+
+
+class Hello(RequestBase, frozen=True, kw_only=True, tag="hello", tag_field="type"):
+    """A view (re)connects. Answered by :class:`Welcome` or an error ``unknown-session``."""
+
+    session: Id
+    protocol: int
+    version: Line
+
+
+class TileRequest(RequestBase, frozen=True, kw_only=True, tag="tile", tag_field="type"):
+    """Ask for one tile by its key (see :mod:`lmkit.protocol.keys`)."""
+
+    key: TileKey
+
+
+class Run(RequestBase, frozen=True, kw_only=True, tag="run", tag_field="type"):
+    """Run the task with these field values. Answered by :class:`Accepted` at once."""
+
+    values: dict[str, FieldValue]
+
+
+class Edit(RequestBase, frozen=True, kw_only=True, tag="edit", tag_field="type"):
+    """The user changed fields without running."""
+
+    values: dict[str, FieldValue]
+
+
+class Cancel(RequestBase, frozen=True, kw_only=True, tag="cancel", tag_field="type"):
+    """Stop the run or the tile request of id ``target``."""
+
+    target: Id
+
+
+class Select(RequestBase, frozen=True, kw_only=True, tag="select", tag_field="type"):
+    """The user chose another layer, head or set of tokens."""
+
+    selection: Selection
+
+
+class Action(RequestBase, frozen=True, kw_only=True, tag="action", tag_field="type"):
+    """A button of a view that is not a task's: unload a model, rescan plugins, choose a device."""
+
+    name: Name
+    argument: Line = ""
+
+
+Request = Hello | TileRequest | Run | Edit | Cancel | Select | Action
+
+
+# -- answers and events: kernel to view -----------------------------------------------------------
+
+
+class AnswerBase(Struct, frozen=True, kw_only=True):
+    """``id`` is the request's."""
+
+    id: Id
+    view: Id
+
+
+class Welcome(AnswerBase, frozen=True, kw_only=True, tag="welcome", tag_field="type"):
+    """The view is live; ``spec`` is its present state."""
+
+    session: Id
+    version: Line
+    spec: ViewSpec
+
+
+class TileHeader(Struct, frozen=True, kw_only=True):
+    """What the bytes of a tile are: C order, little-endian; see :mod:`lmkit.protocol.tiles`."""
+
+    key: TileKey
+    shape: Annotated[tuple[Dimension, ...], Meta(min_length=1, max_length=4)]
+    encoding: Encoding
+
+
+class TileAnswer(AnswerBase, frozen=True, kw_only=True, tag="tile", tag_field="type"):
+    """A tile; its bytes travel beside the message as the one binary buffer."""
+
+    tile: TileHeader
+
+
+class Accepted(AnswerBase, frozen=True, kw_only=True, tag="accepted", tag_field="type"):
+    """The run has been queued; its id is the request's. Events follow."""
+
+
+class Done(AnswerBase, frozen=True, kw_only=True, tag="done", tag_field="type"):
+    """The request was carried out and has no more to say."""
+
+
+class CancelledAnswer(AnswerBase, frozen=True, kw_only=True, tag="cancelled", tag_field="type"):
+    """The stop was heard; it takes effect at the next layer or token."""
+
+
+class ErrorAnswer(AnswerBase, frozen=True, kw_only=True, tag="error", tag_field="type"):
+    """The request failed."""
+
+    error: ErrorInfo
+
+
+Answer = Welcome | TileAnswer | Accepted | Done | CancelledAnswer | ErrorAnswer
+
+
+class Changed(Struct, frozen=True, kw_only=True, tag="changed", tag_field="type"):
+    """The view is another now: a run ended, or Python set its values. Old tiles are void."""
+
+    view: Id
+    spec: ViewSpec
+
+
+class StatusChanged(Struct, frozen=True, kw_only=True, tag="status", tag_field="type"):
+    """Progress, end or failure of a run; results and tiles stay as they were."""
+
+    view: Id
+    status: Status
+
+
+class Selected(Struct, frozen=True, kw_only=True, tag="selected", tag_field="type"):
+    """The selection was changed from elsewhere (another copy of the view, or Python)."""
+
+    view: Id
+    selection: Selection
+
+
+Event = Changed | StatusChanged | Selected
+Outgoing = Answer | Event
+
+
+# -- the saved form -------------------------------------------------------------------------------
+
+
+class SavedTile(TileHeader, frozen=True, kw_only=True):
+    """A tile in a saved output: ``data`` is base64 of the raw-deflated bytes."""
+
+    data: Annotated[str, Meta(max_length=64_000_000)]
+
+
+class Live(Struct, frozen=True, kw_only=True):
+    """Where a saved output finds its kernel again. Random UUIDs: they tell nothing."""
+
+    session: Id
+    view: Id
+
+
+class Bundle(Struct, frozen=True, kw_only=True):
+    """The value under lmkit's MIME type in a saved output.
+
+    ``heads`` counts all heads, ``heads_carried`` those whose tiles are in ``tiles``.
+    """
+
+    protocol: Literal[1] = 1
+    version: Line
+    spec: ViewSpec
+    tiles: Annotated[tuple[SavedTile, ...], Meta(max_length=100_000)] = ()
+    live: Live | None = None
+    heads: Count = 0
+    heads_carried: Count = 0
+
+
