@@ -61,7 +61,9 @@ def decode_outgoing(data: Any) -> Outgoing:
     try:
         return msgspec.convert(data, Outgoing)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise ProtocolError(f"This is no answer of lmkit's protocol: {error}.") from error
+        raise ProtocolError(
+            f"This is no answer of lmkit's protocol: {error}."
+        ) from error
 
 
 def decode_bundle(data: Any) -> Bundle:
@@ -96,7 +98,12 @@ def error_info(error: BaseException) -> ErrorInfo:
     details, so that nothing is swallowed.
     """
     if isinstance(error, LmkitError):
-        code, message, hint, details = error.code, error.message, error.hint, error.details
+        code, message, hint, details = (
+            error.code,
+            error.message,
+            error.hint,
+            error.details,
+        )
     else:
         try:
             text = str(error)
@@ -140,7 +147,9 @@ def load_tile(tile: SavedTile) -> bytes:
     """
     expected = tile_bytes(tile)
     if expected > MAX_TILE_BYTES:
-        raise ProtocolError(f"Tile {tile.key} claims {expected} bytes, more than is read.")
+        raise ProtocolError(
+            f"Tile {tile.key} claims {expected} bytes, more than is read."
+        )
     try:
         unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
         packed = base64.b64decode(tile.data, validate=True)
@@ -148,5 +157,7 @@ def load_tile(tile: SavedTile) -> bytes:
     except (binascii.Error, ValueError, zlib.error) as error:
         raise ProtocolError(f"Tile {tile.key} is damaged: {error}.") from error
     if len(data) != expected:
-        raise ProtocolError(f"Tile {tile.key} has not the {expected} bytes that its shape asks.")
+        raise ProtocolError(
+            f"Tile {tile.key} has not the {expected} bytes that its shape asks."
+        )
     return data

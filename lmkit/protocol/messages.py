@@ -9,10 +9,13 @@ Positions in a text count Unicode code points (Python's ``str`` index), not UTF-
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+
+from lmkit.protocol.words import Words
 
 __all__ = [
     "PROTOCOL",
@@ -88,7 +91,9 @@ Encoding = Literal["f32", "sqrt-u8", "sqrt-u16"]
 FieldValue = Annotated[str, Meta(max_length=4_000_000)] | bool | int | float | None
 
 
-class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=False):
+class Struct(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=False
+):
     """Base of all messages: immutable, keyword-only, camelCase in JSON."""
 
 
@@ -113,7 +118,9 @@ class TextField(FieldBase, frozen=True, kw_only=True, tag="text", tag_field="kin
     body: bool = False
 
 
-class IntegerField(FieldBase, frozen=True, kw_only=True, tag="integer", tag_field="kind"):
+class IntegerField(
+    FieldBase, frozen=True, kw_only=True, tag="integer", tag_field="kind"
+):
     """A whole number from ``minimum`` to ``maximum``, both included."""
 
     default: int
@@ -138,7 +145,9 @@ class ChoiceField(FieldBase, frozen=True, kw_only=True, tag="choice", tag_field=
     default: Line
 
 
-class BooleanField(FieldBase, frozen=True, kw_only=True, tag="boolean", tag_field="kind"):
+class BooleanField(
+    FieldBase, frozen=True, kw_only=True, tag="boolean", tag_field="kind"
+):
     """Yes or no."""
 
     default: bool = False
@@ -184,6 +193,30 @@ class Spans(Struct, frozen=True, kw_only=True, tag="spans", tag_field="kind"):
     text: LongText
     spans: Annotated[tuple[Span, ...], Meta(max_length=1_000_000)]
     title: Line = ""
+
+    @classmethod
+    def top(
+        cls, words: Words, received: Sequence[float], k: int, *, title: str = ""
+    ) -> Spans:
+        """The ``k`` words with the largest scores, best first.
+
+        Args:
+            words: The words of the text, as a trace gives them.
+            received: One number a token, shape (tokens,); a word scores the sum of its tokens.
+            k: How many words at most.
+        """
+        scored = sorted(
+            (
+                (sum(float(received[token]) for token in word.tokens), word)
+                for word in words
+            ),
+            key=lambda pair: (-pair[0], pair[1].start),
+        )
+        spans = (
+            Span(start=word.start, end=word.end, score=score)
+            for score, word in scored[:k]
+        )
+        return cls(text=words.text, spans=tuple(spans), title=title)
 
 
 class Text(Struct, frozen=True, kw_only=True, tag="text", tag_field="kind"):
@@ -483,7 +516,9 @@ class Done(AnswerBase, frozen=True, kw_only=True, tag="done", tag_field="type"):
     """The request was carried out and has no more to say."""
 
 
-class CancelledAnswer(AnswerBase, frozen=True, kw_only=True, tag="cancelled", tag_field="type"):
+class CancelledAnswer(
+    AnswerBase, frozen=True, kw_only=True, tag="cancelled", tag_field="type"
+):
     """The stop was heard; it takes effect at the next layer or token."""
 
 
@@ -550,5 +585,3 @@ class Bundle(Struct, frozen=True, kw_only=True):
     live: Live | None = None
     heads: Count = 0
     heads_carried: Count = 0
-
-

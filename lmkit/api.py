@@ -1,0 +1,317 @@
+"""All that a plugin author imports.
+
+A plugin is a module named under the entry-point group ``lmkit`` that implements hooks of
+:mod:`lmkit.hookspecs` and registers :class:`Task` classes. From a task's declaration come its
+panel, its cell magic and options, its Python call and its command line.
+
+A plugin says which host it was written for by a module constant, for instance
+``lmkit_host_api = ">=1,<2"``; without one it is taken to fit.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+import pluggy
+
+from lmkit.protocol.messages import (
+    BooleanField,
+    ChoiceField,
+    FieldSpec,
+    IntegerField,
+    Labels,
+    LabelScore,
+    NumberField,
+    Result,
+    Span,
+    Spans,
+    Table,
+    Text,
+    TextField,
+    Token,
+)
+from lmkit.protocol.words import Word, Words
+from lmkit.work import current_work
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = [
+    "HOST_API",
+    "Field",
+    "FieldSpec",
+    "LabelScore",
+    "Labels",
+    "LoadedModel",
+    "Result",
+    "Span",
+    "Spans",
+    "Table",
+    "Task",
+    "Text",
+    "TextTrace",
+    "Token",
+    "Word",
+    "Words",
+    "hookimpl",
+    "progress",
+]
+
+HOST_API = (1, 0)
+"""Version (major, minor) of this API. Major changes break plugins, minor ones add to it."""
+
+hookimpl = pluggy.HookimplMarker("lmkit")
+"""Marks a function as the implementation of a hook of :mod:`lmkit.hookspecs`."""
+
+
+class Field:
+    """Makes the fields of a task. Each name is the keyword that ``Task.run`` receives."""
+
+    @staticmethod
+    def text(
+        name: str,
+        *,
+        label: str = "",
+        help: str = "",  # noqa: A002 - the word that every form library uses
+        default: str = "",
+        required: bool = True,
+        multiline: bool = True,
+        placeholder: str = "",
+        body: bool | None = None,
+    ) -> TextField:
+        """Free text. The first text field takes the body of a ``%%lm`` cell unless told else."""
+        return TextField(
+            name=name,
+            label=label or _label(name),
+            help=help,
+            default=default,
+            required=required,
+            multiline=multiline,
+            placeholder=placeholder,
+            body=bool(body),
+        )
+
+    @staticmethod
+    def integer(
+        name: str,
+        *,
+        minimum: int,
+        maximum: int,
+        default: int | None = None,
+        step: int = 1,
+        label: str = "",
+        help: str = "",  # noqa: A002
+    ) -> IntegerField:
+        """A whole number between two bounds, both included."""
+        return IntegerField(
+            name=name,
+            label=label or _label(name),
+            help=help,
+            default=minimum if default is None else default,
+            minimum=minimum,
+            maximum=maximum,
+            step=step,
+        )
+
+    @staticmethod
+    def number(
+        name: str,
+        *,
+        minimum: float,
+        maximum: float,
+        default: float | None = None,
+        step: float = 0.01,
+        label: str = "",
+        help: str = "",  # noqa: A002
+    ) -> NumberField:
+        """A real number between two bounds, both included."""
+        return NumberField(
+            name=name,
+            label=label or _label(name),
+            help=help,
+            default=float(minimum if default is None else default),
+            minimum=float(minimum),
+            maximum=float(maximum),
+            step=float(step),
+        )
+
+    @staticmethod
+    def choice(
+        name: str,
+        options: Sequence[str],
+        *,
+        default: str | None = None,
+        label: str = "",
+        help: str = "",  # noqa: A002
+    ) -> ChoiceField:
+        """One of several named options."""
+        chosen = tuple(options)
+        return ChoiceField(
+            name=name,
+            label=label or _label(name),
+            help=help,
+            options=chosen,
+            default=chosen[0] if default is None and chosen else default or "",
+        )
+
+    @staticmethod
+    def boolean(
+        name: str,
+        *,
+        default: bool = False,
+        label: str = "",
+        help: str = "",  # noqa: A002
+    ) -> BooleanField:
+        """Yes or no."""
+        return BooleanField(
+            name=name, label=label or _label(name), help=help, default=default
+        )
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+@runtime_checkable
+class TextTrace(Protocol):
+    """One captured forward pass over a text, with the text's tokens and words.
+
+    Layers and heads count from 0. All arrays are float32 on the host; attention rows are the
+    model's own softmax output and sum to 1, but for models with attention sinks.
+    """
+
+    text: str
+    tokens: tuple[Token, ...]
+    words: Words
+    output: Any
+    """What the model returned (``transformers.utils.ModelOutput``), logits included."""
+
+    @property
+    def layers(self) -> Sequence[Any]:
+        """The layers that have attention (:class:`lmkit.capture.LayerInfo`)."""
+        ...
+
+    def attention(self, layer: int, head: int) -> np.ndarray:
+        """Attention of one head, shape (queries, keys)."""
+        ...
+
+    def rows(self, layer: int, head: int, rows: Sequence[int] | slice) -> np.ndarray:
+        """Chosen rows of one head, shape (rows, keys)."""
+        ...
+
+    def attention_received(self) -> np.ndarray:
+        """Attention that each token receives, mean over layers, heads, queries; (tokens,)."""
+        ...
+
+
+class LoadedModel(ABC):
+    """A model and its tokenizer on a device, as a task's ``run`` receives it."""
+
+    name: str
+    """As the user named it: ``starter:sentiment``, a hub id, a path, or the class of an object."""
+
+    @property
+    @abstractmethod
+    def model(self) -> Any:
+        """The ``transformers`` model, in eval mode unless the user's own object was in train."""
+
+    @property
+    @abstractmethod
+    def tokenizer(self) -> Any:
+        """Its tokenizer."""
+
+    @property
+    @abstractmethod
+    def device(self) -> str:
+        """Where the model is: ``cpu``, ``cuda:0``, ``mps``."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> str:
+        """Type of its weights, for instance ``float32``."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes of the model's head, by index; empty where it has none."""
+
+    @property
+    @abstractmethod
+    def warnings(self) -> tuple[str, ...]:
+        """What the user must know of this model: a random head, a truncated text."""
+
+    @abstractmethod
+    def trace(
+        self, text: str, pair: str | None = None, *, values: bool = False
+    ) -> TextTrace:
+        """Run one forward pass over ``text`` without gradients and keep its attention.
+
+        The last trace of a run feeds the panel's attention explorer. A text longer than the
+        model takes is cut, with a warning that says by how much.
+
+        Args:
+            text: The text.
+            pair: A second text for models that read pairs.
+            values: Keep the value vectors too.
+
+        Raises:
+            FieldError: the text is empty after tokenisation.
+            Cancelled: the user pressed Stop; raised at the next layer.
+        """
+
+
+class Task:
+    """What a plugin can do with a model. Declare it once; everything else follows.
+
+    Class attributes:
+        name: What users type: ``%%lm NAME``. Lower-case letters, digits and hyphens.
+        title: For headings.
+        help: One sentence for listings and ``--help``.
+        verb: Method name on a loaded model: ``lmkit.load(...).VERB(...)``; default the name.
+        auto_class: Name of the ``transformers`` auto class that loads its models.
+        default_model: Used when the user names none.
+        fields: The inputs, made by :class:`Field`, in the order of the form.
+    """
+
+    name: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    help: ClassVar[str] = ""
+    verb: ClassVar[str] = ""
+    auto_class: ClassVar[str] = "AutoModel"
+    default_model: ClassVar[str] = ""
+    fields: ClassVar[tuple[FieldSpec, ...]] = ()
+
+    def run(self, model: LoadedModel, **values: Any) -> Result | Sequence[Result]:
+        """Do the task. Called with one keyword a field, already checked.
+
+        Runs off the main thread when started from a panel. Long loops call :func:`progress`.
+        """
+        raise TypeError(f"{type(self).__name__} defines no run(self, model, *, ...).")
+
+    def panel(self, kit: Any, values: Mapping[str, Any]) -> Any:
+        """Return a panel of plain ipywidgets instead of the one made from the fields.
+
+        Args:
+            kit: The loaded model with the session (:class:`lmkit.kit.Kit`); ``kit.run(self.name,
+                **values)`` runs the task.
+            values: Values for the fields to start with.
+
+        Returns:
+            Any ``ipywidgets.Widget``, or None (the default) for lmkit's own panel.
+        """
+        return None
+
+
+def progress(label: str, done: int = 0, total: int = 0) -> None:
+    """Report how far the current run is, and stop it here if the user pressed Stop.
+
+    Outside a run it does nothing.
+
+    Raises:
+        Cancelled: the user pressed Stop.
+    """
+    work = current_work()
+    if work is not None:
+        work.report(label, done, total)

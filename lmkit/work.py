@@ -1,0 +1,83 @@
+"""A run in progress: the user's wish to stop it, how far it is, and the passes it captured.
+
+A run is found through a context variable, so that a plugin's ``run()`` needs no extra argument:
+captured passes poll :meth:`Work.check` at each layer, plugins call :func:`lmkit.api.progress`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from lmkit.errors import Cancelled
+from lmkit.protocol.messages import Progress
+
+__all__ = ["Work", "current_work", "doing"]
+
+_current: ContextVar[Work | None] = ContextVar("lmkit_work", default=None)
+
+
+class Work:
+    """One run. ``cancel()`` may be called from any thread.
+
+    Args:
+        on_progress: Called with a :class:`Progress` when the run reports; must not block.
+    """
+
+    def __init__(self, on_progress: Callable[[Progress], None] | None = None) -> None:
+        self._stop = threading.Event()
+        self._on_progress = on_progress
+        self._label = ""
+        self._started = time.monotonic()
+        self.traces: list[Any] = []
+        """Captured passes in the order they were made; the last one feeds the explorer."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the user asked to stop."""
+        return self._stop.is_set()
+
+    def cancel(self) -> None:
+        """Ask the run to stop at its next layer, token or row."""
+        self._stop.set()
+
+    def check(self) -> None:
+        """Raise :class:`Cancelled` if the user asked to stop."""
+        if self._stop.is_set():
+            raise Cancelled("Stopped.", hint="What was there before is unchanged.")
+
+    def report(self, label: str, done: int = 0, total: int = 0) -> None:
+        """Say how far the run is, and stop here if the user asked to.
+
+        The time left is extrapolated from the steps done under the same label.
+        """
+        self.check()
+        now = time.monotonic()
+        if label != self._label:
+            self._label, self._started = label, now
+        left = (
+            (now - self._started) / done * (total - done) if 0 < done <= total else None
+        )
+        if self._on_progress is not None:
+            self._on_progress(
+                Progress(label=label, done=done, total=total, seconds_left=left)
+            )
+
+
+@contextmanager
+def doing(work: Work) -> Iterator[Work]:
+    """Make ``work`` the current run of this context (thread or asyncio task)."""
+    token = _current.set(work)
+    try:
+        yield work
+    finally:
+        _current.reset(token)
+
+
+def current_work() -> Work | None:
+    """The run in progress in this context, or None."""
+    return _current.get()
