@@ -1,0 +1,66 @@
+/** The view protocol: types, readers of untrusted data, names and numbers of tiles. No DOM, no Jupyter. */
+import { ProtocolError } from "./errors.ts";
+import type {
+  Bundle,
+  Changed,
+  Outgoing,
+  Selected,
+  StatusChanged,
+  ViewSpec,
+} from "./generated/types.ts";
+import { isObject, parse } from "./parse.ts";
+
+export { ProtocolError } from "./errors.ts";
+export type * from "./generated/types.ts";
+export { formatKey, type Key, parseKey } from "./keys.ts";
+export {
+  decodeTile,
+  decodeValue,
+  MAX_TILE_BYTES,
+  type Tile,
+  type TileValues,
+  tileBytes,
+  unpackTile,
+} from "./tiles.ts";
+
+/** Version of this protocol. */
+export const PROTOCOL = 1;
+
+/** lmkit's MIME type in notebook outputs. */
+export const MIME = "application/vnd.lmkit.view.v1+json";
+
+/** What the kernel says unasked. */
+export type Event = Changed | StatusChanged | Selected;
+
+/** What the kernel says to a request, by its id. */
+export type Answer = Exclude<Outgoing, Event>;
+
+/** A field's value, and a cell of a table. */
+export type FieldValue = string | number | boolean | null;
+
+/** Reads a saved output. @throws ProtocolError with a sentence for people. */
+export function parseBundle(data: unknown): Bundle {
+  refuseOtherVersion(data, "This output was saved with protocol");
+  return parse("Bundle", data, "This saved output cannot be read") as Bundle;
+}
+
+/** Reads what came from a kernel. @throws ProtocolError with a sentence for people. */
+export function parseOutgoing(data: unknown): Outgoing {
+  return parse("Outgoing", data, "The kernel sent what this view cannot read") as Outgoing;
+}
+
+/** Reads a view's description on its own. @throws ProtocolError with a sentence for people. */
+export function parseViewSpec(data: unknown): ViewSpec {
+  refuseOtherVersion(data, "This view has protocol");
+  return parse("ViewSpec", data, "This view cannot be read") as ViewSpec;
+}
+
+function refuseOtherVersion(data: unknown, what: string): void {
+  if (!isObject(data)) return;
+  const version = data["protocol"];
+  if (typeof version === "number" && version !== PROTOCOL) {
+    throw new ProtocolError(
+      `${what} ${version}; this lmkit reads ${PROTOCOL}. Run the cell again, or install the lmkit that saved it.`,
+    );
+  }
+}

@@ -1,0 +1,198 @@
+import { ProtocolError } from "./errors.ts";
+import { shapes } from "./generated/shapes.ts";
+
+/** The part of JSON Schema that the protocol uses; `tag` and `of` are its discriminated unions. */
+export interface Shape {
+  readonly $ref?: string;
+  readonly tag?: string;
+  readonly of?: Readonly<Record<string, string>>;
+  readonly anyOf?: readonly Shape[];
+  readonly enum?: readonly unknown[];
+  readonly type?: string;
+  readonly properties?: Readonly<Record<string, Shape>>;
+  readonly required?: readonly string[];
+  readonly additionalProperties?: Shape;
+  readonly items?: Shape;
+  readonly default?: unknown;
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly exclusiveMinimum?: number;
+  readonly minLength?: number;
+  readonly maxLength?: number;
+  readonly minItems?: number;
+  readonly maxItems?: number;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+export function isObject(value: unknown): value is Json {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Thrown inside this file only: a path is cheap to build on the way out, and rarely wanted. */
+class Mismatch {
+  path = "";
+  constructor(readonly expected: string) {}
+  within(step: string): this {
+    this.path = step + this.path;
+    return this;
+  }
+}
+
+/**
+ * Reads a value as the named definition of the schema: a fresh object with the known properties only
+ * and all defaults filled in, so that nothing unknown or shared gets past this door.
+ *
+ * A table and this reader take 10 kB where ajv's standalone code takes 156 kB; a property test holds
+ * that both accept the same values.
+ */
+export function parse(definition: string, value: unknown, what: string): unknown {
+  try {
+    return read({ $ref: definition }, value);
+  } catch (error) {
+    if (!(error instanceof Mismatch)) throw error;
+    const place = error.path.replace(/^\./, "");
+    throw new ProtocolError(
+      `${what}: ${place ? `${place.slice(0, 200)} is not` : "it is not"} ${error.expected}.`,
+    );
+  }
+}
+
+function read(shape: Shape, value: unknown): unknown {
+  if (shape.$ref !== undefined) return read(definitionOf(shape.$ref), value);
+  if (shape.tag !== undefined) return readTagged(shape.tag, shape.of ?? {}, value);
+  if (shape.anyOf) return readAny(shape.anyOf, value);
+  if (shape.enum) {
+    if (!shape.enum.includes(value)) throw new Mismatch(`one of ${shape.enum.join(", ")}`);
+    return value;
+  }
+  switch (shape.type) {
+    case "object":
+      return readObject(shape, value);
+    case "array":
+      return readArray(shape, value);
+    case "string":
+      return readString(shape, value);
+    case "integer":
+    case "number":
+      return readNumber(shape, value);
+    case "boolean":
+      if (typeof value !== "boolean") throw new Mismatch("true or false");
+      return value;
+    case "null":
+      if (value !== null) throw new Mismatch("null");
+      return value;
+    default:
+      throw new Error(`The schema has a shape that this reader does not know: ${shape.type}`);
+  }
+}
+
+function definitionOf(name: string): Shape {
+  const shape = shapes[name];
+  if (!shape) throw new Error(`The schema does not define ${name}.`);
+  return shape;
+}
+
+function readTagged(tag: string, of: Readonly<Record<string, string>>, value: unknown): unknown {
+  if (!isObject(value)) throw new Mismatch("an object");
+  const found = Object.hasOwn(value, tag) ? value[tag] : undefined;
+  const name = typeof found === "string" && Object.hasOwn(of, found) ? of[found] : undefined;
+  if (name === undefined) {
+    throw new Mismatch(`one of ${Object.keys(of).join(", ")}`).within(`.${tag}`);
+  }
+  return read(definitionOf(name), value);
+}
+
+/** The unions without a tag are scalars, or one shape or null: the first that fits is the right one. */
+function readAny(options: readonly Shape[], value: unknown): unknown {
+  let first: Mismatch | undefined;
+  for (const option of options) {
+    try {
+      return read(option, value);
+    } catch (error) {
+      if (!(error instanceof Mismatch)) throw error;
+      first ??= error;
+    }
+  }
+  throw first ?? new Mismatch("known");
+}
+
+function readObject(shape: Shape, value: unknown): unknown {
+  if (!isObject(value)) throw new Mismatch("an object");
+  const entries: [string, unknown][] = [];
+  const each = (name: string, of: Shape, given: unknown) => {
+    try {
+      entries.push([name, read(of, given)]);
+    } catch (error) {
+      throw error instanceof Mismatch ? error.within(`.${name}`) : error;
+    }
+  };
+  if (!shape.properties) {
+    for (const name of Object.keys(value))
+      each(name, shape.additionalProperties ?? {}, value[name]);
+  }
+  for (const [name, of] of Object.entries(shape.properties ?? {})) {
+    if (Object.hasOwn(value, name)) each(name, of, value[name]);
+    else if (shape.required?.includes(name)) throw new Mismatch("given").within(`.${name}`);
+    else each(name, of, of.default);
+  }
+  // fromEntries defines properties: a key "__proto__" stays an ordinary key
+  return Object.fromEntries(entries);
+}
+
+function readArray(shape: Shape, value: unknown): unknown {
+  if (!Array.isArray(value)) throw new Mismatch("a list");
+  if (value.length > (shape.maxItems ?? Number.POSITIVE_INFINITY)) {
+    throw new Mismatch(`a list of at most ${shape.maxItems}`);
+  }
+  if (value.length < (shape.minItems ?? 0))
+    throw new Mismatch(`a list of at least ${shape.minItems}`);
+  const items = shape.items ?? {};
+  return value.map((item, index) => {
+    try {
+      return read(items, item);
+    } catch (error) {
+      throw error instanceof Mismatch ? error.within(`[${index}]`) : error;
+    }
+  });
+}
+
+function readString(shape: Shape, value: unknown): string {
+  if (typeof value !== "string") throw new Mismatch("a text");
+  const { minLength = 0, maxLength = Number.POSITIVE_INFINITY } = shape;
+  if (value.length < minLength) throw new Mismatch("a text that is not empty");
+  // bounds count code points, of which there are never more than UTF-16 units
+  if (
+    value.length > maxLength &&
+    (value.length > 2 * maxLength || countCodePoints(value) > maxLength)
+  ) {
+    throw new Mismatch(`a text of at most ${maxLength} characters`);
+  }
+  return value;
+}
+
+function countCodePoints(text: string): number {
+  let count = 0;
+  for (const _ of text) count++;
+  return count;
+}
+
+function readNumber(shape: Shape, value: unknown): number {
+  const { type, minimum, maximum, exclusiveMinimum } = shape;
+  const fits =
+    typeof value === "number" &&
+    Number.isFinite(value) &&
+    (type === "number" || Number.isInteger(value)) &&
+    value >= (minimum ?? value) &&
+    value <= (maximum ?? value) &&
+    (exclusiveMinimum === undefined || value > exclusiveMinimum);
+  if (!fits) {
+    const low = minimum ?? exclusiveMinimum;
+    const range = [
+      low === undefined ? "" : ` from ${low}`,
+      maximum === undefined ? "" : ` to ${maximum}`,
+    ];
+    throw new Mismatch(`a ${type === "integer" ? "whole number" : "number"}${range.join("")}`);
+  }
+  return value;
+}
