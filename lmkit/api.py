@@ -11,7 +11,7 @@ A plugin says which host it was written for by a module constant, for instance
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import pluggy
@@ -45,6 +45,7 @@ __all__ = [
     "LabelScore",
     "Labels",
     "LoadedModel",
+    "RegisterTask",
     "Result",
     "Span",
     "Spans",
@@ -165,9 +166,7 @@ class Field:
         help: str = "",  # noqa: A002
     ) -> BooleanField:
         """Yes or no."""
-        return BooleanField(
-            name=name, label=label or _label(name), help=help, default=default
-        )
+        return BooleanField(name=name, label=label or _label(name), help=help, default=default)
 
 
 def _label(name: str) -> str:
@@ -243,9 +242,7 @@ class LoadedModel(ABC):
         """What the user must know of this model: a random head, a truncated text."""
 
     @abstractmethod
-    def trace(
-        self, text: str, pair: str | None = None, *, values: bool = False
-    ) -> TextTrace:
+    def trace(self, text: str, pair: str | None = None, *, values: bool = False) -> TextTrace:
         """Run one forward pass over ``text`` without gradients and keep its attention.
 
         The last trace of a run feeds the panel's attention explorer. A text longer than the
@@ -302,6 +299,10 @@ class Task:
             Any ``ipywidgets.Widget``, or None (the default) for lmkit's own panel.
         """
         return None
+
+
+RegisterTask = Callable[[type[Task]], None]
+"""What ``lmkit_register_tasks`` receives."""
 
 
 def progress(label: str, done: int = 0, total: int = 0) -> None:

@@ -59,13 +59,9 @@ class Work:
         now = time.monotonic()
         if label != self._label:
             self._label, self._started = label, now
-        left = (
-            (now - self._started) / done * (total - done) if 0 < done <= total else None
-        )
+        left = (now - self._started) / done * (total - done) if 0 < done <= total else None
         if self._on_progress is not None:
-            self._on_progress(
-                Progress(label=label, done=done, total=total, seconds_left=left)
-            )
+            self._on_progress(Progress(label=label, done=done, total=total, seconds_left=left))
 
 
 @contextmanager

@@ -1,0 +1,141 @@
+"""Checks what a plugin declares before anything else sees it, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import inspect
+import keyword
+import re
+
+import msgspec
+
+from lmkit.api import Task
+from lmkit.errors import RegistrationError
+from lmkit.protocol.messages import (
+    BooleanField,
+    ChoiceField,
+    FieldSpec,
+    IntegerField,
+    NumberField,
+    TextField,
+)
+
+__all__ = ["check_task", "fields_of"]
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+_FIELD_TYPES = (TextField, IntegerField, NumberField, ChoiceField, BooleanField)
+RESERVED_FIELDS = frozenset({
+    "model", "device", "dtype", "revision", "background", "json", "help", "result", "selection",
+    "status", "layout", "comm", "keys", "traits", "tooltip", "tabbable", "log",
+    "allow_pickle", "trust_remote_code",
+})  # fmt: skip
+"""Names that the magic's own options or ipywidgets' traits take."""
+RESERVED_VERBS = frozenset({
+    "close", "device", "dtype", "labels", "model", "name", "panel", "run", "session", "tasks",
+    "tokenizer", "trace", "warnings",
+})  # fmt: skip
+
+
+def check_task(task: object) -> type[Task]:
+    """Return ``task`` if it is a sound declaration.
+
+    Raises:
+        RegistrationError: naming the class and the first thing that is wrong with it.
+    """
+    if not (isinstance(task, type) and issubclass(task, Task)):
+        raise RegistrationError(
+            f"register() got {task!r}, not a subclass of lmkit.api.Task.",
+            hint="Register the class itself: register(MyTask).",
+        )
+    who = f"Task {task.__module__}.{task.__qualname__}"
+    if not isinstance(task.name, str) or not _NAME.fullmatch(task.name):
+        raise RegistrationError(
+            f"{who} has the name {task.name!r}.",
+            hint="A name is lower-case letters and digits, parts joined by hyphens.",
+        )
+    for attribute in ("title", "help", "verb", "default_model"):
+        if not isinstance(getattr(task, attribute), str):
+            raise RegistrationError(f"{who}: {attribute} is not a string.")
+    if not isinstance(task.auto_class, str) or not task.auto_class.startswith("AutoModel"):
+        raise RegistrationError(
+            f"{who} has the auto_class {task.auto_class!r}.",
+            hint="Name a transformers auto class, for instance 'AutoModelForCausalLM'.",
+        )
+    verb = verb_of(task)
+    if not verb.isidentifier() or keyword.iskeyword(verb) or verb.startswith("_"):
+        raise RegistrationError(f"{who} has the verb {verb!r}, which is no method name.")
+    if verb in RESERVED_VERBS:
+        raise RegistrationError(f"{who} has the verb {verb!r}, which lmkit uses itself.")
+    _check_fields(task, who)
+    if task.run is Task.run:
+        raise RegistrationError(f"{who} defines no run(self, model, *, ...).")
+    _check_signature(task, who)
+    return task
+
+
+def verb_of(task: type[Task]) -> str:
+    """Name of the method that runs the task on a loaded model."""
+    return task.verb or task.name.replace("-", "_")
+
+
+def fields_of(task: type[Task]) -> tuple[FieldSpec, ...]:
+    """The task's fields, the first text field marked as the body where none is."""
+    fields = tuple(task.fields)
+    if any(isinstance(field, TextField) and field.body for field in fields):
+        return fields
+    marked = list(fields)
+    for index, field in enumerate(marked):
+        if isinstance(field, TextField):
+            marked[index] = msgspec.structs.replace(field, body=True)
+            break
+    return tuple(marked)
+
+
+def _check_fields(task: type[Task], who: str) -> None:
+    if not isinstance(task.fields, tuple | list):
+        raise RegistrationError(f"{who}: fields is not a tuple of lmkit.api.Field's.")
+    seen: set[str] = set()
+    bodies = 0
+    for field in task.fields:
+        if not isinstance(field, _FIELD_TYPES):
+            raise RegistrationError(
+                f"{who}: {field!r} is not a field.",
+                hint="Make fields with lmkit.api.Field.",
+            )
+        name = field.name
+        if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
+            raise RegistrationError(f"{who}: {name!r} cannot be the name of a field.")
+        if name in RESERVED_FIELDS:
+            raise RegistrationError(f"{who}: the field name {name!r} is taken by lmkit itself.")
+        if name in seen:
+            raise RegistrationError(f"{who} has two fields named {name!r}.")
+        seen.add(name)
+        bodies += isinstance(field, TextField) and field.body
+        _check_default(field, f"{who}: field {name!r}")
+    if bodies > 1:
+        raise RegistrationError(f"{who}: more than one field takes the body of the cell.")
+
+
+def _check_default(field: FieldSpec, who: str) -> None:
+    try:  # the constructors of msgspec do not check types
+        msgspec.convert(msgspec.to_builtins(field), type(field))
+    except (msgspec.ValidationError, TypeError) as error:
+        raise RegistrationError(f"{who} is not declared as it should be: {error}.") from error
+    if isinstance(field, IntegerField | NumberField):
+        if field.minimum > field.maximum:
+            raise RegistrationError(f"{who}: the minimum is above the maximum.")
+        if not field.minimum <= field.default <= field.maximum:
+            raise RegistrationError(f"{who}: the default {field.default} is out of its bounds.")
+    if isinstance(field, ChoiceField) and field.default not in field.options:
+        raise RegistrationError(f"{who}: the default {field.default!r} is no option.")
+
+
+def _check_signature(task: type[Task], who: str) -> None:
+    names = {field.name: None for field in task.fields}
+    signature = inspect.signature(task.run)
+    try:
+        signature.bind(None, None, **names)
+    except TypeError as error:
+        raise RegistrationError(
+            f"{who}: run{signature} does not take its fields: {error}.",
+            hint="Write run(self, model, *, ...) with one keyword a field.",
+        ) from error

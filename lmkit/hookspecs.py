@@ -1,0 +1,28 @@
+"""The hooks that a plugin may implement. Each is prefixed ``lmkit_``.
+
+Implement one with ``@lmkit.api.hookimpl`` on a function of the same name in the plugin's module.
+An implementation may leave out arguments that it does not need.
+"""
+
+from __future__ import annotations
+
+import pluggy
+
+from lmkit.api import RegisterTask
+
+__all__ = ["hookspec", "lmkit_register_tasks"]
+
+hookspec = pluggy.HookspecMarker("lmkit")
+
+
+@hookspec
+def lmkit_register_tasks(register: RegisterTask) -> None:
+    """Offer tasks. Called once when the plugin is found, in its own try.
+
+    Call ``register(MyTask)`` once for each class. The host checks the declaration there and then
+    and raises :class:`lmkit.errors.RegistrationError` with what is wrong; from a registered task
+    come ``%%lm NAME``, a panel, ``lmkit run NAME`` and a method on loaded models.
+
+    Args:
+        register: Takes a subclass of :class:`lmkit.api.Task`.
+    """

@@ -1,0 +1,35 @@
+"""The one host and session of this process. The only global state of lmkit."""
+
+from __future__ import annotations
+
+import threading
+
+from lmkit.host import PluginHost
+from lmkit.session import Session
+
+__all__ = ["current_host", "current_session"]
+
+_lock = threading.RLock()
+_host: PluginHost | None = None
+_session: Session | None = None
+
+
+def current_host() -> PluginHost:
+    """This process's plugin host; installed plugins are found at the first call."""
+    global _host
+    with _lock:
+        if _host is None:
+            _host = PluginHost()
+            _host.discover()
+        return _host
+
+
+def current_session() -> Session:
+    """This process's session."""
+    global _session
+    with _lock:
+        if _session is None:
+            from lmkit.models import ModelStore
+
+            _session = Session(current_host(), ModelStore())
+        return _session

@@ -1,0 +1,1 @@
+"""Panels made of plain ipywidgets, from a task's fields."""

@@ -1,0 +1,108 @@
+"""Runs one task on one model, isolated: a plugin's failure is named and goes no further."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from lmkit.api import LoadedModel
+from lmkit.declarations import fields_of
+from lmkit.errors import AttentionUnavailableError, LmkitError, TaskError
+from lmkit.fields import check_values
+from lmkit.host import PluginHost, RegisteredTask
+from lmkit.protocol.messages import Labels, Result, Spans, Table, Text
+from lmkit.views.panel import Outcome
+from lmkit.work import Work, doing
+
+__all__ = ["run_task"]
+
+_RESULTS = (Labels, Spans, Text, Table)
+
+
+def run_task(
+    host: PluginHost,
+    registered: RegisteredTask,
+    model: LoadedModel,
+    values: Mapping[str, Any],
+    work: Work,
+) -> Outcome:
+    """Run a task in this thread.
+
+    Args:
+        host: Quarantines the plugin on an error that it did not foresee.
+        registered: The task.
+        model: What it runs on.
+        values: Field values; checked here.
+        work: Carries progress and the wish to stop.
+
+    Raises:
+        FieldError: a value that a field does not take.
+        Cancelled: the user pressed Stop.
+        TaskError: the task returned something that is no result.
+        PluginError: the plugin raised an error of its own; the traceback is in its details.
+    """
+    task = registered.task
+    checked = check_values(fields_of(task), values)
+    started = time.monotonic()
+    try:
+        with doing(work):
+            work.check()
+            returned = task().run(model, **checked)
+            work.check()
+        results = _check_results(returned, registered)
+    except TaskError as error:
+        if error.__class__ is TaskError:
+            host.quarantine(registered.plugin, error)
+        raise
+    except LmkitError:
+        raise
+    except Exception as error:
+        raise host.quarantine(registered.plugin, error) from error
+    host.release(registered.plugin)
+    trace = work.traces[-1] if work.traces else None
+    note = ""
+    if trace is None:
+        note = f"The task {task.name} made no captured pass, so there is no attention to show."
+    elif not trace.layers:
+        note = _why_no_attention(trace)
+        trace = None
+    return Outcome(
+        results=results,
+        trace=trace,
+        attention_note=note,
+        warnings=tuple(model.warnings) + tuple(getattr(trace, "warnings", ())),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _why_no_attention(trace: Any) -> str:
+    reason = getattr(trace, "note", "")
+    return str(reason) or str(AttentionUnavailableError("This model has no attention layers."))
+
+
+def _check_results(returned: Any, registered: RegisteredTask) -> tuple[Result, ...]:
+    many = isinstance(returned, Sequence) and not isinstance(returned, str | bytes)
+    results = tuple(returned) if many else (returned,)
+    for result in results:
+        if not isinstance(result, _RESULTS):
+            names = ", ".join(kind.__name__ for kind in _RESULTS)
+            raise TaskError(
+                f"Task {registered.task.name} of plugin {registered.plugin.title} returned "
+                f"{_kind(result)}, which is no result.",
+                hint=f"run() returns one of {names}, or a sequence of them.",
+            )
+        try:  # the structs do not check what a plugin puts into them
+            msgspec.convert(msgspec.to_builtins(result), type(result))
+        except (msgspec.ValidationError, TypeError) as error:
+            raise TaskError(
+                f"Task {registered.task.name} of plugin {registered.plugin.title} returned a "
+                f"{type(result).__name__} that is not sound: {error}."
+            ) from error
+    return results
+
+
+def _kind(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"

@@ -1,0 +1,461 @@
+"""The session of one kernel: open views, running work, and the answer to every request.
+
+A channel carries messages to and from one copy of a view; the session knows no transport. Requests
+are only queued by the caller's thread: one thread answers what is quick, one computes tiles, one
+runs tasks, so that a Stop or a click is heard while a run computes.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lmkit.api import LoadedModel
+from lmkit.declarations import fields_of
+from lmkit.errors import (
+    Cancelled,
+    ProtocolError,
+    UnknownSessionError,
+    UnknownViewError,
+)
+from lmkit.fields import check_values, defaults
+from lmkit.host import PluginHost, RegisteredTask
+from lmkit.protocol.codec import decode_request, error_info
+from lmkit.protocol.messages import (
+    PROTOCOL,
+    Accepted,
+    Action,
+    Answer,
+    Cancel,
+    CancelledAnswer,
+    Done,
+    Edit,
+    ErrorAnswer,
+    Event,
+    Header,
+    Hello,
+    Outgoing,
+    Request,
+    Run,
+    Select,
+    Selection,
+    TileAnswer,
+    TileHeader,
+    TileRequest,
+    ViewSpec,
+    Welcome,
+)
+from lmkit.runner import run_task
+from lmkit.trace_cache import TraceCache
+from lmkit.version import __version__
+from lmkit.views.panel import Outcome, PanelView
+from lmkit.work import Work, doing
+
+if TYPE_CHECKING:
+    from lmkit.models import ModelStore
+
+__all__ = ["Channel", "ServedView", "Session", "TaskPanel"]
+
+
+class Channel(Protocol):
+    """Carries messages to one copy of a view. ``send`` is called from several threads."""
+
+    def send(self, message: Outgoing, buffers: Sequence[bytes] = ()) -> None:
+        """Send one answer or event."""
+        ...
+
+
+class ServedView(Protocol):
+    """What the session asks of a view."""
+
+    id: str
+
+    def spec(self) -> ViewSpec:
+        """The whole view as it is now."""
+        ...
+
+    def listen(self, listener: Callable[[Event], None]) -> Callable[[], None]:
+        """Be told of changes; returns the undo."""
+        ...
+
+
+@dataclass
+class TaskPanel:
+    """A panel's view, with what a run of it needs."""
+
+    view: PanelView
+    registered: RegisteredTask
+    source: Any
+    options: Mapping[str, Any] = field(default_factory=dict)
+    work: Work | None = None
+
+
+class Session:
+    """All that one kernel shows and does.
+
+    Args:
+        host: The plugins.
+        models: The loaded models.
+        traces: The captures of open views.
+    """
+
+    def __init__(
+        self, host: PluginHost, models: ModelStore, traces: TraceCache | None = None
+    ) -> None:
+        self.id = str(uuid.uuid4())
+        self.host = host
+        self.models = models
+        self.traces = traces or TraceCache()
+        self._views: dict[str, ServedView] = {}
+        self._panels: dict[str, TaskPanel] = {}
+        self._actions: dict[str, Callable[[str, str], None]] = {}
+        self._subscriptions: dict[tuple[int, str], tuple[Channel, Callable[[], None]]] = {}
+        self._works: dict[str, Work] = {}
+        self._inbox: queue.SimpleQueue[tuple[Any, Channel] | None] = queue.SimpleQueue()
+        self._tiles = ThreadPoolExecutor(1, thread_name_prefix="lmkit-tiles")
+        self._runs = ThreadPoolExecutor(1, thread_name_prefix="lmkit-runs")
+        self._pending: dict[tuple[str, str], Future[None]] = {}
+        self._lock = threading.RLock()
+        self._thread: threading.Thread | None = None
+
+    # -- views ------------------------------------------------------------------------------------
+
+    def open_panel(
+        self,
+        registered: RegisteredTask,
+        source: Any,
+        *,
+        model_name: str,
+        values: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        python: Callable[[Mapping[str, Any], Selection], str] | None = None,
+    ) -> TaskPanel:
+        """Open a panel of a task on a model that is loaded at the first run.
+
+        Args:
+            registered: The task.
+            source: What ``ModelStore.get`` takes.
+            model_name: How the header names the model before it is loaded.
+            values: Field values to start with; checked.
+            options: Further arguments of ``ModelStore.get``.
+            python: Makes the lines of "Copy as Python".
+
+        Raises:
+            FieldError: a value that a field does not take.
+        """
+        task = registered.task
+        fields = fields_of(task)
+        started = defaults(fields) | check_values(fields, values or {}, complete=False)
+        header = Header(task=task.name, title=task.title or task.name, model=model_name)
+        view = PanelView(str(uuid.uuid4()), header, fields, started, python)
+        panel = TaskPanel(view, registered, source, dict(options or {}))
+        with self._lock:
+            self._views[view.id] = view
+            self._panels[view.id] = panel
+        return panel
+
+    def open_view(self, view: ServedView, act: Callable[[str, str], None] | None = None) -> None:
+        """Serve a view that is no task's panel.
+
+        Args:
+            view: The view.
+            act: Carries out its buttons: ``act(name, argument)``.
+        """
+        with self._lock:
+            self._views[view.id] = view
+            if act is not None:
+                self._actions[view.id] = act
+
+    def close(self, view: str) -> None:
+        """Forget a view and release its capture; a run in progress is stopped."""
+        with self._lock:
+            panel = self._panels.pop(view, None)
+            self._views.pop(view, None)
+            self._actions.pop(view, None)
+            gone = [key for key in self._subscriptions if key[1] == view]
+            undos = [self._subscriptions.pop(key)[1] for key in gone]
+        for undo in undos:
+            undo()
+        if panel is not None and panel.work is not None:
+            panel.work.cancel()
+        self.traces.drop(view)
+
+    def view(self, identity: str) -> ServedView:
+        """The open view of this id; raises UnknownViewError."""
+        found = self._views.get(identity)
+        if found is None:
+            raise UnknownViewError(
+                "This view is not open in the kernel any more.", hint="Run the cell again."
+            )
+        return found
+
+    # -- running ----------------------------------------------------------------------------------
+
+    def run_now(self, panel: TaskPanel, values: Mapping[str, Any] | None = None) -> Outcome:
+        """Run a panel's task in this thread, as a cell does; an interrupt stops it.
+
+        Raises:
+            LmkitError: whatever the run raised; the panel shows it too.
+            KeyboardInterrupt: passed on, so that "Run all" stops; the panel shows "stopped".
+        """
+        run, work = self._begin(panel, values)
+        return self._carry_out(panel, run, work)
+
+    def start(self, panel: TaskPanel, values: Mapping[str, Any] | None = None) -> str:
+        """Queue a run of a panel's task off this thread; returns the run's id."""
+        run, work = self._begin(panel, values)
+        self._runs.submit(self._carry_out_quietly, panel, run, work)
+        return run
+
+    def cancel(self, run: str) -> bool:
+        """Ask a run to stop; False when there is no such run any more."""
+        work = self._works.get(run)
+        if work is None:
+            return False
+        work.cancel()
+        return True
+
+    def _begin(
+        self, panel: TaskPanel, values: Mapping[str, Any] | None, run: str = ""
+    ) -> tuple[str, Work]:
+        run = run or str(uuid.uuid4())
+        fields = fields_of(panel.registered.task)
+        checked = check_values(fields, {**panel.view.values, **(values or {})})
+        panel.view.edit(checked)
+        work = Work(on_progress=panel.view.advance)
+        with self._lock:
+            panel.work = work
+            self._works[run] = work
+        panel.view.begin(run, "Waiting")
+        return run, work
+
+    def _carry_out(self, panel: TaskPanel, run: str, work: Work) -> Outcome:
+        view = panel.view
+        try:
+            with doing(work):
+                work.report("Loading the model")
+                model = self.load(panel)
+                work.report("Running")
+            outcome = run_task(self.host, panel.registered, model, view.values, work)
+        except (Cancelled, KeyboardInterrupt):
+            view.stop()
+            raise
+        except BaseException as error:
+            view.fail(error_info(error))
+            raise
+        finally:
+            with self._lock:
+                self._works.pop(run, None)
+                if panel.work is work:
+                    panel.work = None
+        if outcome.trace is not None and view.id in self._views:
+            self.traces.use(view.id, outcome.trace)  # type: ignore[arg-type]
+        view.finish(outcome, self._header(panel, model))
+        return outcome
+
+    def _carry_out_quietly(self, panel: TaskPanel, run: str, work: Work) -> None:
+        try:
+            self._carry_out(panel, run, work)
+        except Exception:  # noqa: S110 - the panel shows it; there is no cell to raise in
+            pass
+
+    def load(self, panel: TaskPanel) -> LoadedModel:
+        """The panel's model, loaded if it is not yet."""
+        model: LoadedModel = self.models.get(
+            panel.source, panel.registered.task.auto_class, **panel.options
+        )
+        return model
+
+    @staticmethod
+    def _header(panel: TaskPanel, model: LoadedModel) -> Header:
+        old = panel.view.header
+        return Header(
+            task=old.task,
+            title=old.title,
+            model=model.name,
+            device=str(model.device),
+            dtype=model.dtype,
+        )
+
+    # -- messages ---------------------------------------------------------------------------------
+
+    def receive(self, data: Any, channel: Channel) -> None:
+        """Queue a message that a channel brought; returns at once. Answers go to the channel."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._dispatch, name="lmkit-session", daemon=True
+                )
+                self._thread.start()
+        self._inbox.put((data, channel))
+
+    def leave(self, channel: Channel) -> None:
+        """A channel is gone: stop sending to it. Views and runs stay."""
+        with self._lock:
+            gone = [key for key in self._subscriptions if key[0] == id(channel)]
+            undos = [self._subscriptions.pop(key)[1] for key in gone]
+        for undo in undos:
+            undo()
+
+    def stop(self) -> None:
+        """Stop all work and threads; used at the end of a process and by tests."""
+        for work in list(self._works.values()):
+            work.cancel()
+        if self._thread is not None:
+            self._inbox.put(None)
+            self._thread.join(timeout=5)
+        self._tiles.shutdown(wait=True, cancel_futures=True)
+        self._runs.shutdown(wait=True, cancel_futures=True)
+
+    def _dispatch(self) -> None:
+        while (item := self._inbox.get()) is not None:
+            data, channel = item
+            try:
+                request = decode_request(data)
+            except ProtocolError as error:
+                identity, view = _ids(data)
+                self._send(channel, ErrorAnswer(id=identity, view=view, error=error_info(error)))
+                continue
+            if isinstance(request, TileRequest):
+                self._queue_tile(request, channel)
+            elif isinstance(request, Action):
+                self._runs.submit(self._answer, request, channel)
+            else:
+                self._answer(request, channel)
+
+    def _queue_tile(self, request: TileRequest, channel: Channel) -> None:
+        key = (request.view, request.id)
+
+        def compute() -> None:
+            with self._lock:  # waits until the future below is registered
+                self._pending.pop(key, None)
+            self._answer(request, channel)
+
+        with self._lock:
+            self._pending[key] = self._tiles.submit(compute)
+
+    def _answer(self, request: Request, channel: Channel) -> None:
+        answer, buffers = self.handle(request, channel)
+        self._send(channel, answer, buffers)
+
+    @staticmethod
+    def _send(channel: Channel, message: Outgoing, buffers: Sequence[bytes] = ()) -> None:
+        try:
+            channel.send(message, buffers)
+        except Exception:  # noqa: S110 - the other side is gone; there is no one to tell
+            pass
+
+    def handle(self, request: Request, channel: Channel) -> tuple[Answer, list[bytes]]:
+        """Answer one request in this thread; never raises.
+
+        Returns:
+            The answer and its binary buffers. A run is queued and its events go to the channel.
+        """
+        try:
+            return self._handle(request, channel)
+        except Exception as error:
+            info = error_info(error)
+            return ErrorAnswer(id=request.id, view=request.view, error=info), []
+
+    def _handle(self, request: Request, channel: Channel) -> tuple[Answer, list[bytes]]:
+        buffers: list[bytes] = []
+        answer: Answer
+        if isinstance(request, Hello):
+            answer = self._welcome(request, channel)
+        elif isinstance(request, TileRequest):
+            header, data = self.tile(request.view, request.key)
+            answer = TileAnswer(id=request.id, view=request.view, tile=header)
+            buffers = [data]
+        elif isinstance(request, Cancel):
+            future = self._pending.pop((request.view, request.target), None)
+            if future is not None:
+                future.cancel()
+            self.cancel(request.target)
+            answer = CancelledAnswer(id=request.id, view=request.view)
+        elif isinstance(request, Action):
+            act = self._actions.get(request.view)
+            self.view(request.view)
+            if act is None:
+                raise ProtocolError(f"This view has no button {request.name!r}.")
+            act(request.name, request.argument)
+            answer = Done(id=request.id, view=request.view)
+        else:
+            panel = self.panel(request.view)
+            if isinstance(request, Run):
+                run, work = self._begin(panel, request.values, run=request.id)
+                self._runs.submit(self._carry_out_quietly, panel, run, work)
+                answer = Accepted(id=request.id, view=request.view)
+            elif isinstance(request, Edit):
+                fields = fields_of(panel.registered.task)
+                current = {**panel.view.values, **request.values}
+                panel.view.edit(check_values(fields, current, complete=False))
+                answer = Done(id=request.id, view=request.view)
+            else:
+                assert isinstance(request, Select)
+                panel.view.select(request.selection)
+                answer = Done(id=request.id, view=request.view)
+        return answer, buffers
+
+    def panel(self, identity: str) -> TaskPanel:
+        """The open panel of this id.
+
+        Raises:
+            UnknownViewError: no such view.
+            ProtocolError: the view is no task's panel.
+        """
+        self.view(identity)
+        panel = self._panels.get(identity)
+        if panel is None:
+            raise ProtocolError("This view has no form.")
+        return panel
+
+    def tile(self, view: str, key: str, *, fine: bool = False) -> tuple[TileHeader, bytes]:
+        """Compute a tile of a view; a capture that was evicted is made again."""
+        served = self.view(view)
+        if not isinstance(served, PanelView):
+            raise ProtocolError("This view has no tiles.")
+        header, data = served.tile(key, fine=fine)
+        if served.tiles is not None:
+            self.traces.use(view, served.tiles.trace)  # type: ignore[arg-type]
+        return header, data
+
+    def _welcome(self, request: Hello, channel: Channel) -> Welcome:
+        if request.protocol != PROTOCOL:
+            raise ProtocolError(
+                f"The view speaks protocol {request.protocol}, the kernel {PROTOCOL}.",
+                hint=f"Install the same lmkit on both sides: the kernel has {__version__}, "
+                f"the view {request.version or 'an unknown version'}.",
+            )
+        if request.session != self.id:
+            raise UnknownSessionError(
+                "This view was made by a kernel that has been restarted.",
+                hint="Run the cell again to go live.",
+            )
+        view = self.view(request.view)
+        key = (id(channel), view.id)
+        with self._lock:
+            if key not in self._subscriptions:
+                # The channel is held so that its id() is not given to another one.
+                undo = view.listen(lambda event: self._send(channel, event))
+                self._subscriptions[key] = (channel, undo)
+        return Welcome(
+            id=request.id,
+            view=request.view,
+            session=self.id,
+            version=__version__,
+            spec=view.spec(),
+        )
+
+
+def _ids(data: Any) -> tuple[str, str]:
+    """The ids of a message that could not be read, as far as they can be made out."""
+    found = []
+    for name in ("id", "view"):
+        value = data.get(name) if isinstance(data, Mapping) else None
+        found.append(value[:64] if isinstance(value, str) and value else "unknown")
+    return found[0], found[1]

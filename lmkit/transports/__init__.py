@@ -1,0 +1,1 @@
+"""Ways for a view's messages to travel: comm, anywidget, saved MIME bundle. None knows a view."""

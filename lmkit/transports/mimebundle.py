@@ -1,0 +1,51 @@
+"""One output in its five forms, in the order of preference of every front end."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from lmkit.protocol.codec import MIME, to_builtins
+from lmkit.protocol.messages import Live
+from lmkit.session import ServedView, Session
+from lmkit.transports.html import to_html
+from lmkit.transports.picture import describe, draw
+from lmkit.transports.snapshot import DEFAULT_BUDGET, bundle_of, shown_only, snapshot
+from lmkit.views.panel import PanelView
+
+__all__ = ["WIDGET_MIME", "mimebundle"]
+
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+
+
+def mimebundle(
+    session: Session,
+    view: ServedView,
+    *,
+    widget: dict[str, Any] | None = None,
+    budget: int = DEFAULT_BUDGET,
+) -> dict[str, Any]:
+    """The MIME bundle of a view.
+
+    Args:
+        session: The kernel's session.
+        view: The view.
+        widget: Value of the widget's MIME type; left out where there is no kernel to serve it.
+        budget: Bytes for all forms together.
+
+    Returns:
+        MIME type -> value; the widget first, which VS Code needs, then lmkit's own.
+    """
+    live = Live(session=session.id, view=view.id)
+    if isinstance(view, PanelView):
+        bundle = snapshot(view, live, budget=budget // 2)
+    else:
+        bundle = bundle_of(view.spec(), live)
+    picture = draw(bundle)
+    words = describe(bundle.spec)
+    forms: dict[str, Any] = {} if widget is None else {WIDGET_MIME: widget}
+    forms[MIME] = to_builtins(bundle)
+    forms["text/html"] = to_html(shown_only(bundle), picture, words)
+    forms["image/png"] = base64.b64encode(picture).decode("ascii")
+    forms["text/plain"] = words
+    return forms

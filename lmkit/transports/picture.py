@@ -1,0 +1,190 @@
+"""The picture of an output for viewers that run no script: results, thumbnails, the shown head."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmkit.protocol.codec import load_tile
+from lmkit.protocol.keys import Key, format_key
+from lmkit.protocol.messages import Bundle, HomeSpec, Labels, PanelSpec, Spans, Table, Text
+from lmkit.protocol.tiles import decode
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
+
+__all__ = ["describe", "draw"]
+
+WIDTH = 860
+MARGIN = 14
+INK, FAINT, LINE, PAPER = (32, 33, 36), (95, 99, 104), (218, 220, 224), (255, 255, 255)
+ACCENT = (0, 90, 156)
+SHOWN_LABELS = 5
+SHOWN_TOKENS = 48
+GRID_WIDTH = 400
+HEAD_SIDE = 400
+
+
+def describe(spec: PanelSpec | HomeSpec) -> str:
+    """The output in words: for ``text/plain``, for the picture's alternative text."""
+    if isinstance(spec, HomeSpec):
+        plugins = ", ".join(f"{one.name} ({one.state})" for one in spec.plugins) or "none"
+        models = ", ".join(one.name for one in spec.models) or "none"
+        return f"lmkit {spec.version}. Plugins: {plugins}. Models loaded: {models}."
+    lines = [f"{spec.header.title} · {spec.header.model}"]
+    for result in spec.results:
+        lines.extend(_result_lines(result))
+    if spec.status.state == "error" and spec.status.error is not None:
+        lines.append(f"{spec.status.error.message} {spec.status.error.hint}".strip())
+    elif spec.status.state == "running":
+        lines.append("Running.")
+    elif spec.status.state == "cancelled":
+        lines.append("Stopped.")
+    if spec.attention is not None:
+        layers = spec.attention.layers
+        heads = sum(layer.heads for layer in layers)
+        lines.append(
+            f"Attention: {len(layers)} layers, {heads} heads, {len(spec.attention.tokens)} tokens."
+        )
+    elif spec.attention_note:
+        lines.append(spec.attention_note)
+    return "\n".join(lines)
+
+
+def _result_lines(result: Any) -> list[str]:
+    if isinstance(result, Labels):
+        shown = result.scores[:SHOWN_LABELS]
+        more = len(result.scores) - len(shown)
+        lines = [f"{one.label} {one.score:.3f}" for one in shown]
+        return [*lines, f"and {more} more"] if more else lines
+    if isinstance(result, Spans):
+        return [
+            " ".join(filter(None, (repr(result.text[one.start : one.end]), one.label)))
+            for one in result.spans[:SHOWN_TOKENS]
+        ]
+    if isinstance(result, Text):
+        return [result.text[:2_000]]
+    assert isinstance(result, Table)
+    return [f"Table of {len(result.rows)} rows: {', '.join(result.columns[:20])}"]
+
+
+def draw(bundle: Bundle) -> bytes:
+    """Draw a bundle as PNG at twice the usual density, on white so that it prints."""
+    from PIL import Image, ImageDraw
+
+    spec = bundle.spec
+    canvas = Image.new("RGB", (WIDTH * 2, 4_000), PAPER)
+    pen = ImageDraw.Draw(canvas)
+    lines = describe(spec).split("\n")
+    y = MARGIN
+    y = _text(pen, MARGIN, y, lines[0], 17, INK) + 6
+    if isinstance(spec, PanelSpec):
+        for result in spec.results:
+            if isinstance(result, Labels):
+                y = _bars(pen, y, result)
+            else:
+                for line in _result_lines(result):
+                    y = _text(pen, MARGIN, y, line, 13, INK)
+        if spec.attention is not None:
+            y = _tokens(pen, y + 6, [token.text for token in spec.attention.tokens])
+            y = _attention(canvas, pen, y + 8, bundle)
+            y = _text(pen, MARGIN, y + 4, lines[-1], 12, FAINT)
+        elif len(lines) > 1:
+            y = _text(pen, MARGIN, y + 4, lines[-1], 13, FAINT)
+    else:
+        for part in lines[0].split(". "):
+            y = _text(pen, MARGIN, y, part, 13, FAINT)
+    picture = canvas.crop((0, 0, WIDTH * 2, min(4_000, (y + MARGIN) * 2)))
+    file = io.BytesIO()
+    picture.quantize(128).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _font(size: int) -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size * 2)
+
+
+def _text(
+    pen: ImageDraw, x: int, y: int, text: str, size: int, colour: tuple[int, int, int]
+) -> int:
+    font = _font(size)
+    line = "".join(c if c.isprintable() else " " for c in text[:400])
+    while line and pen.textlength(line, font=font) > (WIDTH - MARGIN - x) * 2:
+        line = line[: max(0, int(len(line) * 0.9) - 1)] + "…" if len(line) > 8 else ""
+    pen.text((x * 2, y * 2), line, font=font, fill=colour)
+    return y + int(size * 1.5)
+
+
+def _bars(pen: ImageDraw, y: int, labels: Labels) -> int:
+    for one in labels.scores[:SHOWN_LABELS]:
+        name = one.label if len(one.label) <= 24 else one.label[:23] + "…"
+        _text(pen, MARGIN, y, name, 13, INK)
+        left, width = 190, 480
+        pen.rectangle([left * 2, (y + 3) * 2, (left + width) * 2, (y + 15) * 2], fill=LINE)
+        end = left + max(1, round(width * one.score))
+        pen.rectangle([left * 2, (y + 3) * 2, end * 2, (y + 15) * 2], fill=ACCENT)
+        y = _text(pen, left + width + 10, y, f"{one.score:.3f}", 13, INK)
+    more = len(labels.scores) - SHOWN_LABELS
+    return _text(pen, MARGIN, y, f"and {more} more", 12, FAINT) if more > 0 else y
+
+
+def _tokens(pen: ImageDraw, y: int, tokens: Sequence[str]) -> int:
+    font = _font(12)
+    x = MARGIN
+    for token in tokens[:SHOWN_TOKENS]:
+        shown = "".join(c if c.isprintable() else "·" for c in token[:24]) or "·"
+        width = int(pen.textlength(shown, font=font) / 2) + 8
+        if x + width > WIDTH - MARGIN:
+            x, y = MARGIN, y + 22
+        pen.rounded_rectangle([x * 2, y * 2, (x + width) * 2, (y + 19) * 2], 6, outline=LINE)
+        pen.text(((x + 4) * 2, (y + 1) * 2), shown, font=font, fill=INK)
+        x += width + 4
+    y += 24
+    left = len(tokens) - SHOWN_TOKENS
+    return _text(pen, MARGIN, y, f"and {left} more tokens", 12, FAINT) if left > 0 else y
+
+
+def _attention(canvas: Any, pen: ImageDraw, y: int, bundle: Bundle) -> int:
+    spec = bundle.spec
+    assert isinstance(spec, PanelSpec)
+    assert spec.attention is not None
+    tiles = {tile.key: tile for tile in bundle.tiles}
+    chosen = spec.attention.selection
+    layers = spec.attention.layers
+    top = _text(pen, MARGIN, y, "Heads (layers down)", 12, FAINT)
+    most = max(layer.heads for layer in layers)
+    cell = max(4, min(32, GRID_WIDTH // most, HEAD_SIDE * 2 // max(1, len(layers))))
+    for index, layer in enumerate(layers):
+        tile = tiles.get(format_key(Key("thumb", index)))
+        if tile is None:
+            continue
+        values = decode(load_tile(tile), tuple(tile.shape), tile.encoding)
+        for head in range(layer.heads):
+            place = ((MARGIN + head * cell) * 2, (top + index * cell) * 2)
+            canvas.paste(_picture(values[head], (cell - 1) * 2), place)
+            if (index, head) == (chosen.layer, chosen.head):
+                box = [place[0] - 2, place[1] - 2, place[0] + cell * 2, place[1] + cell * 2]
+                pen.rectangle(box, outline=ACCENT, width=3)
+    bottom = top + len(layers) * cell
+    shown = tiles.get(format_key(Key("head", chosen.layer, chosen.head)))
+    if shown is not None:
+        left = MARGIN + GRID_WIDTH + 16
+        _text(pen, left, y, f"Layer {chosen.layer}, head {chosen.head}", 12, FAINT)
+        values = decode(load_tile(shown), tuple(shown.shape), shown.encoding)
+        canvas.paste(_picture(values, HEAD_SIDE * 2), (left * 2, top * 2))
+        bottom = max(bottom, top + HEAD_SIDE)
+    return bottom + 6
+
+
+def _picture(values: np.ndarray, side: int) -> Any:
+    from PIL import Image
+
+    strength = np.sqrt(np.clip(values, 0.0, 1.0))[..., None]
+    colours = np.array(PAPER) * (1 - strength) + np.array(ACCENT) * strength
+    image = Image.fromarray(colours.round().astype(np.uint8), "RGB")
+    return image.resize((side, side), Image.Resampling.NEAREST)

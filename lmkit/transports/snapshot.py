@@ -1,0 +1,96 @@
+"""What a saved output carries: the spec, and as many tiles as the byte budget allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lmkit.protocol.codec import save_tile
+from lmkit.protocol.keys import Key, format_key
+from lmkit.protocol.messages import Bundle, Live, SavedTile, TileHeader, ViewSpec
+from lmkit.version import __version__
+from lmkit.views.attention import AttentionTiles
+from lmkit.views.panel import PanelView
+
+__all__ = ["DEFAULT_BUDGET", "snapshot"]
+
+DEFAULT_BUDGET = 2_000_000
+"""Bytes that all forms of one saved output may have together."""
+SMALL = 96_000
+"""All heads of a view are carried when they take no more than this, packed: first paint counts."""
+FINE_CELLS = 128 * 128
+"""Heads up to this size are saved in 16 bits: there is no kernel to ask for exact values."""
+
+Tile = Callable[[str, bool], tuple[TileHeader, bytes]]
+
+
+def snapshot(view: PanelView, live: Live | None, *, budget: int = DEFAULT_BUDGET) -> Bundle:
+    """Take the saved form of a panel.
+
+    Thumbnails and the shown head come first, then the other heads in order, as far as they fit.
+
+    Args:
+        view: The panel.
+        live: Where the output finds its kernel again.
+        budget: Bytes for the tiles in their base64 form.
+    """
+    spec = view.spec()
+    tiles = view.tiles
+    if tiles is None:
+        return bundle_of(spec, live)
+    carried = [save_tile(*tiles.tile(key)) for key in tiles.thumbnail_keys()]
+    used = sum(len(tile.data) for tile in carried)
+    shown = format_key(Key("head", view.selection.layer, view.selection.head))
+    heads = [shown, *(key for key in tiles.head_keys() if key != shown)]
+    count = 0
+    others = 0
+    for key in heads:
+        tile = save_tile(*tiles.tile(key, fine=_fine(tiles, key)))
+        size = len(tile.data)
+        if used + size > budget or (count > 0 and others + size > SMALL):
+            break
+        used += size
+        others += size if count else 0
+        carried.append(tile)
+        count += 1
+    return bundle_of(spec, live, tuple(carried), heads=tiles.heads, heads_carried=count)
+
+
+def bundle_of(
+    spec: ViewSpec,
+    live: Live | None,
+    tiles: tuple[SavedTile, ...] = (),
+    *,
+    heads: int = 0,
+    heads_carried: int = 0,
+) -> Bundle:
+    """Put a spec and tiles into the saved form."""
+    return Bundle(
+        version=__version__,
+        spec=spec,
+        tiles=tiles,
+        live=live,
+        heads=heads,
+        heads_carried=heads_carried,
+    )
+
+
+def shown_only(bundle: Bundle) -> Bundle:
+    """The bundle with thumbnails and the shown head alone, for the HTML form."""
+    import msgspec
+
+    spec = bundle.spec
+    attention = getattr(spec, "attention", None)
+    if attention is None:
+        return bundle
+    chosen = attention.selection
+    shown = format_key(Key("head", chosen.layer, chosen.head))
+    tiles = tuple(
+        tile for tile in bundle.tiles if tile.key.startswith("thumb/") or tile.key == shown
+    )
+    carried = sum(tile.key == shown for tile in tiles)
+    return msgspec.structs.replace(bundle, tiles=tiles, heads_carried=carried)
+
+
+def _fine(tiles: AttentionTiles, key: str) -> bool:
+    layer = tiles.trace.layers[int(key.split("/")[1])]
+    return bool(layer.queries * layer.keys <= FINE_CELLS)

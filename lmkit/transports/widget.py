@@ -1,0 +1,189 @@
+"""The panel as an anywidget: an ipywidgets ``DOMWidget`` whose fields and result are traits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anywidget
+import traitlets
+
+from lmkit.declarations import fields_of
+from lmkit.errors import FieldError
+from lmkit.fields import check_value
+from lmkit.host import RegisteredTask
+from lmkit.panels.forms import bound_widgets, field_trait
+from lmkit.protocol.codec import to_builtins
+from lmkit.protocol.messages import Event, Outgoing, Selection
+from lmkit.session import ServedView, Session, TaskPanel
+from lmkit.transports.assets import core_source, loader_source
+from lmkit.transports.main_thread import call_on_main
+from lmkit.transports.mimebundle import mimebundle
+from lmkit.views.panel import Outcome
+
+__all__ = ["Panel", "ViewWidget", "panel_class"]
+
+
+class WidgetChannel:
+    """Sends a view's messages as custom messages of its widget."""
+
+    def __init__(self, widget: ViewWidget) -> None:
+        self._widget = widget
+
+    def send(self, message: Outgoing, buffers: Sequence[bytes] = ()) -> None:
+        """Send a message; from any thread."""
+        self._widget.send(to_builtins(message), list(buffers))
+
+
+class ViewWidget(anywidget.AnyWidget):
+    """Any view of lmkit as a widget.
+
+    The module sent to the page is a small loader; the renderer itself is sent once a page, when
+    the loader asks for it.
+    """
+
+    _session = traitlets.Unicode().tag(sync=True)
+    _view = traitlets.Unicode().tag(sync=True)
+
+    def __init__(self, session: Session, view: ServedView, **traits: Any) -> None:
+        self._served = session
+        self._served_view = view
+        super().__init__(_session=session.id, _view=view.id, _esm=loader_source(), **traits)
+        self._channel = WidgetChannel(self)
+        self.on_msg(self._receive)
+
+    def _receive(self, _: Any, content: Any, buffers: Any) -> None:
+        if isinstance(content, dict) and content.get("type") == "lmkit-core":
+            self.send({"type": "lmkit-core", "code": core_source()})
+        else:
+            self._served.receive(content, self._channel)
+
+    def _repr_mimebundle_(self, **_: Any) -> Any:
+        widget = super()._repr_mimebundle_()
+        data, metadata = widget if isinstance(widget, tuple) else (widget or {}, {})
+        reference = data.get("application/vnd.jupyter.widget-view+json")
+        forms = mimebundle(self._served, self._served_view, widget=reference)
+        return forms, metadata
+
+    def close(self) -> None:
+        """Close the widget; its view is forgotten and its capture released."""
+        served = getattr(self, "_served", None)
+        if served is not None:
+            served.leave(self._channel)
+            served.close(self._served_view.id)
+        super().close()
+
+
+class Panel(ViewWidget):
+    """A task's panel.
+
+    Each field is a trait of its name. Further traits: ``result`` (the last run's first result, or
+    None), ``results`` (all of them), ``value`` (the same as ``result``, under the name that
+    ``interactive_output`` observes), ``selection`` and ``state``.
+    """
+
+    result = traitlets.Any(None, allow_none=True)
+    results = traitlets.Tuple()
+    value = traitlets.Any(None, allow_none=True)
+    selection = traitlets.Instance(Selection, args=())
+    state = traitlets.Unicode("idle")
+
+    def __init__(self, session: Session, panel: TaskPanel) -> None:
+        self._panel = panel
+        self._syncing = False
+        self._fields = fields_of(panel.registered.task)
+        super().__init__(session, panel.view, **panel.view.values)
+        self._undo = panel.view.listen(self._heard)
+        self._take_over()
+        self.observe(self._field_set, [field.name for field in self._fields])
+        self.observe(self._selection_set, "selection")
+
+    def run(self, **values: Any) -> Any:
+        """Run in this cell and return the result; ``values`` are set first.
+
+        Raises:
+            LmkitError: what went wrong, in one sentence.
+        """
+        outcome = self._served.run_now(self._panel, values)
+        self._take_over()
+        return outcome.results[0] if len(outcome.results) == 1 else outcome.results
+
+    def start(self, **values: Any) -> str:
+        """Run off the main thread, as the Run button does; returns the run's id."""
+        return self._served.start(self._panel, values)
+
+    def stop(self) -> None:
+        """Stop the run in progress at its next layer or token."""
+        run = self._panel.view.status.run
+        if run is not None:
+            self._served.cancel(run)
+
+    def widgets(self) -> dict[str, Any]:
+        """The fields as plain ipywidgets (Textarea, FloatSlider, Dropdown, ...), bound to this
+        panel both ways, for a layout of one's own.
+        """
+        return bound_widgets(self, self._fields)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What the last run gave, with its captured pass."""
+        return self._panel.view.outcome
+
+    def close(self) -> None:
+        """Close the panel; its capture is released."""
+        undo = getattr(self, "_undo", None)
+        if undo is not None:
+            undo()
+        super().close()
+
+    # The view is the truth; traits follow it, and what a user sets on traits goes to the view.
+
+    def _heard(self, event: Event) -> None:
+        call_on_main(self._take_over)
+
+    def _take_over(self) -> None:
+        view = self._panel.view
+        outcome = view.outcome
+        self._syncing = True
+        try:
+            with self.hold_trait_notifications():
+                for name, value in view.values.items():
+                    setattr(self, name, value)
+                self.selection = view.selection
+                self.state = view.status.state
+                if outcome is not None:
+                    self.results = outcome.results
+                    first = outcome.results[0] if outcome.results else None
+                    self.result = first
+                    self.value = first
+        finally:
+            self._syncing = False
+
+    def _field_set(self, change: Mapping[str, Any]) -> None:
+        if self._syncing and self._panel.view.values.get(change["name"]) == change["new"]:
+            return
+        self._panel.view.edit({change["name"]: change["new"]})
+
+    def _selection_set(self, change: Mapping[str, Any]) -> None:
+        if change["new"] != self._panel.view.selection:
+            self._panel.view.select(change["new"])
+
+
+def panel_class(registered: RegisteredTask) -> type[Panel]:
+    """The panel class of a task: its fields are traits with the fields' bounds."""
+    task = registered.task
+    fields = fields_of(task)
+    traits: dict[str, Any] = {field.name: field_trait(field) for field in fields}
+
+    def check(self: Panel, proposal: Mapping[str, Any]) -> Any:
+        field = next(one for one in fields if one.name == proposal["trait"].name)
+        try:
+            return check_value(field, proposal["value"])
+        except FieldError as error:
+            raise traitlets.TraitError(str(error)) from error
+
+    if fields:
+        traits["_check_fields"] = traitlets.validate(*(field.name for field in fields))(check)
+    name = "".join(part.capitalize() for part in task.name.split("-")) + "Panel"
+    traits["__doc__"] = task.help or task.title or task.name
+    return type(name, (Panel,), traits)

@@ -1,0 +1,1 @@
+"""What the views show: specs and tiles, made from results and captured passes."""

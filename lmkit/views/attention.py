@@ -1,0 +1,178 @@
+"""The attention explorer of one captured pass: its spec, and its tiles on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lmkit.api import TextTrace
+from lmkit.errors import ProtocolError
+from lmkit.protocol.keys import Key, format_key, parse_key
+from lmkit.protocol.messages import AttentionSpec, LayerSpec, Selection, TileHeader
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["HEAD_SIDE", "THUMBNAIL_SIDE", "AttentionTiles", "CapturedTrace"]
+
+THUMBNAIL_SIDE = 24
+"""Side of a thumbnail in cells: 280 heads are then 160 kB before compression."""
+HEAD_SIDE = 512
+"""Side of a head's picture in cells; above it rows and columns are pooled by mass."""
+MAX_ROWS = 64
+"""Exact rows in one tile; a view asks for the few around the pointer."""
+
+
+class CapturedTrace(TextTrace, Protocol):
+    """A trace that can be pooled and summed on the model's device."""
+
+    @property
+    def path(self) -> str:
+        """How attention was obtained."""
+        ...
+
+    @property
+    def deviation(self) -> float | None:
+        """Largest difference that the A.v self-check found, relative to max|v|."""
+        ...
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """Layers without attention."""
+        ...
+
+    def mass(self, layer: int, head: int, n_rows: int, n_cols: int) -> np.ndarray:
+        """Pooled attention: sum over keys, mean over rows; (n_rows, n_cols)."""
+        ...
+
+    def thumbnails(self, layer: int, size: int) -> np.ndarray:
+        """Pooled attention of all heads of a layer; (heads, size, size) or smaller."""
+        ...
+
+    def summed(self, layer: int, head: int, queries: Sequence[int]) -> np.ndarray:
+        """Sum of chosen rows; (keys,)."""
+        ...
+
+
+class AttentionTiles:
+    """Spec and tiles of one trace. Holds the trace, computes on request, caches nothing."""
+
+    def __init__(self, trace: CapturedTrace) -> None:
+        self.trace = trace
+
+    def spec(self, selection: Selection) -> AttentionSpec:
+        """What a view needs before the first tile."""
+        trace = self.trace
+        layers = tuple(_layer_spec(layer) for layer in trace.layers)
+        return AttentionSpec(
+            layers=layers,
+            tokens=trace.tokens,
+            key_tokens=None,
+            path=trace.path,
+            deviation=trace.deviation,
+            missing=tuple(trace.missing),
+            selection=self.clip(selection),
+        )
+
+    def clip(self, selection: Selection) -> Selection:
+        """The selection, brought back to layers, heads and tokens that there are."""
+        layers = self.trace.layers
+        layer = min(selection.layer, len(layers) - 1)
+        return Selection(
+            layer=layer,
+            head=min(selection.head, layers[layer].heads - 1),
+            tokens=tuple(sorted({one for one in selection.tokens if one < layers[layer].queries})),
+        )
+
+    @property
+    def heads(self) -> int:
+        """How many heads there are in all layers."""
+        return sum(layer.heads for layer in self.trace.layers)
+
+    def head_keys(self) -> list[str]:
+        """The names of all heads' tiles, layer by layer."""
+        return [
+            format_key(Key("head", index, head))
+            for index, layer in enumerate(self.trace.layers)
+            for head in range(layer.heads)
+        ]
+
+    def thumbnail_keys(self) -> list[str]:
+        """The names of all layers' thumbnails."""
+        return [format_key(Key("thumb", index)) for index in range(len(self.trace.layers))]
+
+    def tile(self, name: str, *, fine: bool = False) -> tuple[TileHeader, bytes]:
+        """Compute one tile.
+
+        Args:
+            name: See :mod:`lmkit.protocol.keys`.
+            fine: Encode a head in 16 bits, for saved outputs that cannot ask for exact rows.
+
+        Raises:
+            ProtocolError: a name that is malformed or out of bounds.
+        """
+        from lmkit.protocol.tiles import encode
+
+        key = parse_key(name)
+        self._check(key, name)
+        trace = self.trace
+        layer = trace.layers[key.layer]
+        if key.kind == "thumb":
+            values, encoding = trace.thumbnails(key.layer, THUMBNAIL_SIDE), "sqrt-u8"
+        elif key.kind == "head":
+            rows, columns = min(layer.queries, HEAD_SIDE), min(layer.keys, HEAD_SIDE)
+            values = trace.mass(key.layer, key.head, rows, columns)
+            encoding = "sqrt-u16" if fine else "sqrt-u8"
+        elif key.kind == "rows":
+            first, last = key.tokens
+            values, encoding = trace.rows(key.layer, key.head, range(first, last)), "f32"
+        elif key.kind == "sum":
+            values, encoding = trace.summed(key.layer, key.head, key.tokens), "f32"
+        else:
+            values, encoding = self._paid_to(key), "f32"
+        header = TileHeader(key=name, shape=tuple(values.shape), encoding=encoding)
+        return header, encode(values, encoding)
+
+    def _paid_to(self, key: Key) -> Any:
+        import numpy as np
+
+        layer = self.trace.layers[key.layer]
+        chosen = list(key.tokens)
+        parts = [
+            self.trace.rows(key.layer, key.head, range(row, min(row + MAX_ROWS, layer.queries)))[
+                :, chosen
+            ].sum(axis=1)
+            for row in range(0, layer.queries, MAX_ROWS)
+        ]
+        return np.concatenate(parts).astype(np.float32)
+
+    def _check(self, key: Key, name: str) -> None:
+        layers = self.trace.layers
+        if key.layer >= len(layers):
+            raise ProtocolError(f"Tile {name}: there are {len(layers)} layers, counted from 0.")
+        layer = layers[key.layer]
+        if key.head >= layer.heads:
+            raise ProtocolError(f"Tile {name}: the layer has {layer.heads} heads, from 0.")
+        if key.kind == "rows":
+            first, last = key.tokens
+            if last > layer.queries or last - first > MAX_ROWS:
+                raise ProtocolError(
+                    f"Tile {name}: the head has {layer.queries} rows; at most {MAX_ROWS} at once."
+                )
+        elif key.kind in ("sum", "from"):
+            bound = layer.queries if key.kind == "sum" else layer.keys
+            if max(key.tokens) >= bound:
+                raise ProtocolError(f"Tile {name}: there are {bound} tokens, counted from 0.")
+
+
+def _layer_spec(layer: Any) -> LayerSpec:
+    return LayerSpec(
+        name=layer.name,
+        role=layer.role,
+        heads=layer.heads,
+        kv_heads=layer.kv_heads,
+        queries=layer.queries,
+        keys=layer.keys,
+        causal=layer.causal,
+        window=layer.window,
+    )

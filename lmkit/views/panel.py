@@ -1,0 +1,207 @@
+"""The state of one task's panel: values, status, results and the attention behind them.
+
+The same state feeds every copy of the view and the Python side; whoever changes it tells the
+listeners. Methods may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from lmkit.api import FieldSpec, Result
+from lmkit.errors import ProtocolError
+from lmkit.protocol.messages import (
+    Changed,
+    ErrorInfo,
+    Event,
+    Header,
+    PanelSpec,
+    Progress,
+    Selected,
+    Selection,
+    Status,
+    StatusChanged,
+    TileHeader,
+)
+from lmkit.views.attention import AttentionTiles, CapturedTrace
+
+__all__ = ["Outcome", "PanelView"]
+
+Listener = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave: typed results and the pass behind them."""
+
+    results: tuple[Result, ...]
+    trace: CapturedTrace | None = None
+    attention_note: str = ""
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+class PanelView:
+    """One open panel.
+
+    Args:
+        identity: Random id of the view.
+        header: Task and model.
+        fields: The form; empty for a bare trace.
+        values: What the form holds.
+        python: Makes the lines that make this view, from the values and the selection.
+    """
+
+    def __init__(
+        self,
+        identity: str,
+        header: Header,
+        fields: Sequence[FieldSpec] = (),
+        values: Mapping[str, Any] | None = None,
+        python: Callable[[Mapping[str, Any], Selection], str] | None = None,
+    ) -> None:
+        self.id = identity
+        self.fields = tuple(fields)
+        self._header = header
+        self._values = dict(values or {})
+        self._python = python
+        self._status = Status(state="idle")
+        self._selection = Selection()
+        self._outcome: Outcome | None = None
+        self._tiles: AttentionTiles | None = None
+        self._listeners: list[Listener] = []
+        self._lock = threading.RLock()
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    @property
+    def header(self) -> Header:
+        """Task, model and device."""
+        return self._header
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What the form holds, by field name."""
+        with self._lock:
+            return dict(self._values)
+
+    @property
+    def status(self) -> Status:
+        """What the panel is doing."""
+        return self._status
+
+    @property
+    def selection(self) -> Selection:
+        """The layer, head and tokens that all copies of the view show."""
+        return self._selection
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What the last successful run gave."""
+        return self._outcome
+
+    @property
+    def tiles(self) -> AttentionTiles | None:
+        """The attention of the last run, or None where there is none."""
+        return self._tiles
+
+    def spec(self) -> PanelSpec:
+        """The whole view as it is now."""
+        with self._lock:
+            outcome, tiles = self._outcome, self._tiles
+            python = self._python(self._values, self._selection) if self._python else ""
+            return PanelSpec(
+                header=self._header,
+                fields=self.fields,
+                values=dict(self._values),
+                results=outcome.results if outcome else (),
+                attention=tiles.spec(self._selection) if tiles else None,
+                attention_note=outcome.attention_note if outcome else "",
+                status=self._status,
+                warnings=outcome.warnings if outcome else (),
+                python=python,
+            )
+
+    def tile(self, key: str, *, fine: bool = False) -> tuple[TileHeader, bytes]:
+        """Compute one tile of the attention; raises ProtocolError where there is none."""
+        tiles = self._tiles
+        if tiles is None:
+            raise ProtocolError("This panel has no attention yet.", hint="Press Run.")
+        return tiles.tile(key, fine=fine)
+
+    # -- changing ---------------------------------------------------------------------------------
+
+    def edit(self, values: Mapping[str, Any]) -> None:
+        """Take over checked values; tells listeners only where something changed."""
+        with self._lock:
+            changed = {
+                name: value for name, value in values.items() if self._values.get(name) != value
+            }
+            self._values.update(changed)
+        if changed:
+            self._tell(Changed(view=self.id, spec=self.spec()))
+
+    def select(self, selection: Selection) -> None:
+        """Choose layer, head and tokens; brought within bounds."""
+        with self._lock:
+            chosen = self._tiles.clip(selection) if self._tiles else selection
+            same = chosen == self._selection
+            self._selection = chosen
+        if not same:
+            self._tell(Selected(view=self.id, selection=chosen))
+
+    def begin(self, run: str, label: str) -> None:
+        """A run has been queued or has begun."""
+        self._set(Status(state="running", run=run, progress=Progress(label=label)))
+
+    def advance(self, progress: Progress) -> None:
+        """The run is further."""
+        if self._status.state == "running":
+            self._set(msgspec.structs.replace(self._status, progress=progress))
+
+    def fail(self, error: ErrorInfo) -> None:
+        """The run failed; earlier results stay."""
+        self._set(Status(state="error", error=error))
+
+    def stop(self) -> None:
+        """The run was stopped; earlier results stay."""
+        self._set(Status(state="cancelled"))
+
+    def finish(self, outcome: Outcome, header: Header) -> None:
+        """The run gave this."""
+        tiles = AttentionTiles(outcome.trace) if outcome.trace is not None else None
+        with self._lock:
+            self._outcome, self._header, self._tiles = outcome, header, tiles
+            self._selection = tiles.clip(self._selection) if tiles else Selection()
+            same_tokens = Selection(layer=self._selection.layer, head=self._selection.head)
+            self._selection = same_tokens  # tokens of another text mean nothing here
+            self._status = Status(state="done")
+        self._tell(Changed(view=self.id, spec=self.spec()))
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Be told of every change; returns the undo. Listeners must not block."""
+        with self._lock:
+            self._listeners.append(listener)
+
+        def undo() -> None:
+            with self._lock:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+
+        return undo
+
+    def _set(self, status: Status) -> None:
+        with self._lock:
+            self._status = status
+        self._tell(StatusChanged(view=self.id, status=status))
+
+    def _tell(self, event: Event) -> None:
+        with self._lock:
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener(event)
