@@ -1,0 +1,15 @@
+"""Capture: queries and keys of one forward pass, attention computed from them on demand.
+
+    with capture(model) as trace:
+        output = model(**inputs)
+    trace.attention(layer=0, head=3)      # (queries, keys) float32
+
+See docs/capture.md for what is recorded, how exact it is, and what it costs.
+"""
+
+from __future__ import annotations
+
+from lmkit.capture.context import TOLERANCE, capture, trace_forward
+from lmkit.capture.trace import LayerInfo, QKPair, Trace
+
+__all__ = ["TOLERANCE", "LayerInfo", "QKPair", "Trace", "capture", "trace_forward"]

@@ -1,0 +1,282 @@
+"""``capture`` and ``trace_forward``: one block, one recorder, everything undone at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from lmkit.capture.anatomy import (
+    attention_like_modules,
+    clean_name,
+    interface_modules,
+    layer_names,
+    layer_of,
+    unwrap,
+)
+from lmkit.capture.fallback import Fallback
+from lmkit.capture.recorder import ACTIVE, Recorder, install
+from lmkit.capture.switching import foreign_implementation, on_implementation
+from lmkit.capture.trace import Trace
+from lmkit.errors import AttentionUnavailableError, CaptureError
+
+__all__ = ["TOLERANCE", "capture", "trace_forward"]
+
+#: Largest deviation of A.v from the layer's output, relative to max|v|, that counts as the same
+#: attention. A right capture stays under a tenth of it; a dropped window or swapped key-value
+#: heads give 0.8 and more.
+TOLERANCE: dict[torch.dtype, float] = {
+    torch.float64: 1e-3,
+    torch.float32: 1e-3,
+    torch.float16: 2e-2,
+    torch.bfloat16: 6e-2,
+}
+
+
+@contextmanager
+def capture(
+    model: nn.Module,
+    *,
+    values: bool = False,
+    check: bool = True,
+    budget: int | None = None,
+    cancel: Callable[[], bool] | None = None,
+    on_layer: Callable[[int, int], None] | None = None,
+) -> Iterator[Trace]:
+    """Record the attention of the forward passes of ``model`` inside the block.
+
+    The model runs what it would run without: same functions, same config, same output. Only
+    passes in this block's own context are recorded, not those of other threads. Flash and flex
+    attention, and models with an attention of their own, run the block on another implementation
+    (named in ``trace.path``) under a lock, and are put back.
+
+    Args:
+        model: A transformers model; wrappers of torch.compile and peft are looked through.
+        values: Keep the value vectors too.
+        check: Compare A.v with each layer's real output for sampled rows and heads. A layer that
+            doesn't agree makes the trace refuse its numbers.
+        budget: Most bytes to keep.
+        cancel: Asked at each layer; True stops the pass.
+        on_layer: Told (layers done, layers expected) after each layer.
+
+    Yields:
+        A :class:`Trace`, complete after the block. A model without attention leaves a trace whose
+        ``error`` says so and whose numbers raise it; the pass itself is not disturbed.
+
+    Raises:
+        BudgetExceededError: in the pass, when what is kept outgrows ``budget``.
+        Cancelled: in the pass, when ``cancel`` answers True.
+        CaptureError: no pass of the model ran in the block, or transformers is too old.
+
+    Example:
+        >>> with capture(model) as trace:      # doctest: +SKIP
+        ...     output = model(**inputs)
+        >>> trace.attention(layer=0, head=3)   # doctest: +SKIP
+    """
+    trace = Trace()
+    inner = unwrap(model)
+    served = list(interface_modules(inner))
+    own = [] if served else attention_like_modules(inner)
+    recorder = Recorder(
+        inner, values=values, check=check, budget=budget, cancel=cancel, on_layer=on_layer
+    )
+    seen = _Passes(recorder)
+    fallback: Fallback | None = None
+    switched: str | None = None
+    with ExitStack() as stack:
+        stack.callback(recorder.close)
+        _run_uncompiled(inner, model, stack)
+        token = ACTIVE.set((*ACTIVE.get(), recorder))
+        stack.callback(ACTIVE.reset, token)
+        if served:
+            install()
+            foreign = foreign_implementation(inner)
+            if foreign is not None:
+                target = "sdpa" if getattr(inner, "_supports_sdpa", False) else "eager"
+                stack.enter_context(on_implementation(inner, target))
+                switched = foreign
+        handle = inner.register_forward_pre_hook(seen.start, with_kwargs=True)
+        stack.callback(handle.remove)
+        if own:
+            if getattr(getattr(inner, "config", None), "_attn_implementation", None) != "eager":
+                switched = stack.enter_context(on_implementation(inner, "eager"))
+            fallback = Fallback(inner, recorder)
+            stack.callback(fallback.remove)
+        yield trace
+        _finish(trace, inner, recorder, fallback, seen.count, switched)
+
+
+def trace_forward(
+    model: nn.Module,
+    inputs: Mapping[str, Any],
+    *,
+    values: bool = False,
+    check: bool = True,
+    budget: int | None = None,
+    cancel: Callable[[], bool] | None = None,
+    on_layer: Callable[[int, int], None] | None = None,
+) -> Trace:
+    """One forward pass in eval mode without gradients, captured.
+
+    Training mode is put back module by module. ``use_cache=False`` is passed where the model
+    takes it and ``inputs`` doesn't say otherwise: a cache would keep the keys and values of all
+    layers alive in the output.
+
+    Args:
+        model: As for :func:`capture`.
+        inputs: Keyword arguments of the model, on its device (what a tokenizer returns).
+        values: See :func:`capture`, as for the rest.
+        check: Compare A.v with the layers' output.
+        budget: Most bytes to keep.
+        cancel: Asked at each layer.
+        on_layer: Told the progress.
+
+    Returns:
+        The trace, with the model's output in ``trace.output``, also where the model has no
+        attention.
+
+    Raises:
+        BudgetExceededError, Cancelled, CaptureError: as :func:`capture`.
+    """
+    arguments = dict(inputs)
+    if "use_cache" not in arguments and hasattr(getattr(model, "config", None), "use_cache"):
+        arguments["use_cache"] = False
+    training = [m for m in model.modules() if m.training]
+    for module in training:
+        module.training = False
+    try:
+        with (
+            torch.no_grad(),
+            capture(
+                model, values=values, check=check, budget=budget, cancel=cancel, on_layer=on_layer
+            ) as trace,
+        ):
+            output = model(**arguments)
+    finally:
+        for module in training:
+            module.training = True
+    trace.output = output
+    return trace
+
+
+class _Passes:
+    """Counts the passes of the whole model, and keeps the first one's padding mask."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.count = 0
+
+    def start(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        recorder = self.recorder
+        if recorder not in ACTIVE.get():
+            return
+        recorder.poll()
+        self.count += 1
+        recorder.step += 1
+        mask = kwargs.get("attention_mask")
+        if recorder.padding is None and isinstance(mask, torch.Tensor) and mask.dim() == 2:
+            recorder.padding = mask.detach().clone()
+
+
+def _run_uncompiled(inner: nn.Module, model: nn.Module, stack: ExitStack) -> None:
+    """A compiled graph has its attention inlined: the block runs the Python it came from."""
+    compiled = model is not inner or any(
+        getattr(m, "_compiled_call_impl", None) is not None for m in inner.modules()
+    )
+    if compiled:
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
+
+
+def _finish(
+    trace: Trace,
+    model: nn.Module,
+    recorder: Recorder,
+    fallback: Fallback | None,
+    passes: int,
+    switched: str | None,
+) -> None:
+    recorder.settle()
+    error: CaptureError | None = None
+    if not recorder.records:
+        if passes == 0:
+            raise CaptureError(
+                "No forward pass of this model ran inside the block.",
+                hint="Call the model itself, in the thread that opened the block.",
+            )
+        error = _nothing(model, recorder, fallback)
+    written = recorder.overwritten()
+    if written and error is None:
+        error = CaptureError(
+            f"The queries or keys of {written[0]} were overwritten during the pass.",
+            hint="Run the model with a dynamic cache or without one.",
+        )
+    worst = _deviations(recorder)
+    if error is None:
+        error = _untrue(recorder, worst)
+    recorded = {r.name for r in recorder.records}
+    attention = fallback.attention if fallback is not None else recorder.expected
+    layers = [clean_name(n) for n in layer_names(model, attention)]
+    with_record = {layer_of(n, layers) for n in recorded}
+    missing = [n for n in layers if n not in with_record]
+    if fallback is None:
+        missing += [
+            n for n in recorder.expected if n not in recorded and layer_of(n, layers) not in missing
+        ]
+    paths = sorted({r.path for r in recorder.records})
+    path = " + ".join(paths)
+    if switched is not None and fallback is None:
+        path += f" (switched from {switched})"
+    trace._finish(
+        list(recorder.records) if error is None else [],
+        path=path,
+        missing=missing,
+        deviations=worst,
+        padding=recorder.padding,
+        error=error,
+    )
+
+
+def _nothing(model: nn.Module, recorder: Recorder, fallback: Fallback | None) -> CaptureError:
+    name = type(model).__name__
+    if fallback is not None and fallback.problem is not None:
+        return fallback.problem
+    if fallback is not None:
+        return AttentionUnavailableError(
+            f"{name} has an attention of its own and did not return it.",
+            hint="Load it with attn_implementation='eager' and look whether "
+            "output_attentions=True gives anything.",
+        )
+    if recorder.expected:
+        return AttentionUnavailableError(
+            f"{name} ran without calling the attention of its {len(recorder.expected)} layers."
+        )
+    return AttentionUnavailableError(
+        f"{name} has no attention: its layers mix tokens in another way, such as a state space, "
+        "a recurrence or a convolution.",
+        hint="Its output is there as usual; only the attention views have nothing to show.",
+    )
+
+
+def _deviations(recorder: Recorder) -> dict[str, float]:
+    if not recorder.deviations:
+        return {}
+    # One transfer for all layers: reading each on its own would wait for the device each time.
+    stacked = torch.stack([d.to("cpu", non_blocking=False) for _, _, d in recorder.deviations])
+    worst: dict[str, float] = {}
+    for (name, _, _), value in zip(recorder.deviations, stacked.tolist(), strict=True):
+        worst[name] = max(worst.get(name, 0.0), value if value == value else float("inf"))
+    return worst
+
+
+def _untrue(recorder: Recorder, worst: dict[str, float]) -> CaptureError | None:
+    for name, dtype, _ in recorder.deviations:
+        if worst[name] > TOLERANCE.get(dtype, 6e-2):
+            return AttentionUnavailableError(
+                f"The attention recomputed for layer {name} does not give what the layer put out "
+                f"(off by {worst[name]:.2g} of the largest value): it would be a wrong picture.",
+                hint="Capture with check=False to look at it anyway.",
+            )
+    return None

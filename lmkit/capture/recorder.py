@@ -1,0 +1,350 @@
+"""Recording inside a forward pass: the interface's pass-through and the recorder it feeds.
+
+``AttentionInterface.get_interface`` and ``__getitem__`` are replaced once per process by
+pass-throughs. Where no capture is active in the current context they return the very function
+that was registered (the cost is one ContextVar lookup per layer); inside a capture they return a
+closure around that same function. So the model runs what it would have run, its config and the
+registry stay as they are, and other threads see nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import nn
+
+from lmkit.capture.anatomy import clean_name, interface_modules, is_cross_name, role_of
+from lmkit.capture.records import CallRecord, KeptMask, QKRecord, storage_bytes
+from lmkit.errors import BudgetExceededError, Cancelled, CaptureError
+
+__all__ = ["ACTIVE", "Recorder", "install"]
+
+ACTIVE: ContextVar[tuple[Recorder, ...]] = ContextVar("lmkit_capture", default=())
+_install_lock = threading.Lock()
+Function = Callable[..., Any]
+_CHECK_ROWS = 3
+_CHECK_HEADS = 2
+
+
+def install() -> None:
+    """Put the pass-throughs in place; does nothing when they are there.
+
+    Raises:
+        CaptureError: transformers has no attention interface (older than 4.48).
+    """
+    try:
+        from transformers.modeling_utils import AttentionInterface
+    except ImportError as error:
+        raise CaptureError(
+            "Capture needs transformers with its attention interface.",
+            hint="Install transformers 5 or newer: pip install -U transformers",
+        ) from error
+    interface: Any = AttentionInterface
+    with _install_lock:
+        if getattr(interface, "_lmkit_installed", False):
+            return
+        plain_item: Callable[..., Function] = interface.__getitem__
+        plain_get: Callable[..., Function] | None = getattr(interface, "get_interface", None)
+
+        @wraps(plain_item)
+        def item(self: Any, key: str) -> Function:
+            function = plain_item(self, key)
+            if torch.compiler.is_compiling() or not ACTIVE.get():
+                return function
+            return _recording(function, key)
+
+        interface.__getitem__ = item
+        if plain_get is not None:
+            resolve = plain_get
+
+            @wraps(resolve)
+            def get(self: Any, attn_implementation: str, default: Function) -> Function:
+                function = resolve(self, attn_implementation, default)
+                if torch.compiler.is_compiling() or not ACTIVE.get():
+                    return function
+                return _recording(function, attn_implementation)
+
+            interface.get_interface = get
+        interface._lmkit_installed = True
+
+
+def _recording(function: Function, implementation: str | None) -> Function:
+    if getattr(function, "_lmkit_recording", False):
+        return function
+
+    def attention(
+        module: nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        recorders = [r for r in ACTIVE.get() if id(module) in r.names]
+        for recorder in recorders:
+            recorder.poll()
+        out = function(module, query, key, value, attention_mask, *args, **kwargs)
+        if recorders:
+            if args:
+                bound = inspect.signature(function).bind_partial(
+                    module, query, key, value, attention_mask, *args
+                )
+                named = dict(list(bound.arguments.items())[5:])
+                kwargs = {**named, **kwargs}
+            for recorder in recorders:
+                recorder.record(
+                    module, query, key, value, attention_mask, kwargs, out, implementation
+                )
+        return out
+
+    attention._lmkit_recording = True  # type: ignore[attr-defined]
+    return attention
+
+
+class Recorder:
+    """Collects the records of one model in one ``with`` block.
+
+    It holds the model's modules by id and only until the block ends; what it hands on, the
+    records, holds tensors and names.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        values: bool,
+        check: bool,
+        budget: int | None,
+        cancel: Callable[[], bool] | None,
+        on_layer: Callable[[int, int], None] | None,
+    ) -> None:
+        self.names: dict[int, str] = {
+            id(module): clean_name(name) for name, module in model.named_modules()
+        }
+        self.expected: list[str] = [clean_name(name) for name in interface_modules(model)]
+        self.encoder_decoder = bool(
+            getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+        )
+        self.values = values
+        self.check = check
+        self.budget = budget
+        self.cancel = cancel
+        self.on_layer = on_layer
+        self.total = len(self.expected)
+        self.records: list[CallRecord] = []
+        self.deviations: list[tuple[str, torch.dtype, torch.Tensor]] = []
+        self.step = -1
+        self.padding: torch.Tensor | None = None
+        self.done = 0
+        self._calls: dict[str, int] = {}
+        self._masks: dict[tuple[Any, ...], KeptMask] = {}
+        self._versions: list[tuple[str, torch.Tensor, int]] = []
+        self._kept_bytes = 0
+
+    # during the pass
+
+    def poll(self) -> None:
+        """Stop here if the user asked for it."""
+        if self.cancel is not None and self.cancel():
+            raise Cancelled("Stopped between two layers; no attention was kept.")
+
+    def progress(self) -> None:
+        """One more layer is through."""
+        self.done += 1
+        if self.on_layer is not None:
+            self.on_layer(self.done, max(self.done, self.total))
+
+    def spend(self, need: int) -> None:
+        """Count bytes that are about to be kept.
+
+        Raises:
+            BudgetExceededError: they no longer fit.
+        """
+        self._kept_bytes += need
+        if self.budget is not None and self._kept_bytes > self.budget:
+            whole = max(self._kept_bytes, self._kept_bytes * self.total // max(1, self.done + 1))
+            raise BudgetExceededError(
+                f"Keeping the attention of this pass needs about {whole:,} bytes; "
+                f"the budget is {self.budget:,} bytes.",
+                hint="Use a shorter text, close other views, or raise the budget.",
+            )
+
+    def next_call(self, name: str) -> int:
+        """How many times the module of this name was called before."""
+        call = self._calls.get(name, 0)
+        self._calls[name] = call + 1
+        return call
+
+    def record(
+        self,
+        module: nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        options: dict[str, Any],
+        out: Any,
+        implementation: str | None,
+    ) -> None:
+        """Keep one call of ``module``; called after the registered function returned."""
+        name = self.names[id(module)]
+        cross = is_cross_name(name, module)
+        with torch.no_grad():
+            made = self._make(module, name, cross, query, key, value, mask, options, implementation)
+            dropout = float(options.get("dropout") or 0.0)
+            if self.check and dropout == 0.0:
+                self._compare(made, value, out)
+        self.records.append(made)
+        self.progress()
+
+    def _make(
+        self,
+        module: nn.Module,
+        name: str,
+        cross: bool,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        options: dict[str, Any],
+        implementation: str | None,
+    ) -> QKRecord:
+        eager = implementation is None or implementation.endswith("eager")
+        batch, heads, queries, width = query.shape
+        kv_heads, keys = key.shape[1], key.shape[2]
+        if heads % kv_heads:
+            raise CaptureError(
+                f"Layer {name} has {heads} heads over {kv_heads} key-value heads, "
+                "which do not divide."
+            )
+        flag = options.get("is_causal")
+        if flag is None:
+            flag = getattr(module, "is_causal", True)
+        # The eager functions get their causality in the mask alone; SDPA takes the flag when
+        # there is no mask, and aligns it to the first key.
+        first_rows = not eager and mask is None and queries > 1 and bool(flag)
+        scale = options.get("scaling")
+        bias = options.get("position_bias")
+        masks = tuple(self._keep_mask(m) for m in (bias, mask) if isinstance(m, torch.Tensor))
+        sinks = options.get("s_aux")
+        if sinks is None:
+            sinks = options.get("sinks")
+        if sinks is not None and (sinks.numel() != heads or implementation == "sdpa"):
+            sinks = None
+        softcap = options.get("softcap")
+        window = options.get("sliding_window", getattr(module, "sliding_window", None))
+        # A cached step hands over the cache's own tensor, which the next step may overwrite.
+        growing = not cross and keys != queries
+        return QKRecord(
+            name=name,
+            role="cross" if cross else "",
+            step=max(self.step, 0),
+            call=self.next_call(name),
+            heads=heads,
+            kv_heads=kv_heads,
+            queries=queries,
+            keys=keys,
+            batch=batch,
+            causal=first_rows,
+            window=int(window) if isinstance(window, int) and window > 0 else None,
+            path="eager" if eager else str(implementation),
+            query=self._keep(name, query),
+            key=self._keep(name, key, copy=growing),
+            value=self._keep(name, value, copy=growing) if self.values else None,
+            scale=float(scale) if scale is not None else width**-0.5,
+            masks=masks,
+            first_rows=first_rows,
+            softcap=float(softcap) if softcap else None,
+            sinks=None if sinks is None else sinks.detach().reshape(-1).clone(),
+        )
+
+    def _keep(self, name: str, tensor: torch.Tensor, *, copy: bool = False) -> torch.Tensor:
+        kept = tensor.detach()
+        own = kept.numel() * kept.element_size()
+        if copy or kept.untyped_storage().nbytes() > own + own // 16:
+            self.spend(own)
+            return kept.clone(memory_format=torch.contiguous_format)
+        self.spend(own)
+        if not kept.is_inference():
+            self._versions.append((name, kept, kept._version))
+        return kept
+
+    def _keep_mask(self, mask: torch.Tensor) -> KeptMask:
+        kept = mask.detach()
+        key = (
+            str(kept.device),
+            kept.untyped_storage().data_ptr(),
+            kept.storage_offset(),
+            tuple(kept.shape),
+            kept.stride(),
+            kept.dtype,
+        )
+        found = self._masks.get(key)
+        if found is None:
+            self.spend(storage_bytes([kept]))
+            found = self._masks[key] = KeptMask(kept)
+        return found
+
+    def _compare(self, made: QKRecord, value: torch.Tensor, out: Any) -> None:
+        """A.v of sampled rows and heads against what the layer put out, relative to max|v|."""
+        result = out[0] if isinstance(out, tuple) else out
+        if result.dim() == 3:  # (batch, queries, heads * width)
+            result = result.view(*result.shape[:2], made.heads, -1)
+        if result.shape[:3] != (made.batch, made.queries, made.heads):
+            raise CaptureError(
+                f"Layer {made.name} put out the shape {tuple(result.shape)}; expected "
+                f"({made.batch}, {made.queries}, {made.heads}, head size)."
+            )
+        index = len(self.records)
+        b = index % made.batch
+        group = made.heads // made.kv_heads
+        rows = sorted({made.queries - 1, made.queries // 2, min(1, made.queries - 1)})
+        heads = sorted({made.heads - 1 - index % made.heads, (5 * index) % made.heads})
+        picked = torch.tensor(rows, device=made.device)
+        for h in heads:
+            a = made.weights(b, h, picked, 0, made.keys)
+            v = value[b, h // group].detach().float()
+            got = result[b, picked, h].detach().float()
+            error = (torch.matmul(a, v) - got).abs()
+            # A row that may attend to nothing has no right answer: kernels differ there.
+            seen = a.sum(-1, keepdim=True) > 0
+            worst = torch.where(seen, error, 0.0).max() / v.abs().max().clamp_min(1e-30)
+            self.deviations.append((made.name, made.dtype, worst))
+
+    # after the pass
+
+    def overwritten(self) -> list[str]:
+        """Names of layers whose kept tensors were written to after the call."""
+        return sorted({name for name, t, version in self._versions if t._version != version})
+
+    def settle(self) -> None:
+        """Fill in what needs a look at the masks.
+
+        Done after the pass, so that an accelerator is not made to wait in the middle of it.
+        """
+        for made in self.records:
+            if isinstance(made, QKRecord):
+                made.causal = made.first_rows or any(
+                    m.is_causal(made.queries, made.keys) for m in made.masks
+                )
+            made.role = role_of(
+                made.name,
+                encoder_decoder=self.encoder_decoder,
+                causal=made.causal,
+                cross=made.role == "cross",
+            )
+
+    def close(self) -> None:
+        """Let go of the model: only ids are held, and those must not outlive it."""
+        self.names = {}
+        self._versions = []
+        self._masks = {}
+        self.cancel = None
+        self.on_layer = None
