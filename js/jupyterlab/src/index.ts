@@ -1,0 +1,42 @@
+import type { JupyterFrontEnd, JupyterFrontEndPlugin } from "@jupyterlab/application";
+import type { ISessionContext } from "@jupyterlab/apputils";
+import { INotebookTracker } from "@jupyterlab/notebook";
+import { type IRenderMime, IRenderMimeRegistry } from "@jupyterlab/rendermime";
+import { MIME } from "@lmkit/protocol";
+import { ViewRenderer } from "./renderer.ts";
+
+/** Before the widget manager's -10: a reopened notebook has no widget to show, but always a saved view. */
+const RANK = -20;
+
+function factory(session: ISessionContext | null): IRenderMime.IRendererFactory {
+  return {
+    // everything in the data is drawn as text or pixels: fit for notebooks that are not trusted
+    safe: true,
+    mimeTypes: [MIME],
+    createRenderer: (options) => new ViewRenderer(options.mimeType, session),
+  };
+}
+
+const plugin: JupyterFrontEndPlugin<void> = {
+  id: "lmkit:renderer",
+  description: "Draws lmkit's views, live where the notebook's kernel has them.",
+  autoStart: true,
+  requires: [IRenderMimeRegistry],
+  optional: [INotebookTracker],
+  activate: (
+    _: JupyterFrontEnd,
+    rendermime: IRenderMimeRegistry,
+    notebooks: INotebookTracker | null,
+  ): void => {
+    rendermime.addFactory(factory(null), RANK);
+    // only a notebook's own registry leads to its kernel
+    notebooks?.forEach((panel) => {
+      panel.content.rendermime.addFactory(factory(panel.sessionContext), RANK);
+    });
+    notebooks?.widgetAdded.connect((_tracker, panel) => {
+      panel.content.rendermime.addFactory(factory(panel.sessionContext), RANK);
+    });
+  },
+};
+
+export default plugin;

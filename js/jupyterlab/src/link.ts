@@ -1,0 +1,112 @@
+import type { Kernel, KernelMessage } from "@jupyterlab/services";
+import type { Channel } from "@lmkit/core";
+import type { JSONObject } from "@lumino/coreutils";
+
+const TARGET = "lmkit";
+
+export const NOT_LOADED =
+  "lmkit is not loaded in this kernel: run %load_ext lmkit, then run the cell again.";
+
+type Heard = Parameters<Channel["listen"]>[0];
+
+/** What JupyterLab's comms have beyond their interface: a subshell of the kernel, once it has started. */
+type SubshellComm = Kernel.IComm & { readonly subshellStarted?: Promise<void> };
+
+/**
+ * The comm to one kernel, shared by all views of a page: sixty outputs cost one comm and one subshell,
+ * and every message names its view.
+ */
+class Link {
+  readonly #listeners = new Map<string, Set<Heard>>();
+  readonly #onEnd = new Set<() => void>();
+  readonly #comm: SubshellComm;
+  #ended = false;
+
+  constructor(readonly kernel: Kernel.IKernelConnection) {
+    this.#comm = kernel.createComm(TARGET);
+    this.#comm.onMsg = (message) => this.#hear(message);
+    this.#comm.onClose = () => this.end();
+    // a restart disposes the comm without a word
+    kernel.statusChanged.connect(this.#onStatus);
+    kernel.disposed.connect(this.end);
+  }
+
+  /** Resolves when the kernel has accepted the comm; rejects with a sentence for people. */
+  async open(): Promise<this> {
+    const comm = this.#comm;
+    const ended = new Promise<void>((resolve) => this.#onEnd.add(resolve));
+    await Promise.race([this.kernel.info, ended]);
+    // Opened on a subshell, the comm is answered while a cell computes. Where subshells are off or
+    // unknown to the kernel the promise would never settle.
+    if (!this.#ended && this.kernel.supportsSubshells && comm.commsOverSubshells !== "disabled") {
+      await Promise.race([comm.subshellStarted?.catch(() => undefined), ended]);
+    }
+    // the kernel closes a comm of an unknown target before it reports this message as done
+    if (!this.#ended) await Promise.race([comm.open().done, ended]);
+    if (this.#ended) throw new Error(NOT_LOADED);
+    return this;
+  }
+
+  channel(view: string): Channel {
+    const undo = new Set<() => void>();
+    const add = <T>(to: Set<T>, item: T): (() => void) => {
+      to.add(item);
+      const remove = () => void to.delete(item);
+      undo.add(remove);
+      return remove;
+    };
+    return {
+      send: (message) => {
+        if (this.#comm.isDisposed) this.end();
+        else this.#comm.send(message as unknown as JSONObject);
+      },
+      listen: (heard) => {
+        const listeners = this.#listeners.get(view) ?? new Set();
+        this.#listeners.set(view, listeners);
+        return add(listeners, heard);
+      },
+      onClose: (closed) => {
+        if (this.#ended) queueMicrotask(closed);
+        return add(this.#onEnd, closed);
+      },
+      close: () => {
+        for (const remove of undo) remove();
+      },
+    };
+  }
+
+  readonly end = (): void => {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.kernel.statusChanged.disconnect(this.#onStatus);
+    this.kernel.disposed.disconnect(this.end);
+    links.delete(this.kernel);
+    for (const closed of this.#onEnd) closed();
+  };
+
+  readonly #onStatus = (_: unknown, status: Kernel.Status): void => {
+    if (["restarting", "autorestarting", "terminating", "dead"].includes(status)) this.end();
+  };
+
+  #hear(message: KernelMessage.ICommMsgMsg): void {
+    const { data } = message.content;
+    const buffers = (message.buffers ?? []).map((buffer) =>
+      ArrayBuffer.isView(buffer) ? buffer : new Uint8Array(buffer),
+    );
+    for (const heard of this.#listeners.get(String(data["view"])) ?? []) heard(data, buffers);
+  }
+}
+
+const links = new WeakMap<Kernel.IKernelConnection, Promise<Link>>();
+
+/** The way of one view to its kernel. Rejects with a sentence when lmkit is not loaded there. */
+export async function connect(kernel: Kernel.IKernelConnection, view: string): Promise<Channel> {
+  let link = links.get(kernel);
+  if (!link) {
+    link = new Link(kernel).open();
+    links.set(kernel, link);
+    // a later view tries again
+    link.catch(() => links.delete(kernel));
+  }
+  return (await link).channel(view);
+}

@@ -1,0 +1,109 @@
+import type { ISessionContext } from "@jupyterlab/apputils";
+import type { IRenderMime } from "@jupyterlab/rendermime";
+import type { Kernel } from "@jupyterlab/services";
+import { type Channel, mountBundle } from "@lmkit/core";
+import { Widget } from "@lumino/widgets";
+import { connect } from "./link.ts";
+
+/** How far below the window's edge a view is drawn already, so that scrolling meets a finished one. */
+const AHEAD = "400px";
+
+/** One output. Draws when it comes into sight, so that a notebook of sixty outputs opens as fast as one. */
+export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
+  readonly #mimeType: string;
+  readonly #session: ISessionContext | null;
+  readonly #sight: IntersectionObserver;
+  #data: unknown = null;
+  #live: { readonly view: string } | null = null;
+  #unmount: (() => void) | null = null;
+  /** The kernel that this view talks or tries to talk to. */
+  #kernel: Kernel.IKernelConnection | null = null;
+  #connected = false;
+
+  /** @param session the notebook's, or null where there is no kernel to ask */
+  constructor(mimeType: string, session: ISessionContext | null) {
+    super();
+    this.#mimeType = mimeType;
+    this.#session = session;
+    this.addClass("lmkit-output");
+    this.node.dataset["jpSuppressContextMenu"] = "";
+    this.node.style.minHeight = "8rem";
+    this.#sight = new IntersectionObserver(
+      (entries) => entries.some((entry) => entry.isIntersecting) && this.#mount(),
+      { rootMargin: AHEAD },
+    );
+    session?.kernelChanged.connect(this.#onKernel);
+    window.addEventListener("keydown", this.#onKey, true);
+  }
+
+  /** Called again when the output's data is updated: a view that is live has had the news by its comm. */
+  async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
+    this.#data = model.data[this.#mimeType];
+    const live = liveOf(this.#data);
+    const same = live !== null && live.view === this.#live?.view;
+    this.#live = live;
+    if (!(same && this.#connected)) this.#remount();
+  }
+
+  override dispose(): void {
+    if (this.isDisposed) return;
+    this.#sight.disconnect();
+    this.#unmount?.();
+    this.#session?.kernelChanged.disconnect(this.#onKernel);
+    window.removeEventListener("keydown", this.#onKey, true);
+    super.dispose();
+  }
+
+  #remount(): void {
+    this.#unmount?.();
+    this.#unmount = null;
+    this.#sight.disconnect();
+    this.#sight.observe(this.node);
+  }
+
+  #mount(): void {
+    if (this.#unmount || this.isDisposed) return;
+    this.#sight.disconnect();
+    const channel =
+      this.#session && this.#live ? this.#connect(this.#session, this.#live.view) : null;
+    this.#unmount = mountBundle(this.node, this.#data, channel);
+    this.node.style.minHeight = "";
+  }
+
+  async #connect(session: ISessionContext, view: string): Promise<Channel> {
+    await session.ready;
+    this.#kernel = session.session?.kernel ?? null;
+    if (!this.#kernel) throw new Error("This notebook has no kernel: choose one and run the cell.");
+    const channel = await connect(this.#kernel, view);
+    this.#connected = true;
+    channel.onClose(() => {
+      this.#connected = false;
+    });
+    return channel;
+  }
+
+  readonly #onKernel = (
+    _: unknown,
+    change: { newValue: Kernel.IKernelConnection | null },
+  ): void => {
+    // the first kernel of a notebook is met by #connect, which waits for it
+    const another = this.#kernel && change.newValue && change.newValue !== this.#kernel;
+    if (another && this.#unmount) this.#remount();
+  };
+
+  /**
+   * Keys pressed inside belong to the view, not to the notebook, whose shortcuts would delete or run the
+   * cell; with Ctrl or Command they stay the application's (save, find), but for Enter. The mark goes on
+   * the element itself, just before Lumino looks: a shortcut of ":focus" matches before its ancestors.
+   */
+  readonly #onKey = (event: KeyboardEvent): void => {
+    if (!(event.target instanceof Element && this.node.contains(event.target))) return;
+    const ours = event.key === "Enter" || !(event.ctrlKey || event.metaKey);
+    event.target.toggleAttribute("data-lm-suppress-shortcuts", ours);
+  };
+}
+
+function liveOf(data: unknown): { readonly view: string } | null {
+  const live = (data as { live?: { view?: unknown } | null } | null)?.live;
+  return typeof live?.view === "string" ? { view: live.view } : null;
+}
