@@ -12,7 +12,6 @@ from lmkit.protocol.messages import (
     ChoiceField,
     FieldSpec,
     IntegerField,
-    NumberField,
     TextField,
 )
 

@@ -7,6 +7,7 @@ runs tasks, so that a Stop or a click is heard while a run computes.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import uuid
@@ -60,6 +61,8 @@ if TYPE_CHECKING:
     from lmkit.models import ModelStore
 
 __all__ = ["Channel", "ServedView", "Session", "TaskPanel"]
+
+_log = logging.getLogger("lmkit")
 
 
 class Channel(Protocol):
@@ -261,8 +264,9 @@ class Session:
     def _carry_out_quietly(self, panel: TaskPanel, run: str, work: Work) -> None:
         try:
             self._carry_out(panel, run, work)
-        except Exception:  # noqa: S110 - the panel shows it; there is no cell to raise in
-            pass
+        except Exception:
+            # The panel shows it; there is no cell to raise in.
+            _log.debug("A run of %s failed.", panel.registered.task.name, exc_info=True)
 
     def load(self, panel: TaskPanel) -> LoadedModel:
         """The panel's model, loaded if it is not yet."""
@@ -347,8 +351,9 @@ class Session:
     def _send(channel: Channel, message: Outgoing, buffers: Sequence[bytes] = ()) -> None:
         try:
             channel.send(message, buffers)
-        except Exception:  # noqa: S110 - the other side is gone; there is no one to tell
-            pass
+        except Exception:
+            # The other side is gone; there is no one to tell.
+            _log.debug("A message could not be sent.", exc_info=True)
 
     def handle(self, request: Request, channel: Channel) -> tuple[Answer, list[bytes]]:
         """Answer one request in this thread; never raises.

@@ -61,9 +61,7 @@ def decode_outgoing(data: Any) -> Outgoing:
     try:
         return msgspec.convert(data, Outgoing)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise ProtocolError(
-            f"This is no answer of lmkit's protocol: {error}."
-        ) from error
+        raise ProtocolError(f"This is no answer of lmkit's protocol: {error}.") from error
 
 
 def decode_bundle(data: Any) -> Bundle:
@@ -147,9 +145,7 @@ def load_tile(tile: SavedTile) -> bytes:
     """
     expected = tile_bytes(tile)
     if expected > MAX_TILE_BYTES:
-        raise ProtocolError(
-            f"Tile {tile.key} claims {expected} bytes, more than is read."
-        )
+        raise ProtocolError(f"Tile {tile.key} claims {expected} bytes, more than is read.")
     try:
         unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
         packed = base64.b64decode(tile.data, validate=True)
@@ -157,7 +153,5 @@ def load_tile(tile: SavedTile) -> bytes:
     except (binascii.Error, ValueError, zlib.error) as error:
         raise ProtocolError(f"Tile {tile.key} is damaged: {error}.") from error
     if len(data) != expected:
-        raise ProtocolError(
-            f"Tile {tile.key} has not the {expected} bytes that its shape asks."
-        )
+        raise ProtocolError(f"Tile {tile.key} has not the {expected} bytes that its shape asks.")
     return data

@@ -32,6 +32,7 @@ __all__ = [
     "DeviceInfo",
     "Done",
     "Edit",
+    "Encoding",
     "ErrorAnswer",
     "ErrorInfo",
     "Event",
@@ -91,9 +92,7 @@ Encoding = Literal["f32", "sqrt-u8", "sqrt-u16"]
 FieldValue = Annotated[str, Meta(max_length=4_000_000)] | bool | int | float | None
 
 
-class Struct(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=False
-):
+class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=False):
     """Base of all messages: immutable, keyword-only, camelCase in JSON."""
 
 
@@ -118,9 +117,7 @@ class TextField(FieldBase, frozen=True, kw_only=True, tag="text", tag_field="kin
     body: bool = False
 
 
-class IntegerField(
-    FieldBase, frozen=True, kw_only=True, tag="integer", tag_field="kind"
-):
+class IntegerField(FieldBase, frozen=True, kw_only=True, tag="integer", tag_field="kind"):
     """A whole number from ``minimum`` to ``maximum``, both included."""
 
     default: int
@@ -145,9 +142,7 @@ class ChoiceField(FieldBase, frozen=True, kw_only=True, tag="choice", tag_field=
     default: Line
 
 
-class BooleanField(
-    FieldBase, frozen=True, kw_only=True, tag="boolean", tag_field="kind"
-):
+class BooleanField(FieldBase, frozen=True, kw_only=True, tag="boolean", tag_field="kind"):
     """Yes or no."""
 
     default: bool = False
@@ -195,9 +190,7 @@ class Spans(Struct, frozen=True, kw_only=True, tag="spans", tag_field="kind"):
     title: Line = ""
 
     @classmethod
-    def top(
-        cls, words: Words, received: Sequence[float], k: int, *, title: str = ""
-    ) -> Spans:
+    def top(cls, words: Words, received: Sequence[float], k: int, *, title: str = "") -> Spans:
         """The ``k`` words with the largest scores, best first.
 
         Args:
@@ -206,16 +199,10 @@ class Spans(Struct, frozen=True, kw_only=True, tag="spans", tag_field="kind"):
             k: How many words at most.
         """
         scored = sorted(
-            (
-                (sum(float(received[token]) for token in word.tokens), word)
-                for word in words
-            ),
+            ((sum(float(received[token]) for token in word.tokens), word) for word in words),
             key=lambda pair: (-pair[0], pair[1].start),
         )
-        spans = (
-            Span(start=word.start, end=word.end, score=score)
-            for score, word in scored[:k]
-        )
+        spans = (Span(start=word.start, end=word.end, score=score) for score, word in scored[:k])
         return cls(text=words.text, spans=tuple(spans), title=title)
 
 
@@ -516,9 +503,7 @@ class Done(AnswerBase, frozen=True, kw_only=True, tag="done", tag_field="type"):
     """The request was carried out and has no more to say."""
 
 
-class CancelledAnswer(
-    AnswerBase, frozen=True, kw_only=True, tag="cancelled", tag_field="type"
-):
+class CancelledAnswer(AnswerBase, frozen=True, kw_only=True, tag="cancelled", tag_field="type"):
     """The stop was heard; it takes effect at the next layer or token."""
 
 

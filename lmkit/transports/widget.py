@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import anywidget
@@ -118,9 +119,26 @@ class Panel(ViewWidget):
         if run is not None:
             self._served.cancel(run)
 
+    @contextmanager
+    def shown_while_running(self) -> Iterator[None]:
+        """Show the panel now, and fill in the same output when the block ends, come what may."""
+        from IPython.display import display, update_display
+
+        display(self, display_id=self.display_id)
+        try:
+            yield
+        finally:
+            update_display(self, display_id=self.display_id)
+
+    @property
+    def display_id(self) -> str:
+        """Identity of this panel's output, so that it can be filled in later."""
+        return f"lmkit-{self._view}"
+
     def widgets(self) -> dict[str, Any]:
-        """The fields as plain ipywidgets (Textarea, FloatSlider, Dropdown, ...), bound to this
-        panel both ways, for a layout of one's own.
+        """The fields as plain ipywidgets (Textarea, FloatSlider, ...), bound both ways.
+
+        For a layout of one's own: ``HBox([*panel.widgets().values()])``.
         """
         return bound_widgets(self, self._fields)
 

@@ -1,0 +1,167 @@
+"""``lmkit`` on the command line; ``python -m lmkit`` is the same."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lmkit import arguments, reports
+from lmkit.errors import LmkitError
+from lmkit.protocol.codec import error_info, to_builtins
+from lmkit.version import __version__
+
+__all__ = ["main"]
+
+_USAGE = """usage: lmkit COMMAND ...
+
+  run TASK ...       run a task: lmkit run classification --model starter:sentiment --text "..."
+  plugins [NAME]     the plugins and their state; with a name, its error in full
+  starter [install]  the starter models; install brings them
+  doctor             what this installation has and lacks
+  --version          the version
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (0 done, 1 an error, 2 a wrong command)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    commands: dict[str, Callable[[list[str]], int]] = {
+        "run": _run,
+        "plugins": _plugins,
+        "starter": _starter,
+        "doctor": _doctor,
+    }
+    if not words or words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(_USAGE)
+        return 0 if words else 2
+    if words[0] == "--version":
+        sys.stdout.write(f"lmkit {__version__}\n")
+        return 0
+    if words[0] not in commands:
+        sys.stderr.write(f"lmkit: there is no command {words[0]!r}.\n{_USAGE}")
+        return 2
+    try:
+        return commands[words[0]](words[1:])
+    except arguments.HelpAsked as asked:
+        sys.stdout.write(str(asked.args[0]))
+        return 0
+    except arguments.OptionError as error:
+        sys.stderr.write(f"lmkit: {error}\n")
+        return 2
+    except LmkitError as error:
+        sys.stderr.write(f"lmkit: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("lmkit: stopped.\n")
+        return 130
+
+
+def _run(words: list[str]) -> int:
+    from lmkit.kernel_session import current_session
+    from lmkit.kit import Kit
+
+    session = current_session()
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write("usage: lmkit run TASK [options]\n\n")
+        for one in session.host.tasks:
+            sys.stdout.write(f"  {one.task.name:<16} {one.task.help or one.task.title}\n")
+        return 0 if words else 2
+    registered = session.host.task(words[0])
+    parser = arguments.task_parser(registered, "lmkit run")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--html", metavar="FILE", help="write the interactive view to a file")
+    options = arguments.parse(parser, words[1:])
+    values = arguments.field_values(registered, options)
+    for name, value in values.items():
+        if value == "-":
+            values[name] = sys.stdin.read()
+    kit = Kit(session, options.model, arguments.load_options(options))
+    try:
+        analysis = kit.run(registered.task.name, **values)
+    except LmkitError as error:
+        if not options.json:
+            raise
+        sys.stdout.write(json.dumps({"error": to_builtins(error_info(error))}) + "\n")
+        return 1
+    if options.html:
+        _write_html(Path(options.html), session, analysis, registered.task.title)
+    if options.json:
+        sys.stdout.write(json.dumps(_as_json(analysis, kit), ensure_ascii=False) + "\n")
+    else:
+        for warning in analysis.warnings:
+            sys.stderr.write(f"lmkit: {warning}\n")
+        sys.stdout.write(f"{analysis!r}\n")
+    return 0
+
+
+def _as_json(analysis: Any, kit: Any) -> dict[str, Any]:
+    return {
+        "model": kit.name,
+        "values": analysis.values,
+        "results": [to_builtins(result) for result in analysis.results],
+        "warnings": list(analysis.warnings),
+        "seconds": round(analysis.seconds, 4),
+    }
+
+
+def _write_html(path: Path, session: Any, analysis: Any, title: str) -> None:
+    from lmkit.transports.html import standalone, to_html
+    from lmkit.transports.picture import describe, draw
+    from lmkit.transports.snapshot import snapshot
+
+    bundle = snapshot(analysis.view, None)
+    fragment = to_html(bundle, draw(bundle), describe(bundle.spec))
+    path.write_text(standalone([fragment], title), encoding="utf-8")
+
+
+def _plugins(words: list[str]) -> int:
+    from lmkit.kernel_session import current_host
+
+    return _print(reports.plugins(current_host(), words))
+
+
+def _starter(words: list[str]) -> int:
+    return _print(reports.starters(words))
+
+
+def _print(lines: Sequence[str]) -> int:
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def _doctor(words: list[str]) -> int:
+    """Say what this installation has and lacks; status 1 when something is wrong."""
+    parser = argparse.ArgumentParser(prog="lmkit doctor")
+    parser.parse_args(words)
+    import importlib.metadata
+    import platform
+
+    from lmkit.kernel_session import current_session
+    from lmkit.transports.assets import core_source, loader_source
+
+    wrong = 0
+    sys.stdout.write(f"lmkit {__version__}, Python {platform.python_version()}\n")
+    for name in ("torch", "transformers", "pluggy", "ipywidgets", "jupyterlab"):
+        try:
+            sys.stdout.write(f"{name} {importlib.metadata.version(name)}\n")
+        except importlib.metadata.PackageNotFoundError:
+            sys.stdout.write(f"{name} is not installed\n")
+    try:
+        core_source()
+        loader_source()
+        sys.stdout.write("front end: built\n")
+    except LmkitError as error:
+        wrong += 1
+        sys.stdout.write(f"front end: {error}\n")
+    session = current_session()
+    for plugin in session.host.plugins:
+        wrong += plugin.state == "quarantined"
+        reason = f": {plugin.error}" if plugin.error is not None else ""
+        sys.stdout.write(f"plugin {plugin.title}: {plugin.state}{reason}\n")
+    for device in session.models.devices():
+        sys.stdout.write(f"device {device.name}: {device.title}\n")
+    return 1 if wrong else 0

@@ -1,0 +1,367 @@
+"""The Python way in: a loaded model with a method for each task, and what the methods return."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lmkit.api import Labels, LoadedModel, Result, TextTrace
+from lmkit.declarations import fields_of, verb_of
+from lmkit.errors import AttentionUnavailableError, TaskError
+from lmkit.host import RegisteredTask
+from lmkit.protocol.messages import Selection, TextField, Token
+from lmkit.session import Session, TaskPanel
+from lmkit.transports.terminal import terminal_progress
+from lmkit.views.panel import Outcome, PanelView
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lmkit.transports.widget import Panel
+
+__all__ = ["Analysis", "Attention", "Kit", "make_panel", "open_task"]
+
+
+class Kit:
+    """A model, loaded, with a method for each task that is installed.
+
+    Made by :func:`lmkit.load`. ``kit.classify("...")`` runs the task whose verb is ``classify``;
+    ``kit.run("classification", text="...")`` is the same by name.
+    """
+
+    def __init__(self, session: Session, source: Any, options: Mapping[str, Any]) -> None:
+        self.session = session
+        self._source = source
+        self._options = dict(options)
+
+    @property
+    def name(self) -> str:
+        """How the model is named."""
+        return model_name(self._source)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks that are installed."""
+        return tuple(one.task.name for one in self.session.host.tasks)
+
+    def loaded(self, task: str) -> LoadedModel:
+        """The model as a task gets it; raises WrongModelKindError where it lacks the head."""
+        auto_class = self.session.host.task(task).task.auto_class
+        model: LoadedModel = self.session.models.get(self._source, auto_class, **self._options)
+        return model
+
+    def run(self, task: str, *body: str, **values: Any) -> Analysis:
+        """Run a task in this cell.
+
+        Args:
+            task: Its name.
+            body: The text for the field that takes a cell's body, as a shorthand.
+            values: Field values by name.
+
+        Returns:
+            What came out, with the attention behind it.
+
+        Raises:
+            LmkitError: one sentence saying what went wrong.
+        """
+        registered = self.session.host.task(task)
+        panel = open_task(
+            self.session, registered, self._source, _with_body(registered, body, values),
+            self._options,
+        )  # fmt: skip
+        try:
+            with terminal_progress(panel.view):
+                outcome = self.session.run_now(panel)
+        except BaseException:
+            self.session.close(panel.view.id)
+            raise
+        return Analysis(self.session, panel, outcome)
+
+    def panel(self, task: str, *body: str, **values: Any) -> Any:
+        """The task's panel on this model: an ipywidget, not run yet."""
+        registered = self.session.host.task(task)
+        return make_panel(self, registered, _with_body(registered, body, values))
+
+    def __getattr__(self, name: str) -> Any:
+        registered = None if name.startswith("_") else self.session.host.by_verb(name)
+        if registered is None:
+            verbs = ", ".join(verb_of(one.task) for one in self.session.host.tasks) or "none"
+            raise AttributeError(f"No installed task has the verb {name!r}; there are: {verbs}.")
+        task = registered.task
+
+        def call(*body: str, **values: Any) -> Analysis:
+            return self.run(task.name, *body, **values)
+
+        call.__name__ = call.__qualname__ = name
+        call.__doc__ = _call_doc(registered)
+        return call
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *(verb_of(o.task) for o in self.session.host.tasks)})
+
+    def __repr__(self) -> str:
+        return f"<lmkit.Kit of {self.name}: {', '.join(self.tasks)}>"
+
+
+class Attention:
+    """The attention of one pass. ``attention[layer, head]`` is an array, shape (queries, keys).
+
+    Layers and heads count from 0. In a notebook it shows itself as the explorer.
+    """
+
+    def __init__(self, analysis: Analysis, trace: TextTrace) -> None:
+        self._analysis = analysis
+        self.trace = trace
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """The tokens of the text."""
+        return self.trace.tokens
+
+    @property
+    def layers(self) -> Sequence[Any]:
+        """The layers that have attention, with the number of heads of each."""
+        return self.trace.layers
+
+    def __getitem__(self, place: tuple[int, int]) -> np.ndarray:
+        layer, head = place
+        count = len(self.trace.layers)
+        if not -count <= layer < count:
+            raise IndexError(f"There is no layer {layer}; there are {count}, counted from 0.")
+        heads = self.trace.layers[layer].heads
+        if not -heads <= head < heads:
+            raise IndexError(f"Layer {layer} has no head {head}; it has {heads}, from 0.")
+        return self.trace.attention(layer % count, head % heads)
+
+    def rows(self, layer: int, head: int, rows: Sequence[int] | slice) -> np.ndarray:
+        """Exact rows of one head; (rows, keys)."""
+        return self.trace.rows(layer, head, rows)
+
+    def received(self) -> np.ndarray:
+        """Attention that each token receives, mean over layers, heads and queries; (tokens,)."""
+        return self.trace.attention_received()
+
+    def show(self, layer: int, head: int, tokens: Sequence[int] = ()) -> Attention:
+        """Choose what the explorer shows, here and in every open copy of it."""
+        self[layer, head]  # raises where there is no such head
+        count = len(self.trace.layers)
+        heads = self.trace.layers[layer].heads
+        self._analysis.select(
+            Selection(layer=layer % count, head=head % heads, tokens=tuple(tokens))
+        )
+        return self
+
+    def __repr__(self) -> str:
+        heads = sum(layer.heads for layer in self.layers)
+        shape = f"{len(self.layers)} layers, {heads} heads, {len(self.tokens)} tokens"
+        return f"<lmkit.Attention: {shape}>"
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        return self._analysis._repr_mimebundle_(**options)
+
+
+class Analysis:
+    """What a task gave: results, and the attention behind them. Shows itself as a panel.
+
+    The panel is live: editing its text and pressing Run runs again, and this object then holds
+    what the last run gave.
+    """
+
+    def __init__(self, session: Session, panel: TaskPanel, outcome: Outcome) -> None:
+        self._session = session
+        self._panel = panel
+        self._widget: Any = None
+        # A result that is never shown needs no open view: it goes with this object.
+        self._closer = weakref.finalize(self, session.close, panel.view.id)
+        self._closer.atexit = False
+        assert outcome is panel.view.outcome
+
+    @property
+    def _outcome(self) -> Outcome:
+        outcome = self._panel.view.outcome
+        assert outcome is not None
+        return outcome
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """All typed results of the run."""
+        return self._outcome.results
+
+    @property
+    def result(self) -> Result:
+        """The first result."""
+        return self.results[0]
+
+    @property
+    def labels(self) -> dict[str, float]:
+        """Label -> probability, highest first; raises TaskError where there are no labels."""
+        for result in self.results:
+            if isinstance(result, Labels):
+                return {one.label: one.score for one in result.scores}
+        raise TaskError(f"The task {self._panel.registered.task.name} gives no labels.")
+
+    @property
+    def attention(self) -> Attention:
+        """The attention of the run's pass; raises AttentionUnavailableError with the reason."""
+        if self._outcome.trace is None:
+            raise AttentionUnavailableError(self._outcome.attention_note)
+        return Attention(self, self._outcome.trace)
+
+    @property
+    def output(self) -> Any:
+        """What the model returned (``transformers.utils.ModelOutput``)."""
+        return None if self._outcome.trace is None else self._outcome.trace.output
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The field values of the run."""
+        return self._panel.view.values
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before trusting the result."""
+        return self._outcome.warnings
+
+    @property
+    def seconds(self) -> float:
+        """How long the run took, in seconds."""
+        return self._outcome.seconds
+
+    @property
+    def view(self) -> PanelView:
+        """The view's state, for transports."""
+        return self._panel.view
+
+    @property
+    def panel(self) -> Panel:
+        """The live panel as an ipywidget."""
+        if self._widget is None:
+            from lmkit.transports.widget import panel_class
+
+            self._widget = panel_class(self._panel.registered)(self._session, self._panel)
+            self._closer.detach()
+        return self._widget  # type: ignore[no-any-return]
+
+    def select(self, selection: Selection) -> None:
+        """Choose what the explorer shows."""
+        self._panel.view.select(selection)
+
+    def __repr__(self) -> str:
+        from lmkit.transports.picture import describe
+
+        return describe(self._panel.view.spec())
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        return self.panel._repr_mimebundle_(**options)
+
+
+def open_task(
+    session: Session,
+    registered: RegisteredTask,
+    source: Any,
+    values: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> TaskPanel:
+    """Open the view of a task on a model."""
+    name = model_name(source)
+    task = registered.task
+
+    def python(current: Mapping[str, Any], selection: Selection) -> str:
+        return _python(registered, name, isinstance(source, str), current, selection)
+
+    return session.open_panel(
+        registered,
+        source or task.default_model,
+        model_name=name,
+        values=values,
+        options=options,
+        python=python,
+    )
+
+
+def make_panel(kit: Kit, registered: RegisteredTask, values: Mapping[str, Any]) -> Any:
+    """A task's panel: the plugin's own of plain ipywidgets if it has one, else lmkit's."""
+    from lmkit.errors import LmkitError
+
+    host = kit.session.host
+    try:
+        own = registered.task().panel(kit, dict(values))
+    except LmkitError:
+        raise
+    except Exception as error:
+        raise host.quarantine(registered.plugin, error) from error
+    if own is not None:
+        import ipywidgets
+
+        if not isinstance(own, ipywidgets.Widget):
+            wrong = TaskError(
+                f"Task {registered.task.name} of plugin {registered.plugin.title} returned a "
+                f"{type(own).__name__} as its panel.",
+                hint="panel() returns an ipywidgets.Widget or None.",
+            )
+            host.quarantine(registered.plugin, wrong)
+            raise wrong
+        return own
+    from lmkit.transports.widget import panel_class
+
+    opened = open_task(kit.session, registered, kit._source, values, kit._options)
+    return panel_class(registered)(kit.session, opened)
+
+
+def model_name(source: Any) -> str:
+    """How a source is named before it is loaded."""
+    if isinstance(source, str):
+        return source
+    if isinstance(source, tuple) and source:
+        source = source[0]
+    name = getattr(source, "name", None)
+    if isinstance(name, str):
+        return name
+    path = getattr(source, "__fspath__", None)
+    return str(path()) if path else type(source).__name__
+
+
+def _with_body(
+    registered: RegisteredTask, body: Sequence[str], values: Mapping[str, Any]
+) -> dict[str, Any]:
+    fields = [one for one in fields_of(registered.task) if isinstance(one, TextField)]
+    names = [one.name for one in sorted(fields, key=lambda one: not one.body)]
+    if len(body) > len(names):
+        raise TaskError(
+            f"{registered.task.name} takes {len(names)} texts without a name, not {len(body)}."
+        )
+    given = dict(zip(names, body, strict=False))
+    twice = sorted(given.keys() & values.keys())
+    if twice:
+        raise TaskError(f"{twice[0]} was given twice, with and without its name.")
+    return {**given, **values}
+
+
+def _call_doc(registered: RegisteredTask) -> str:
+    lines = [registered.task.help or registered.task.title or registered.task.name, "", "Args:"]
+    for field in fields_of(registered.task):
+        lines.append(f"    {field.name}: {field.help or field.label} Default {field.default!r}.")
+    return "\n".join(lines)
+
+
+def _python(
+    registered: RegisteredTask,
+    name: str,
+    by_name: bool,
+    values: Mapping[str, Any],
+    selection: Selection,
+) -> str:
+    loaded = f"lmkit.load({(name or registered.task.default_model)!r})" if by_name else (
+        f"lmkit.load(model, tokenizer)  # your {name}"
+    )  # fmt: skip
+    fields = {one.name: one for one in fields_of(registered.task)}
+    given = ", ".join(
+        f"{key}={value!r}" for key, value in values.items() if value != fields[key].default
+    )
+    tokens = f", tokens={list(selection.tokens)}" if selection.tokens else ""
+    return (
+        f"import lmkit\n\nkit = {loaded}\n"
+        f"r = kit.{verb_of(registered.task)}({given})\n"
+        f"r.attention.show({selection.layer}, {selection.head}{tokens})"
+    )
