@@ -222,10 +222,12 @@ class PluginHost:
         After a failed *call* its tasks stay listed: the next run that the user starts is a new
         chance, and :meth:`release` lifts the quarantine when it succeeds.
         """
-        if isinstance(error, PluginError):
+        named = isinstance(error, LmkitError) and plugin.name in error.message
+        if isinstance(error, PluginError) and named:
             wrapped = error
         elif isinstance(error, LmkitError):
-            wrapped = PluginError(
+            kind = type(error) if isinstance(error, PluginError) else PluginError
+            wrapped = kind(
                 f"Plugin {plugin.title}: {error.message}",
                 hint=error.hint,
                 details=error.details,
@@ -237,8 +239,8 @@ class PluginHost:
                 hint=f"`%lmkit plugins {plugin.name}` shows its traceback.",
                 details=info.details,
             )
-        if not wrapped.details and wrapped.__traceback__ is not None:
-            wrapped.details = "".join(traceback.format_exception(wrapped))
+        if not wrapped.details and error.__traceback__ is not None:
+            wrapped.details = "".join(traceback.format_exception(error))
         plugin.state, plugin.error = "quarantined", wrapped
         return wrapped
 

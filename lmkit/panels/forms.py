@@ -27,6 +27,7 @@ def field_widget(field: FieldSpec, value: Any) -> Any:
     if isinstance(field, TextField):
         make = ipywidgets.Textarea if field.multiline else ipywidgets.Text
         return make(placeholder=field.placeholder, style=style, layout=layout, **common)
+    bounds: dict[str, float]
     if isinstance(field, IntegerField):
         bounds = {"min": field.minimum, "max": field.maximum, "step": field.step}
         return ipywidgets.IntSlider(style=style, layout=layout, **bounds, **common)

@@ -51,17 +51,19 @@ def decode_request(data: Any) -> Request:
         ProtocolError: it is not a request of this protocol.
     """
     try:
-        return msgspec.convert(data, Request)
+        request: Request = msgspec.convert(data, Request)
     except (msgspec.ValidationError, RecursionError) as error:
         raise ProtocolError(f"The kernel cannot read this request: {error}.") from error
+    return request
 
 
 def decode_outgoing(data: Any) -> Outgoing:
     """Check an answer or event; raises ProtocolError."""
     try:
-        return msgspec.convert(data, Outgoing)
+        message: Outgoing = msgspec.convert(data, Outgoing)
     except (msgspec.ValidationError, RecursionError) as error:
         raise ProtocolError(f"This is no answer of lmkit's protocol: {error}.") from error
+    return message
 
 
 def decode_bundle(data: Any) -> Bundle:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from lmkit.api import TextTrace
 from lmkit.errors import ProtocolError
 from lmkit.protocol.keys import Key, format_key, parse_key
-from lmkit.protocol.messages import AttentionSpec, LayerSpec, Selection, TileHeader
+from lmkit.protocol.messages import AttentionSpec, Encoding, LayerSpec, Selection, TileHeader
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,6 +117,7 @@ class AttentionTiles:
         self._check(key, name)
         trace = self.trace
         layer = trace.layers[key.layer]
+        encoding: Encoding
         if key.kind == "thumb":
             values, encoding = trace.thumbnails(key.layer, THUMBNAIL_SIDE), "sqrt-u8"
         elif key.kind == "head":
