@@ -162,6 +162,8 @@ def _doctor(words: list[str]) -> int:
         wrong += plugin.state == "quarantined"
         reason = f": {plugin.error}" if plugin.error is not None else ""
         sys.stdout.write(f"plugin {plugin.title}: {plugin.state}{reason}\n")
-    for device in session.models.devices():
+    from lmkit.models import devices
+
+    for device in devices(session.models.device):
         sys.stdout.write(f"device {device.name}: {device.title}\n")
     return 1 if wrong else 0

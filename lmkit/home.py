@@ -15,14 +15,14 @@ __all__ = ["describe", "open_home"]
 
 def describe(session: Session) -> HomeSpec:
     """Plugins, tasks, devices, models and starter models as they are now."""
-    from lmkit.models import starters
+    from lmkit.models import devices, starters
     from lmkit.protocol.messages import StarterInfo
 
     return HomeSpec(
         version=__version__,
         plugins=tuple(plugin.info() for plugin in session.host.plugins),
         tasks=tuple(task.info() for task in session.host.tasks),
-        devices=tuple(session.models.devices()),
+        devices=tuple(devices(session.models.device)),
         models=tuple(session.models.list()),
         models_budget=session.models.budget_bytes,
         starters=tuple(

@@ -12,7 +12,7 @@ from lmkit.declarations import fields_of
 from lmkit.errors import Cancelled, FieldError, LmkitError
 from lmkit.host import PluginHost, RegisteredTask
 from lmkit.kernel_session import current_host, current_session
-from lmkit.protocol.messages import BooleanField, ChoiceField, TextField
+from lmkit.protocol.messages import BooleanField, ChoiceField, DeviceInfo, TextField
 from lmkit.session import Session
 
 __all__ = ["load", "unload"]
@@ -214,7 +214,13 @@ def _device(names: list[str]) -> list[str]:
     models = current_session().models
     if names:
         models.choose_device(names[0])
-    return reports.devices(models.devices())
+    return reports.devices(_devices())
+
+
+def _devices() -> tuple[DeviceInfo, ...]:
+    from lmkit.models import devices
+
+    return devices(current_session().models.device)
 
 
 # -- completion -----------------------------------------------------------------------------------
@@ -261,7 +267,7 @@ def _complete_lmkit(_: Any, event: Any) -> list[str]:
     if settled[0] == "unload":
         return ["all", *(one.name for one in current_session().models.list())]
     if settled[0] == "device":
-        return [one.name for one in current_session().models.devices()]
+        return [one.name for one in _devices()]
     if settled[0] == "starter":
         return ["install"]
     return []
