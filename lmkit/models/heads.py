@@ -1,0 +1,208 @@
+"""Whether a model has the head that a task needs, and whether that head was ever trained.
+
+A fine-tuned head of another kind often has parameters of the same names and loads without a
+word (``classifier.weight`` labels tokens in one model and texts in another); a checkpoint without
+a head gets a random one. Both give numbers that look like answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from lmkit.errors import WrongModelKindError
+
+__all__ = [
+    "check_class",
+    "check_config",
+    "head_warnings",
+    "need_of",
+    "unwrapped",
+]
+
+_NEEDS = {
+    "AutoModel": "any transformers model",
+    "AutoModelForSequenceClassification": "a model that classifies whole texts",
+    "AutoModelForTokenClassification": "a model that labels tokens",
+    "AutoModelForQuestionAnswering": "a model that marks the answer in a text",
+    "AutoModelForMultipleChoice": "a model that chooses among answers",
+    "AutoModelForNextSentencePrediction": "a model that tells whether a sentence follows",
+    "AutoModelForMaskedLM": "a model that fills in masked words",
+    "AutoModelForCausalLM": "a model that continues text",
+    "AutoModelForSeq2SeqLM": "a model that turns one text into another",
+}
+_HEADS = {
+    "ForSequenceClassification": "classification head",
+    "ForTokenClassification": "token classification head",
+    "ForQuestionAnswering": "question answering head",
+    "ForMultipleChoice": "multiple choice head",
+    "ForNextSentencePrediction": "next sentence head",
+    "ForMaskedLM": "language modelling head",
+    "ForCausalLM": "language modelling head",
+    "LMHeadModel": "language modelling head",
+    "ForConditionalGeneration": "language modelling head",
+}
+_TUNED = (
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "ForMultipleChoice",
+)
+_EXAMPLES = {
+    "AutoModelForSequenceClassification": "starter:sentiment",
+    "AutoModelForTokenClassification": "starter:ner",
+    "AutoModelForCausalLM": "starter:chat",
+    "AutoModel": "starter:encoder",
+}
+_SHOWN = 4
+
+
+def need_of(auto_class: str) -> str:
+    """What a task with this auto class needs, for a sentence."""
+    return _NEEDS.get(auto_class, f"a model that {auto_class} loads")
+
+
+def check_config(config: Mapping[str, Any], name: str, auto_class: str) -> None:
+    """Refuse a checkpoint that was trained for something else.
+
+    Raises:
+        WrongModelKindError: its architecture is another head's.
+    """
+    named = config.get("architectures")
+    architecture = named[0] if isinstance(named, list) and named else ""
+    if auto_class == "AutoModel" or not isinstance(architecture, str) or not architecture:
+        return
+    wanted = auto_class.removeprefix("AutoModel")
+    if architecture.endswith(wanted):
+        return
+    other = next((head for head in _TUNED if architecture.endswith(head)), "")
+    if not other and wanted == "ForCausalLM":
+        if architecture.endswith("ForMaskedLM"):
+            other = "ForMaskedLM"
+        elif config.get("is_encoder_decoder") is True:
+            other = "Seq2SeqLM"
+    if other:
+        kind = {"Seq2SeqLM": "AutoModelForSeq2SeqLM"}.get(other, f"AutoModel{other}")
+        raise _wrong(name, architecture, need_of(kind), auto_class)
+
+
+def check_class(model: Any, name: str, auto_class: str) -> None:
+    """Refuse a model in memory whose class is not of the auto class.
+
+    Raises:
+        WrongModelKindError: it is not.
+    """
+    inner = unwrapped(model)
+    kind = type(inner).__name__
+    config = getattr(inner, "config", None)
+    if config is None or not callable(getattr(inner, "forward", None)):
+        raise WrongModelKindError(
+            f"{name} is not a transformers model.",
+            hint="Give a model that from_pretrained returned, and its tokenizer.",
+        )
+    if auto_class == "AutoModel":
+        return
+    wanted = auto_class.removeprefix("AutoModel")
+    if kind.endswith(wanted) or isinstance(inner, _classes_for(config, auto_class)):
+        return
+    other = next((head for head in _HEADS if kind.endswith(head)), "")
+    described = need_of(f"AutoModel{other}") if f"AutoModel{other}" in _NEEDS and other else ""
+    raise _wrong(name, kind, described, auto_class)
+
+
+def head_warnings(
+    model: Any, name: str, auto_class: str, missing: Collection[str], weights: int
+) -> tuple[list[str], list[str]]:
+    """What to say of weights that the checkpoint did not have.
+
+    Args:
+        model: The loaded model.
+        name: As the user named it.
+        auto_class: Which loaded it.
+        missing: Names of its parameters that were not in the checkpoint and are random.
+        weights: How many parameters it has by name.
+
+    Returns:
+        Sentences on a random head (to be warned of loudly), and on anything else.
+    """
+    if not missing:
+        return [], []
+    prefix = str(getattr(model, "base_model_prefix", "") or "")
+    inside = f"{prefix}."
+    is_base = not prefix or not hasattr(model, prefix)
+    head = sorted(k for k in missing if not is_base and not k.startswith(inside))
+    rest = sorted(k for k in missing if k not in set(head))
+    loud: list[str] = []
+    others: list[str] = []
+    if head:
+        wanted = auto_class.removeprefix("AutoModel")
+        what = _HEADS.get(wanted, "head for this task")
+        its = "Its labels mean" if "Classification" in wanted else "What it answers means"
+        loud.append(
+            f"{name} has no trained {what}: {_some(head)} {_are(head)} random. "
+            f"{its} nothing until it is trained."
+        )
+    pooler = [key for key in rest if "pooler." in key]
+    body = [key for key in rest if "pooler." not in key]
+    if body:
+        loud.append(
+            f"{len(body)} of {weights} weights of {name} are not in its checkpoint and are "
+            f"random: {_some(body)}. What it computes means nothing."
+        )
+    if pooler:
+        others.append(
+            f"{name} has no trained pooler: {_some(pooler)} {_are(pooler)} random. Its attention "
+            "and hidden states are not concerned."
+        )
+    return loud, others
+
+
+def unwrapped(model: Any) -> Any:
+    """The model inside torch.compile, peft and data-parallel wrappers."""
+    for _ in range(8):
+        if hasattr(model, "_orig_mod"):
+            model = model._orig_mod
+        elif callable(getattr(model, "get_base_model", None)) and hasattr(model, "peft_config"):
+            model = model.get_base_model()
+        elif type(model).__name__ in ("DataParallel", "DistributedDataParallel"):
+            model = model.module
+        else:
+            return model
+    return model
+
+
+def _classes_for(config: Any, auto_class: str) -> tuple[type, ...]:
+    import transformers
+
+    auto = getattr(transformers, auto_class, None)
+    mapping = getattr(auto, "_model_mapping", None)
+    if mapping is None:
+        raise WrongModelKindError(
+            f"transformers has no auto class {auto_class!r}.",
+            hint="The task's auto_class names a class such as AutoModelForSequenceClassification.",
+        )
+    try:
+        found = mapping[type(config)]
+    except KeyError:
+        return ()
+    return tuple(found) if isinstance(found, (tuple, list)) else (found,)
+
+
+def _wrong(name: str, kind: str, described: str, auto_class: str) -> WrongModelKindError:
+    what = f"{name} is a {kind}" if name != kind else f"This model is a {kind}"
+    what += f", {described}" if described else ""
+    example = _EXAMPLES.get(auto_class, "")
+    return WrongModelKindError(
+        f"{what}; this task needs {need_of(auto_class)}.",
+        hint=f"Give a model that {auto_class} loads"
+        + (f", such as {example}." if example else "."),
+    )
+
+
+def _some(keys: list[str]) -> str:
+    shown = ", ".join(keys[:_SHOWN])
+    return shown if len(keys) <= _SHOWN else f"{shown} and {len(keys) - _SHOWN} more"
+
+
+def _are(keys: list[str]) -> str:
+    return "is" if len(keys) == 1 else "are"

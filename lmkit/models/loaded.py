@@ -1,0 +1,515 @@
+"""A model and its tokenizer on a device, as a task receives it."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+import traceback
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lmkit.api import LoadedModel
+from lmkit.errors import FieldError, LmkitError, ModelError
+from lmkit.models.devices import memory_errors
+from lmkit.models.heads import unwrapped
+from lmkit.models.limits import longest_input
+from lmkit.models.loading import waiting_for
+from lmkit.models.segment import clean_text
+from lmkit.models.text_trace import ModelTrace
+from lmkit.models.tokens import SEPARATOR, Encoded, encode, read_tokens
+from lmkit.protocol.messages import Token
+from lmkit.work import Work, current_work
+
+if TYPE_CHECKING:
+    from lmkit.capture import Trace
+
+__all__ = ["Facts", "HuggingFaceModel", "Parts", "facts_of"]
+
+_MAX_LABEL = 1_000
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a model also while it is unloaded."""
+
+    kind: str
+    device: str
+    dtype: str
+    labels: tuple[str, ...]
+    parameters: int
+    nbytes: int
+
+
+@dataclass
+class Parts:
+    """The heavy part of a loaded model: what unloading lets go of."""
+
+    model: Any
+    tokenizer: Any
+
+
+class HuggingFaceModel(LoadedModel):
+    """A ``transformers`` model with its tokenizer.
+
+    One that a store loaded may be unloaded at any time between two uses and loads itself again
+    at the next; :meth:`hold` keeps it. A model that the user gave as an object stays on its
+    device, in its dtype, mode and attention implementation: each pass puts back what it changes.
+
+    Args:
+        name: As the user named it.
+        auto_class: Name of the auto class that loaded it, or whose task it is for.
+        parts: Model and tokenizer.
+        facts: Of a model that a store loaded; None for an object, which may change.
+        reload: Loads it again; None for an object.
+        warnings: What must be said of it from now on.
+        revision: Commit on the hub, empty elsewhere.
+        fingerprint: SHA-256 that tells whether its files are still the same, empty for objects.
+        spec: How the store loads it, for the store alone.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        auto_class: str,
+        parts: Parts,
+        *,
+        facts: Facts | None = None,
+        reload: Callable[[HuggingFaceModel], object] | None = None,
+        warnings: tuple[str, ...] = (),
+        revision: str = "",
+        fingerprint: str = "",
+        spec: Any = None,
+    ) -> None:
+        self.name = name
+        self.auto_class = auto_class
+        self.revision = revision
+        self.fingerprint = fingerprint
+        self.spec = spec
+        self.last_used = time.monotonic()
+        self._parts: Parts | None = parts
+        self._facts = facts
+        self._reload = reload
+        self._load_warnings = warnings
+        self._text_warnings: tuple[str, ...] = ()
+        self._warned_in: weakref.ref[Work] | None = None
+        self._holds = 0
+        self._state = threading.Lock()
+
+    def __repr__(self) -> str:
+        facts = self.facts
+        state = "" if self.loaded else ", unloaded"
+        return f"<{self.name}: {facts.kind} on {facts.device}, {facts.dtype}{state}>"
+
+    # the contract of lmkit.api
+
+    @property
+    def model(self) -> Any:
+        """The model; loaded again if it was unloaded.
+
+        Raises:
+            ModelError: it can't be loaded again.
+        """
+        return self._ready().model
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer."""
+        return self._ready().tokenizer
+
+    @property
+    def device(self) -> str:
+        """Where it is, or will be when it is loaded again."""
+        return self.facts.device
+
+    @property
+    def dtype(self) -> str:
+        """Type of its weights."""
+        return self.facts.dtype
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes of its head, by index; empty where it has none."""
+        return self.facts.labels
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What must be said of the model, and of the texts of the latest run."""
+        return (*self._load_warnings, *self._text_warnings)
+
+    def trace(self, text: str, pair: str | None = None, *, values: bool = False) -> ModelTrace:
+        """Run one forward pass and keep its attention; see :meth:`LoadedModel.trace`.
+
+        Raises:
+            FieldError: nothing is left of the text after tokenisation.
+            Cancelled: the user pressed Stop.
+            DeviceMemoryError: the pass does not fit on the device.
+            ModelError: the model failed on the text.
+        """
+        work = current_work()
+        if work is not None:
+            work.check()
+        with self.hold():
+            parts = self._ready()
+            first, second = clean_text(text), None if pair is None else clean_text(pair)
+            limit = longest_input(unwrapped(parts.model), parts.tokenizer)
+            with waiting_for(_lock_of(parts.tokenizer)):
+                encoded = self._encode(parts.tokenizer, first, second, limit)
+                whole, tokens, words = read_tokens(parts.tokenizer, encoded, first, second)
+                decoder_tokens = self._decoder_tokens(parts, tokens)
+            said = self._said_of(text, pair, first, second, parts.tokenizer, encoded)
+            self._warn_of_text(said, work)
+            made = ModelTrace(
+                self,
+                encoded,
+                text=whole,
+                pair=second,
+                pair_start=None if second is None else len(first) + len(SEPARATOR),
+                tokens=tokens,
+                words=words,
+                decoder_tokens=decoder_tokens,
+                warnings=said,
+                values=values,
+                capture=self.run_pass(encoded, values=values),
+            )
+        if work is not None:
+            work.traces.append(made)
+        return made
+
+    # beyond the contract
+
+    @property
+    def facts(self) -> Facts:
+        """Kind, device, dtype, labels and size."""
+        if self._facts is not None:
+            return self._facts
+        parts = self._parts
+        if parts is None:
+            return Facts("unloaded", "", "", (), 0, 0)
+        return facts_of(parts.model)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether its weights are in memory."""
+        return self._parts is not None
+
+    @property
+    def given(self) -> bool:
+        """Whether the user gave the object; then nobody but the user unloads it."""
+        return self._reload is None
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a run holds it."""
+        return self._holds > 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its parameters and buffers."""
+        return self.facts.nbytes
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters it has."""
+        return self.facts.parameters
+
+    @property
+    def parts(self) -> Parts:
+        """Model and tokenizer together; loaded again if they were unloaded."""
+        return self._ready()
+
+    def touch(self) -> None:
+        """Note that it is used now: the least recently used one is unloaded first."""
+        self.last_used = time.monotonic()
+
+    @contextmanager
+    def hold(self) -> Iterator[HuggingFaceModel]:
+        """Keep it loaded for the time of the block, whatever the store's budget."""
+        with self._state:
+            self._holds += 1
+        try:
+            self._ready()
+            yield self
+        finally:
+            with self._state:
+                self._holds -= 1
+            self.last_used = time.monotonic()
+
+    def drop(self) -> Parts | None:
+        """Let go of model and tokenizer; the store's part of unloading."""
+        with self._state:
+            parts, self._parts = self._parts, None
+        return parts
+
+    def drop_if_idle(self) -> Parts | None:
+        """As :meth:`drop`, but not while a run holds it."""
+        with self._state:
+            if self._holds:
+                return None
+            parts, self._parts = self._parts, None
+        return parts
+
+    def put_back(self, parts: Parts, extra: tuple[str, ...] = ()) -> None:
+        """Take model and tokenizer again; the store's part of loading again."""
+        self._parts = parts
+        self._load_warnings = tuple(dict.fromkeys((*self._load_warnings, *extra)))
+        self.last_used = time.monotonic()
+
+    def run_pass(self, encoded: Encoded, *, values: bool = False) -> Trace:
+        """One captured forward pass over ids, on the model's own device.
+
+        Raises:
+            Cancelled: the user pressed Stop; heard at each layer.
+            DeviceMemoryError: it does not fit.
+            ModelError: the ids are not the model's, or it failed on them.
+        """
+        from lmkit.capture import trace_forward
+
+        work = current_work()
+        with self.hold():
+            model = self._ready().model
+            inputs = self._inputs(model, encoded)
+            # Eval mode is set and put back module by module: one pass at a time for one model.
+            with (
+                waiting_for(_lock_of(model)),
+                memory_errors(self.name, self.device, "this pass"),
+                self._failures(),
+            ):
+                return trace_forward(
+                    model,
+                    inputs,
+                    values=values,
+                    cancel=None if work is None else lambda: work.cancelled,
+                    on_layer=None
+                    if work is None
+                    else lambda done, total: work.report("Forward pass", done, total),
+                )
+
+    # inside
+
+    def _ready(self) -> Parts:
+        parts = self._parts
+        while parts is None:
+            if self._reload is None:
+                raise ModelError(
+                    f"{self.name} was unloaded, and it was given as an object.",
+                    hint="Give the model and its tokenizer again.",
+                )
+            self._reload(self)
+            parts = self._parts
+        self.last_used = time.monotonic()
+        return parts
+
+    def _encode(self, tokenizer: Any, text: str, pair: str | None, limit: int | None) -> Encoded:
+        try:
+            encoded = encode(tokenizer, text, pair, limit)
+        except Exception as error:
+            raise ModelError(
+                f"The tokenizer of {self.name} failed on this text: {_first_line(error)}",
+                hint="Try another text, or the fast tokenizer of this model.",
+                details=traceback.format_exc()[-20_000:],
+            ) from error
+        if not encoded.ids or all(encoded.special):
+            what = (
+                "The text is empty."
+                if not text.strip()
+                else (f"Nothing is left of the text after tokenisation by {self.name}.")
+            )
+            raise FieldError(what, hint="Write a word or more.")
+        return encoded
+
+    def _said_of(
+        self,
+        text: str,
+        pair: str | None,
+        clean: str,
+        clean_pair: str | None,
+        tokenizer: Any,
+        encoded: Encoded,
+    ) -> tuple[str, ...]:
+        said = []
+        read, total = len(encoded.ids), encoded.total
+        if read < total:
+            left_out = total - read
+            were = "was" if left_out == 1 else "were"
+            if clean_pair is not None:
+                said.append(
+                    f"The two texts have {total:,} tokens together; {self.name} reads {read:,}. "
+                    f"{left_out:,} {were} left out, from the longer text first."
+                )
+            else:
+                side = getattr(tokenizer, "truncation_side", "right")
+                which = "first" if side == "left" else "last"
+                count = f"{which} {left_out:,}" if left_out > 1 else f"{which} one"
+                said.append(
+                    f"The text has {total:,} tokens; {self.name} reads {read:,}. "
+                    f"The {count} {were} left out."
+                )
+        broken = sum(a != b for a, b in zip(text, clean, strict=True))
+        if pair is not None and clean_pair is not None:
+            broken += sum(a != b for a, b in zip(pair, clean_pair, strict=True))
+        if broken:
+            said.append(
+                f"{broken:,} lone surrogate{'s' if broken > 1 else ''} in the text, which no "
+                "encoding can carry, became U+FFFD."
+            )
+        return tuple(said)
+
+    def _warn_of_text(self, said: tuple[str, ...], work: Work | None) -> None:
+        """Keep the warnings of all texts of one run, and none of the run before."""
+        with self._state:
+            before = self._warned_in() if self._warned_in is not None else None
+            same = work is not None and before is work
+            kept = self._text_warnings if same else ()
+            self._text_warnings = tuple(dict.fromkeys((*kept, *said)))
+            self._warned_in = weakref.ref(work) if work is not None else None
+
+    def _inputs(self, model: Any, encoded: Encoded) -> dict[str, Any]:
+        import torch
+
+        inner = unwrapped(model)
+        self._check_ids(inner, encoded)
+        device = _input_device(inner)
+        named = inspect.signature(inner.forward).parameters
+        inputs = {
+            key: torch.tensor([value], device=device)
+            for key, value in encoded.inputs.items()
+            if key in named or "input_ids" not in named
+        }
+        if _reads_start_only(inner):
+            start = torch.tensor([[self._decoder_start(inner)]], device=device)
+            inputs["decoder_input_ids"] = start
+        return inputs
+
+    def _check_ids(self, inner: Any, encoded: Encoded) -> None:
+        """On CUDA an id outside of the table breaks the device for the whole process."""
+        try:
+            size = inner.get_input_embeddings().num_embeddings
+        except (AttributeError, NotImplementedError):
+            return
+        largest = max(encoded.ids)
+        if largest >= size:
+            raise ModelError(
+                f"The tokenizer gives token {largest}, and {self.name} knows {size} tokens: "
+                "they don't belong together.",
+                hint="Give the tokenizer that the model was trained with, or "
+                "model.resize_token_embeddings(len(tokenizer)).",
+            )
+
+    def _decoder_start(self, inner: Any) -> int:
+        for config in (inner.config, getattr(inner, "generation_config", None)):
+            for key in ("decoder_start_token_id", "bos_token_id", "pad_token_id"):
+                value = getattr(config, key, None)
+                if isinstance(value, int):
+                    return value
+        raise ModelError(
+            f"{self.name} does not say with which token its decoder starts.",
+            hint="Set model.config.decoder_start_token_id.",
+        )
+
+    def _decoder_tokens(self, parts: Parts, tokens: tuple[Token, ...]) -> tuple[Token, ...]:
+        inner = unwrapped(parts.model)
+        if not _has_decoder_input(inner):
+            return ()
+        raw = str(parts.tokenizer.convert_ids_to_tokens(self._decoder_start(inner)))
+        start = Token(text=clean_text(raw), raw=clean_text(raw), special=True)
+        return (start,) if _reads_start_only(inner) else (start, *tokens[:-1])
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        from lmkit.models.devices import is_memory_error
+
+        try:
+            yield
+        except LmkitError:
+            raise
+        except Exception as error:
+            if is_memory_error(error):
+                raise
+            raise ModelError(
+                f"{self.name} failed on this text: {_first_line(error)}",
+                hint="The full error is in the details.",
+                details=traceback.format_exc()[-20_000:],
+            ) from error
+
+
+def facts_of(model: Any) -> Facts:
+    """Look at a model: class, device, dtype, labels, and its size with shared tensors once."""
+    parameters = list(model.parameters())
+    sizes = {
+        tensor.untyped_storage().data_ptr() or id(tensor): tensor.untyped_storage().nbytes()
+        for tensor in (*parameters, *model.buffers())
+    }
+    first = next((p for p in parameters if p.is_floating_point()), None)
+    return Facts(
+        kind=type(unwrapped(model)).__name__,
+        device=str(_input_device(unwrapped(model))),
+        dtype="" if first is None else str(first.dtype).removeprefix("torch."),
+        labels=_labels_of(model),
+        parameters=sum(p.numel() for p in parameters),
+        nbytes=sum(sizes.values()),
+    )
+
+
+def _labels_of(model: Any) -> tuple[str, ...]:
+    inner = unwrapped(model)
+    if "Classification" not in type(inner).__name__:
+        return ()
+    config = getattr(inner, "config", None)
+    names = getattr(config, "id2label", None)
+    count = getattr(config, "num_labels", 0) or 0
+    named = {int(k): str(v) for k, v in names.items()} if isinstance(names, Mapping) else {}
+    return tuple(
+        clean_text(named.get(index, f"LABEL_{index}"))[:_MAX_LABEL] for index in range(count)
+    )
+
+
+def _input_device(inner: Any) -> Any:
+    """Where ids go: the device of the input embeddings (a model may be spread over several)."""
+    import torch
+
+    try:
+        device = inner.get_input_embeddings().weight.device
+    except (AttributeError, NotImplementedError):
+        device = next((p.device for p in inner.parameters()), torch.device("cpu"))
+    # Offloaded weights are "meta" until their turn; accelerate moves the ids itself.
+    return torch.device("cpu") if device.type == "meta" else device
+
+
+def _has_decoder_input(inner: Any) -> bool:
+    if not getattr(getattr(inner, "config", None), "is_encoder_decoder", False):
+        return False
+    return "decoder_input_ids" in inspect.signature(inner.forward).parameters
+
+
+def _reads_start_only(inner: Any) -> bool:
+    """Whether the decoder gets the start token alone.
+
+    The heads that classify give the decoder the text itself, shifted by one: left to them.
+    """
+    own = ("ForSequenceClassification", "ForQuestionAnswering")
+    return _has_decoder_input(inner) and not type(inner).__name__.endswith(own)
+
+
+_locks: weakref.WeakKeyDictionary[Any, threading.RLock] = weakref.WeakKeyDictionary()  # type: ignore[type-arg,unused-ignore]
+_locks_lock = threading.Lock()
+
+
+def _lock_of(thing: Any) -> Any:
+    """One lock for a model or tokenizer, however many handles share it."""
+    with _locks_lock:
+        try:
+            return _locks.setdefault(thing, threading.RLock())
+        except TypeError:  # neither hashable nor weakly referable: not one of transformers'
+            return _shared_lock
+
+
+_shared_lock = threading.RLock()
+
+
+def _first_line(error: Exception) -> str:
+    text = next((line for line in str(error).splitlines() if line.strip()), "")
+    return (text.strip() or type(error).__name__)[:300]
