@@ -184,8 +184,11 @@ class TextTrace(Protocol):
     text: str
     tokens: tuple[Token, ...]
     words: Words
-    output: Any
-    """What the model returned (``transformers.utils.ModelOutput``), logits included."""
+
+    @property
+    def output(self) -> Any:
+        """What the model returned (``transformers.utils.ModelOutput``), logits included."""
+        ...
 
     @property
     def layers(self) -> Sequence[Any]:
