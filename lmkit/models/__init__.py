@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lmkit.models.devices import devices
+    from lmkit.models.hardware import devices
     from lmkit.models.loaded import HuggingFaceModel
     from lmkit.models.store import ModelStore
     from lmkit.models.text_trace import ModelTrace
@@ -19,7 +19,7 @@ _HOMES = {
     "HuggingFaceModel": "lmkit.models.loaded",
     "ModelStore": "lmkit.models.store",
     "ModelTrace": "lmkit.models.text_trace",
-    "devices": "lmkit.models.devices",
+    "devices": "lmkit.models.hardware",
 }
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmkit.api import LoadedModel
 from lmkit.errors import FieldError, LmkitError, ModelError
-from lmkit.models.devices import memory_errors
+from lmkit.models.hardware import memory_errors
 from lmkit.models.heads import unwrapped
 from lmkit.models.limits import longest_input
 from lmkit.models.loading import waiting_for
@@ -420,7 +420,7 @@ class HuggingFaceModel(LoadedModel):
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        from lmkit.models.devices import is_memory_error
+        from lmkit.models.hardware import is_memory_error
 
         try:
             yield

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lmkit.errors import LmkitError, ModelError, RemoteCodeError, WrongModelKindError
-from lmkit.models.devices import memory_errors
+from lmkit.models.hardware import memory_errors
 from lmkit.models.heads import check_config, head_warnings, need_of
 from lmkit.models.quiet import quietly
 from lmkit.models.safety import Checkpoint, check_code, has_vocabulary, read_json
@@ -93,7 +93,7 @@ def load_model(
     Args:
         checkpoint: A folder that was looked through.
         auto_class: Name of a transformers auto class.
-        device: A name that :func:`~lmkit.models.devices.check_device` gave.
+        device: A name that :func:`~lmkit.models.hardware.check_device` gave.
         dtype: Name of the dtype; None keeps the stored one.
         trust_remote_code: Run the folder's own Python files.
 
@@ -190,7 +190,7 @@ def _check_tokenizer_code(settings: Mapping[str, Any], folder: Path, name: str) 
 @contextmanager
 def _explained(name: str, folder: Path, auto_class: str = "") -> Iterator[None]:
     """Turn whatever transformers raises into a :class:`ModelError` with one sentence."""
-    from lmkit.models.devices import is_memory_error
+    from lmkit.models.hardware import is_memory_error
 
     try:
         yield

@@ -13,7 +13,7 @@ from typing import Any
 
 from lmkit.api import LoadedModel, progress
 from lmkit.errors import MissingHeadWarning, ModelError, ModelNotFoundError
-from lmkit.models.devices import (
+from lmkit.models.hardware import (
     check_device,
     default_device,
     free_memory,
