@@ -73,7 +73,8 @@ def run_task(
         results=results,
         trace=trace,
         attention_note=note,
-        warnings=tuple(model.warnings) + tuple(getattr(trace, "warnings", ())),
+        # A loaded model repeats what its traces say.
+        warnings=tuple(dict.fromkeys((*model.warnings, *getattr(trace, "warnings", ())))),
         seconds=time.monotonic() - started,
     )
 
