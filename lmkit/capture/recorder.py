@@ -28,8 +28,11 @@ __all__ = ["ACTIVE", "Recorder", "install"]
 ACTIVE: ContextVar[tuple[Recorder, ...]] = ContextVar("lmkit_capture", default=())
 _install_lock = threading.Lock()
 Function = Callable[..., Any]
-_CHECK_ROWS = 3
-_CHECK_HEADS = 2
+# Rows of each layer that the self-check looks at: the last, and those evenly before it. One head a
+# layer, another in each, unless the model has fewer layers than _CHECK_HEADS.
+_CHECK_ROWS = 4
+_CHECK_HEADS = 4
+_GOLDEN = 0.618034  # multiples of it fall evenly into the heads, however many there are
 
 
 def install() -> None:
@@ -305,17 +308,19 @@ class Recorder:
         index = len(self.records)
         b = index % made.batch
         group = made.heads // made.kv_heads
-        rows = sorted({made.queries - 1, made.queries // 2, min(1, made.queries - 1)})
-        heads = sorted({made.heads - 1 - index % made.heads, (5 * index) % made.heads})
-        picked = torch.tensor(rows, device=made.device)
-        for h in heads:
-            a = made.weights(b, h, picked, 0, made.keys)
+        # Slices, not index tensors: copying those to an accelerator would wait for the pass.
+        step = max(1, (made.queries - 1) // (_CHECK_ROWS - 1))
+        rows = slice((made.queries - 1) % step, made.queries, step)
+        for extra in range(max(1, _CHECK_HEADS // max(1, self.total))):
+            h = int((index + extra + 1) * _GOLDEN % 1 * made.heads)
+            a = made.weights(b, h, rows, 0, made.keys)
             v = value[b, h // group].detach().float()
-            got = result[b, picked, h].detach().float()
-            error = (torch.matmul(a, v) - got).abs()
-            # A row that may attend to nothing has no right answer: kernels differ there.
-            seen = a.sum(-1, keepdim=True) > 0
-            worst = torch.where(seen, error, 0.0).max() / v.abs().max().clamp_min(1e-30)
+            error = torch.matmul(a, v) - result[b, rows, h].detach().float()
+            if made.masks:
+                # A row that may attend to nothing has no right answer: kernels differ there.
+                error = error * (a.sum(-1, keepdim=True) > 0)
+            norm = torch.linalg.vector_norm
+            worst = norm(error, torch.inf) / norm(v, torch.inf).clamp_min_(1e-30)
             self.deviations.append((made.name, made.dtype, worst))
 
     # after the pass

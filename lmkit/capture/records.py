@@ -366,7 +366,7 @@ class QKRecord(CallRecord):
 
     def _ahead(self, rows: Rows, k0: int, k1: int) -> torch.Tensor:
         if isinstance(rows, slice):
-            rows = torch.arange(rows.start, rows.stop, device=self.device)
+            rows = torch.arange(rows.start, rows.stop, rows.step or 1, device=self.device)
         return torch.arange(k0, k1, device=self.device)[None, :] > rows[:, None]
 
     def _exp(
@@ -423,11 +423,13 @@ class QKRecord(CallRecord):
     def weights(self, b: int, h: int, rows: Rows, k0: int, k1: int) -> torch.Tensor:
         """Attention of one head, (rows, k1 - k0), from whole rows or from cached statistics."""
         if k0 == 0 and k1 == self.keys:
-            e, _, extra = self._exp(self.scores(b, h, h + 1, rows, k0, k1), h, h + 1)
-            total = e.sum(-1)
-            if extra is not None:
-                total = total + extra
-            total = total[0]
+            s = self.scores(b, h, h + 1, rows, k0, k1)
+            if self.sinks is None:
+                a = torch.softmax(s[0], -1)
+                # A row that may attend to nothing: no weight anywhere, rather than 0 / 0.
+                return (a.nan_to_num_(0.0) if self.masks else a).to(torch.float32)
+            e, _, extra = self._exp(s, h, h + 1)
+            total = (e.sum(-1) if extra is None else e.sum(-1) + extra)[0]
         else:
             top, total = self.row_stats(b, h, rows)
             e = self.scores(b, h, h + 1, rows, k0, k1)
