@@ -1,0 +1,453 @@
+/** Made-up views, and a kernel that answers from formulas: enough to look at every state. */
+
+import type {
+  AttentionSpec,
+  HomeSpec,
+  LayerSpec,
+  PanelSpec,
+  Request,
+  Result,
+  SavedTile,
+  Token,
+  ViewSpec,
+} from "@lmkit/protocol";
+import { parseKey, parseViewSpec } from "@lmkit/protocol";
+import type { Channel } from "../src/channel.ts";
+
+const SIZE = 32;
+
+export function words(text: string): Token[] {
+  const tokens: Token[] = [];
+  const add = (piece: string, special = false, start = 0) =>
+    tokens.push({
+      text: piece,
+      raw: piece.startsWith(" ") ? `Ġ${piece.slice(1)}` : piece,
+      special,
+      word: special ? null : tokens.length - 1,
+      start,
+      end: start + (special ? 0 : piece.length),
+    });
+  add("[CLS]", true);
+  for (const match of text.matchAll(/\w+|[^\w\s]/gu)) {
+    add(match[0].toLowerCase(), false, match.index);
+  }
+  add("[SEP]", true, text.length);
+  return tokens;
+}
+
+function random(seed: number): number {
+  let x = (seed * 2654435761) >>> 0;
+  x ^= x >>> 16;
+  x = Math.imul(x, 2246822507) >>> 0;
+  x ^= x >>> 13;
+  return (x >>> 0) / 2 ** 32;
+}
+
+/** One row of a made-up head: previous token, next token, first, last, itself, broad or noisy. */
+export function row(
+  layer: number,
+  head: number,
+  query: number,
+  keys: number,
+  causal: boolean,
+): Float32Array {
+  const kind = Math.floor(random(layer * 131 + head * 7 + 3) * 7);
+  const sharp = 1 + 5 * random(layer * 17 + head * 29 + 11);
+  const out = new Float32Array(keys);
+  let total = 0;
+  for (let key = 0; key < keys; key += 1) {
+    if (causal && key > query) continue;
+    let score = random(layer * 7919 + head * 104729 + query * 31 + key * 17) * 2;
+    const gap = key - query;
+    if (kind === 0) score += gap === -1 ? sharp * 1.6 : 0;
+    else if (kind === 1) score += gap === 1 ? sharp * 1.5 : 0;
+    else if (kind === 2) score += key === 0 ? sharp * 1.2 : 0;
+    else if (kind === 3) score += key === keys - 1 || (causal && key === 0) ? sharp * 1.4 : 0;
+    else if (kind === 4) score += gap === 0 ? sharp : 0;
+    else if (kind === 5) score -= Math.abs(gap) * 0.2;
+    else score *= sharp * 0.6;
+    out[key] = Math.exp(score);
+    total += out[key] as number;
+  }
+  return out.map((value) => value / total);
+}
+
+function pooled(layer: number, head: number, spec: LayerSpec, rows: number, columns: number) {
+  const out = new Float32Array(rows * columns);
+  const counts = new Float32Array(rows);
+  for (let query = 0; query < spec.queries; query += 1) {
+    const values = row(layer, head, query, spec.keys, spec.causal);
+    const r = Math.floor((query * rows) / spec.queries);
+    counts[r] = (counts[r] as number) + 1;
+    for (let key = 0; key < spec.keys; key += 1) {
+      const at = r * columns + Math.floor((key * columns) / spec.keys);
+      out[at] = (out[at] as number) + (values[key] as number);
+    }
+  }
+  return out.map((value, index) => value / (counts[Math.floor(index / columns)] as number));
+}
+
+function quantised(values: Float32Array): Uint8Array {
+  return Uint8Array.from(values, (value) => Math.round(Math.sqrt(Math.min(1, value)) * 255));
+}
+
+export interface MadeTile {
+  readonly shape: number[];
+  readonly encoding: "f32" | "sqrt-u8";
+  readonly bytes: Uint8Array;
+}
+
+/** The bytes of any tile of a made-up spec. */
+export function makeTile(attention: AttentionSpec, text: string): MadeTile {
+  const key = parseKey(text);
+  const spec = attention.layers[key.layer] as LayerSpec;
+  const f32 = (values: Float32Array, shape: number[]): MadeTile => ({
+    shape,
+    encoding: "f32",
+    bytes: new Uint8Array(values.buffer),
+  });
+  if (key.kind === "thumb") {
+    const side = Math.min(SIZE, spec.queries, spec.keys);
+    const all = new Uint8Array(spec.heads * side * side);
+    for (let head = 0; head < spec.heads; head += 1) {
+      all.set(quantised(pooled(key.layer, head, spec, side, side)), head * side * side);
+    }
+    return { shape: [spec.heads, side, side], encoding: "sqrt-u8", bytes: all };
+  }
+  if (key.kind === "head") {
+    const [rows, columns] = [Math.min(512, spec.queries), Math.min(512, spec.keys)];
+    return {
+      shape: [rows, columns],
+      encoding: "sqrt-u8",
+      bytes: quantised(pooled(key.layer, key.head, spec, rows, columns)),
+    };
+  }
+  if (key.kind === "rows") {
+    const values = new Float32Array((key.last - key.first) * spec.keys);
+    for (let query = key.first; query < key.last; query += 1) {
+      values.set(
+        row(key.layer, key.head, query, spec.keys, spec.causal),
+        (query - key.first) * spec.keys,
+      );
+    }
+    return f32(values, [key.last - key.first, spec.keys]);
+  }
+  if (key.kind === "sum") {
+    const sum = new Float32Array(spec.keys);
+    for (const token of key.tokens) {
+      row(key.layer, key.head, token, spec.keys, spec.causal).forEach((value, index) => {
+        sum[index] = (sum[index] as number) + value;
+      });
+    }
+    return f32(sum, [spec.keys]);
+  }
+  const from = Float32Array.from({ length: spec.queries }, (_, query) => {
+    const values = row(key.layer, key.head, query, spec.keys, spec.causal);
+    return key.tokens.reduce((sum, token) => sum + (values[token] ?? 0), 0);
+  });
+  return f32(from, [spec.queries]);
+}
+
+/** A tile as a saved output holds it. */
+export async function saveTile(attention: AttentionSpec, key: string): Promise<SavedTile> {
+  const tile = makeTile(attention, key);
+  const stream = new Blob([tile.bytes as Uint8Array<ArrayBuffer>])
+    .stream()
+    .pipeThrough(new CompressionStream("deflate-raw"));
+  const packed = new Uint8Array(await new Response(stream).arrayBuffer());
+  let binary = "";
+  for (const byte of packed) binary += String.fromCharCode(byte);
+  return { key, shape: tile.shape, encoding: tile.encoding, data: btoa(binary) };
+}
+
+export interface Made {
+  readonly spec: ViewSpec;
+  /** A kernel that never finishes a run, for pictures of running. */
+  readonly hangs?: boolean;
+}
+
+/** A kernel in the page: answers every request of a view a few milliseconds later. */
+export class FakeKernel implements Channel {
+  readonly sent: Request[] = [];
+  #listeners = new Set<(message: unknown, buffers: readonly ArrayBufferView[]) => void>();
+  #closers = new Set<() => void>();
+
+  constructor(
+    public spec: ViewSpec,
+    readonly delay = 5,
+  ) {}
+
+  send(message: Request): void {
+    this.sent.push(message);
+    setTimeout(() => this.answer(message), this.delay);
+  }
+
+  say(message: object, buffers: readonly ArrayBufferView[] = []): void {
+    for (const listener of [...this.#listeners]) listener(message, buffers);
+  }
+
+  answer(message: Request): void {
+    const { id, view } = message;
+    if (message.type === "hello") {
+      const { session } = message;
+      this.say({ type: "welcome", id, view, session, version: "0.1.0", spec: this.spec });
+    } else if (message.type === "tile") {
+      const attention = this.spec.kind === "panel" ? this.spec.attention : null;
+      if (!attention) return;
+      const tile = makeTile(attention, message.key);
+      const header = { key: message.key, shape: tile.shape, encoding: tile.encoding };
+      this.say({ type: "tile", id, view, tile: header }, [tile.bytes]);
+    } else if (message.type === "run") {
+      this.say({ type: "accepted", id, view });
+      const progress = { label: "Forward pass", done: 3, total: 6, secondsLeft: 12 };
+      this.say({ type: "status", view, status: { state: "running", run: id, progress } });
+    } else if (message.type === "cancel") {
+      this.say({ type: "cancelled", id, view });
+    } else {
+      this.say({ type: "done", id, view });
+    }
+  }
+
+  listen(onMessage: (message: unknown, buffers: readonly ArrayBufferView[]) => void): () => void {
+    this.#listeners.add(onMessage);
+    return () => this.#listeners.delete(onMessage);
+  }
+
+  onClose(callback: () => void): () => void {
+    this.#closers.add(callback);
+    return () => this.#closers.delete(callback);
+  }
+
+  die(): void {
+    for (const callback of [...this.#closers]) callback();
+  }
+
+  close(): void {
+    this.#listeners.clear();
+  }
+}
+
+// -- views ----------------------------------------------------------------------------------------
+
+export function attentionOf(
+  tokens: Token[],
+  layers: number,
+  heads: number,
+  causal = false,
+  more: Partial<AttentionSpec> = {},
+): AttentionSpec {
+  return {
+    layers: Array.from({ length: layers }, (_, layer) => ({
+      name: causal ? `model.layers.${layer}.self_attn` : `bert.encoder.layer.${layer}.attention.self`,
+      role: causal ? ("decoder" as const) : ("encoder" as const),
+      heads,
+      kvHeads: causal ? Math.max(1, Math.floor(heads / 3)) : heads,
+      queries: tokens.length,
+      keys: tokens.length,
+      causal,
+      window: null,
+    })),
+    tokens,
+    keyTokens: null,
+    path: "sdpa",
+    deviation: 3.1e-7,
+    missing: [],
+    selection: { layer: 3, head: 7, tokens: [] },
+    ...more,
+  };
+}
+
+const REVIEW = "The plot is thin, but I was moved.";
+
+function textField(text = "Text") {
+  return { kind: "text", name: "text", label: text, body: true } as const;
+}
+
+function panelOf(more: object): PanelSpec {
+  return parseViewSpec({
+    kind: "panel",
+    header: { task: "classification", title: "Classification", model: "starter:sentiment", device: "cpu", dtype: "float32" },
+    fields: [textField()],
+    values: { text: REVIEW },
+    python: 'import lmkit\n\nkit = lmkit.load("starter:sentiment")\nr = kit.classify("...")\n',
+    status: { state: "done" },
+    ...more,
+  }) as PanelSpec;
+}
+
+const SENTIMENT: Result = {
+  kind: "labels",
+  multi: false,
+  threshold: 0.5,
+  title: "",
+  scores: [
+    { label: "negative", score: 0.0698 },
+    { label: "positive", score: 0.9302 },
+  ],
+};
+
+const LONG =
+  "Attention lets every position look at every other position and take from it what it needs. " +
+  "A head that always looks one step back copies the token before it; another looks for the verb; a third rests on the separator when it has found nothing to do.";
+
+export const HOSTILE = [
+  "<img src=x onerror=\"globalThis.__hacked=1\">",
+  "</script><script>globalThis.__hacked=1</script>",
+  "\u202Eevil\u2066 abc",
+  "nul\u0000byte\u0007",
+  "👩‍👩‍👧‍👦",
+  "שלום עולם",
+  "مرحبا",
+  " the",
+  "\n\n\t",
+  "",
+  "x".repeat(100_000),
+  "very-long-label-without-any-break-".repeat(8),
+];
+
+function hostileTokens(): Token[] {
+  return HOSTILE.map((text, index) => ({
+    text,
+    raw: text,
+    special: index === 7,
+    word: index,
+    start: 0,
+    end: 0,
+  }));
+}
+
+export const VIEWS: Record<string, () => ViewSpec> = {
+  short: () =>
+    panelOf({ results: [SENTIMENT], attention: attentionOf(words(REVIEW), 6, 12) }),
+  deep: () =>
+    panelOf({
+      header: { task: "generation", title: "Generation", model: "starter:chat", device: "cuda:0", dtype: "bfloat16" },
+      fields: [
+        textField("Prompt"),
+        { kind: "integer", name: "max_new_tokens", label: "New tokens", default: 32, minimum: 1, maximum: 512 },
+        { kind: "number", name: "temperature", label: "Temperature", default: 0.7, minimum: 0, maximum: 2, step: 0.05, help: "0 takes the likeliest token each time." },
+        { kind: "choice", name: "strategy", label: "Strategy", options: ["greedy", "sample", "beam"], default: "sample" },
+        { kind: "boolean", name: "echo", label: "Show the prompt too", default: true },
+      ],
+      values: { text: LONG, max_new_tokens: 64, echo: true },
+      results: [{ kind: "text", text: `${LONG}\n\nThat is how it works.` }],
+      attention: attentionOf(words(LONG).slice(0, 64), 30, 9, true, { deviation: 2.6e-3, selection: { layer: 12, head: 4, tokens: [9] } }),
+    }),
+  long: () =>
+    panelOf({
+      header: { task: "classification", title: "Classification", model: "starter:news", device: "cpu", dtype: "float32" },
+      values: { text: `${LONG} `.repeat(9) },
+      results: [
+        {
+          kind: "labels",
+          multi: true,
+          threshold: 0.5,
+          scores: ["business", "entertainment", "politics", "sport", "technology"].map((label, index) => ({
+            label,
+            score: [0.031, 0.612, 0.0042, 0.000071, 0.874][index] as number,
+          })),
+        },
+      ],
+      warnings: ["The text has 731 tokens; the model reads the first 512. 219 tokens were cut off."],
+      attention: attentionOf(words(`${LONG} `.repeat(12)).slice(0, 512), 6, 12),
+    }),
+  huge: () =>
+    panelOf({
+      results: [],
+      attention: attentionOf(words(`${LONG} `.repeat(60)).slice(0, 1500), 2, 4, true, { selection: { layer: 1, head: 2, tokens: [] } }),
+    }),
+  hostile: () =>
+    panelOf({
+      header: { task: "x", title: "<b>Title</b>\u202E", model: "m".repeat(300), device: "cpu" },
+      values: { text: HOSTILE.slice(0, 4).join(" ") },
+      warnings: HOSTILE.slice(0, 4),
+      results: [
+        {
+          kind: "labels",
+          title: "<script>1</script>",
+          scores: HOSTILE.map((label, index) => ({ label: label.slice(0, 9000), score: 1 / (index + 2) })),
+        },
+        {
+          kind: "spans",
+          text: "Ada Lovelace met 👩‍👩‍👧 Charles Babbage in London, <b>not</b> in Paris. \u202Eabc",
+          spans: [
+            { start: 0, end: 12, label: "PER", score: 0.991 },
+            { start: 4, end: 12, label: "SURNAME" },
+            { start: 17, end: 22, label: "EMOJI" },
+            { start: 23, end: 38, label: "PER", score: 0.874 },
+            { start: 31, end: 48, label: "<img src=x onerror=1>" },
+            { start: 42, end: 48, label: "LOC", score: 0.5 },
+            { start: 65, end: 999, label: "END" },
+          ],
+        },
+        {
+          kind: "table",
+          columns: ["token", "score", "</td><script>"],
+          rows: [
+            ["<b>x</b>", 0.5123456, true],
+            ["\u202Eabc", 3, null],
+            ["x".repeat(400), 1e-9, "ok"],
+          ],
+        },
+      ],
+      attention: attentionOf(hostileTokens(), 3, 5, false, { selection: { layer: 1, head: 1, tokens: [] }, missing: ["encoder.layer.3", "<i>layer</i>"], deviation: 0.31 }),
+    }),
+  error: () =>
+    panelOf({
+      results: [],
+      attention: null,
+      status: {
+        state: "error",
+        error: {
+          code: "model-not-found",
+          message: 'There is no model "bert-bse-uncased".',
+          hint: 'Did you mean "bert-base-uncased"? `%lmkit models` lists what is on this machine.',
+          details: `Traceback (most recent call last):\n${'  File "lmkit/models/loading.py", line 120, in load\n    raise ModelNotFound(name)\n'.repeat(6)}lmkit.errors.ModelNotFound: There is no model "bert-bse-uncased".`,
+        },
+      },
+    }),
+  running: () =>
+    panelOf({
+      results: [SENTIMENT],
+      attention: null,
+      attentionNote: "This model has no attention layers that lmkit can read: MambaForCausalLM is a state-space model.",
+      status: { state: "running", run: "r1", progress: { label: "Loading starter:sentiment", done: 37, total: 91, secondsLeft: 14 } },
+    }),
+  empty: () => panelOf({ values: {}, results: [], attention: null, status: { state: "idle" } }),
+  home: () =>
+    parseViewSpec({
+      kind: "home",
+      version: "0.1.0",
+      tasks: [
+        { name: "classification", title: "Classification", plugin: "lmkit-classification", help: "Probabilities of labels for a text" },
+        { name: "ner", title: "Named entities", plugin: "lmkit-ner", help: "People, places and organisations in a text" },
+        { name: "generation", title: "Generation", plugin: "lmkit-generation", help: "" },
+      ],
+      plugins: [
+        { name: "lmkit-classification", version: "0.1.0", state: "ready", tasks: ["classification"] },
+        { name: "lmkit-ner", version: "0.1.0", state: "ready", tasks: ["ner"] },
+        {
+          name: "acme-lmkit",
+          version: "2.3",
+          state: "quarantined",
+          error: { code: "plugin-import", message: "The plugin acme-lmkit could not be imported: No module named 'acme'.", hint: "Install what it needs, then rescan.", details: "Traceback ...\nModuleNotFoundError: No module named 'acme'" },
+        },
+        { name: "old-plugin", version: "0.0.3", state: "blocked" },
+      ],
+      devices: [
+        { name: "cpu", title: "CPU, 2 cores", chosen: true, memoryTotal: 24e9, memoryUsed: 3.2e9 },
+        { name: "cuda:0", title: "NVIDIA GeForce RTX 4090", chosen: false, memoryTotal: 25.2e9, memoryUsed: 1.1e9 },
+      ],
+      models: [
+        { name: "starter:sentiment", kind: "BertForSequenceClassification", parameters: 22_713_986, bytes: 90_855_944, device: "cpu", dtype: "float32" },
+        { name: "/home/ada/checkpoints/llama-finetuned-on-something-with-a-long-name", kind: "LlamaForCausalLM", parameters: 134_515_008, bytes: 538_060_032, device: "cuda:0", dtype: "bfloat16", pinned: true },
+      ],
+      modelsBudget: 4e9,
+      starters: [
+        { name: "starter:sentiment", title: "Sentiment of English sentences (SST-2)", installed: true },
+        { name: "starter:news", title: "Topic of news articles (BBC News)", installed: true },
+        { name: "starter:chat", title: "SmolLM2-135M-Instruct", installed: false },
+      ],
+      status: { state: "idle" },
+    }),
+};

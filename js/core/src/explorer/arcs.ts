@@ -1,0 +1,343 @@
+/** The head view: queries left, keys right, a line for each weight. One canvas, however long. */
+
+import type { Token } from "@lmkit/protocol";
+import type { Context } from "../context.ts";
+import { fitCanvas, h, type Scope } from "../dom.ts";
+import { quoted } from "../numbers.ts";
+import { colourOf, css, mapped, type Rgb } from "../scale.ts";
+import { clickToken, type Focus, type Store, type ViewState } from "../store.ts";
+import { shortToken } from "../text.ts";
+import type { HeadModel } from "./head-model.ts";
+import { reading } from "./sentence.ts";
+
+const PAD = 4;
+const BUCKETS = 24;
+/** Fainter lines are left out where all lines are drawn: they would only grey the picture. */
+const FAINT = 0.06;
+const MOST_LINES = 6000;
+
+/** The tokens on show: all, or those that are not special. */
+export function shown(tokens: readonly Token[], hideSpecials: boolean): readonly number[] {
+  const all = tokens.map((_, index) => index);
+  return hideSpecials ? all.filter((index) => !tokens[index]?.special) : all;
+}
+
+/** The share of light of a colour, to put readable text on it. */
+export function inkOn(colour: Rgb): string {
+  const light = (0.2126 * colour[0] + 0.7152 * colour[1] + 0.0722 * colour[2]) / 255;
+  return light > 0.5 ? "#111" : "#fff";
+}
+
+/** A token in at most `width` pixels of the context's font. */
+export function fitLabel(context: CanvasRenderingContext2D, text: string, width: number): string {
+  let label = shortToken(text, 40);
+  if (context.measureText(label).width <= width) return label;
+  const points = [...label];
+  let [low, high] = [0, points.length];
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    label = `${points.slice(0, middle).join("")}…`;
+    if (context.measureText(label).width <= width) low = middle;
+    else high = middle - 1;
+  }
+  return `${points.slice(0, low).join("")}…`;
+}
+
+export function arcs(
+  host: HTMLElement,
+  model: HeadModel,
+  store: Store<ViewState>,
+  context: Context,
+  scope: Scope,
+  height: number,
+): { key(event: KeyboardEvent): boolean } {
+  const { theme, t } = context;
+  const canvas = h("canvas", { "aria-hidden": "true", "data-lmkit": "picture-canvas" });
+  const inner = h("div", { class: "arcs-inner" }, canvas);
+  const scroller = h("div", { class: "arcs-scroll" }, inner);
+  const sides = h(
+    "div",
+    { class: "sides", "aria-hidden": "true" },
+    h("span", {}, t("picture.queries")),
+    h("span", {}, t("picture.keys")),
+  );
+  host.append(sides, scroller);
+
+  let queries = shown(model.queries, store.state.hideSpecials);
+  let keys = shown(model.keys, store.state.hideSpecials);
+  let rowHeight = 20;
+  let labels: { query: Map<number, string>; key: Map<number, string>; width: number } | null = null;
+  let anchor: number | null = null;
+  let hovering = false;
+
+  const measure = () => {
+    queries = shown(model.queries, store.state.hideSpecials);
+    keys = shown(model.keys, store.state.hideSpecials);
+    labels = null;
+    const most = Math.max(1, queries.length, keys.length);
+    rowHeight = Math.max(18, Math.min(28, Math.floor((height - 2 * PAD) / most)));
+    const whole = most * rowHeight + 2 * PAD;
+    scroller.style.height = `${Math.min(height, whole)}px`;
+    inner.style.height = `${whole}px`;
+  };
+
+  const geometry = () => {
+    const width = scroller.clientWidth;
+    const column = Math.min(150, Math.max(56, width * 0.24));
+    return { width, left: column, right: width - column, view: scroller.clientHeight, column };
+  };
+
+  const draw = () => {
+    const { width, left, right, view, column } = geometry();
+    if (width < 10 || view < 10) return;
+    const drawing = fitCanvas(canvas, width, view);
+    if (!drawing) return;
+    const { current } = theme;
+    const { state } = store;
+    const { scrollTop } = scroller;
+    const top = (row: number) => PAD + row * rowHeight - scrollTop;
+    const middle = (row: number) => top(row) + rowHeight / 2;
+    const first = Math.max(0, Math.floor((scrollTop - PAD) / rowHeight));
+    const last = Math.ceil((scrollTop + view) / rowHeight);
+    const range = (count: number) => ({ from: Math.min(first, count), to: Math.min(last, count) });
+    const [seenQueries, seenKeys] = [range(queries.length), range(keys.length)];
+
+    const { focus, tokens, mapping } = state;
+    const chosen = new Set(tokens);
+    const onlyQuery = focus?.query ?? null;
+    const onlyKey = focus?.query == null ? (focus?.key ?? null) : null;
+    const single = onlyQuery !== null || onlyKey !== null;
+
+    if (model.pooled) {
+      const list = queries.slice(seenQueries.from, seenQueries.to);
+      const [a, b] = [list[0], list[list.length - 1]];
+      if (a !== undefined && b !== undefined) model.wantRows(a, b + 1);
+    }
+
+    // Lines, faint ones first, in a bucket for each strength: one path and one opacity each.
+    const buckets: number[][] = Array.from({ length: BUCKETS }, () => []);
+    let lines = 0;
+    const add = (row: number, column: number, value: number) => {
+      const strength = mapped(value, mapping);
+      if (strength < (single ? 0.01 : FAINT)) return;
+      lines += 1;
+      (buckets[Math.min(BUCKETS - 1, Math.floor(strength * BUCKETS))] as number[]).push(row, column);
+    };
+    const wantedQuery = (query: number) =>
+      onlyQuery !== null
+        ? query === onlyQuery
+        : onlyKey !== null || chosen.size === 0 || chosen.has(query);
+    for (const [row, query] of queries.entries()) {
+      if (!wantedQuery(query)) continue;
+      const seen = row >= seenQueries.from && row < seenQueries.to;
+      const [from, to] = seen ? [0, keys.length] : [seenKeys.from, seenKeys.to];
+      for (let column = from; column < to; column += 1) {
+        const key = keys[column] as number;
+        if (onlyKey !== null && key !== onlyKey) continue;
+        const value = model.value(query, key);
+        if (value) add(row, column, value.value);
+      }
+    }
+    const end = current.ramp[255] as Rgb;
+    drawing.strokeStyle = css(end);
+    drawing.lineCap = "round";
+    const [x0, x1] = [left + 6, right - 6];
+    const bend = (x1 - x0) * 0.45;
+    let skipped = Math.max(0, lines - MOST_LINES);
+    for (const [index, bucket] of buckets.entries()) {
+      if (bucket.length === 0) continue;
+      if (skipped > 0) {
+        skipped -= bucket.length / 2;
+        continue;
+      }
+      const strength = (index + 0.5) / BUCKETS;
+      drawing.globalAlpha = strength;
+      drawing.lineWidth = 0.6 + 2.6 * strength;
+      drawing.beginPath();
+      for (let at = 0; at < bucket.length; at += 2) {
+        const [y0, y1] = [middle(bucket[at] as number), middle(bucket[at + 1] as number)];
+        drawing.moveTo(x0, y0);
+        drawing.bezierCurveTo(x0 + bend, y0, x1 - bend, y1, x1, y1);
+      }
+      drawing.stroke();
+    }
+    drawing.globalAlpha = 1;
+
+    // Tokens, with the values of what is read now beside them.
+    const read = reading(model, state);
+    drawing.textBaseline = "middle";
+    drawing.font = `12px ${current.fontCode}`;
+    const room = column - 12;
+    if (!labels || labels.width !== room) labels = { query: new Map(), key: new Map(), width: room };
+    const known = labels;
+    const side = (
+      which: "query" | "key",
+      list: readonly number[],
+      seen: { from: number; to: number },
+      all: readonly Token[],
+    ) => {
+      const isQuery = which === "query";
+      const values =
+        read && read.direction === (isQuery ? "from" : "to") ? read.values : null;
+      for (let row = seen.from; row < seen.to; row += 1) {
+        const index = list[row] as number;
+        const token = all[index] as Token;
+        let label = known[which].get(index);
+        if (label === undefined) {
+          label = fitLabel(drawing, token.text, room - 6);
+          known[which].set(index, label);
+        }
+        const [x, y] = [isQuery ? 2 : right, top(row)];
+        const width = isQuery ? left - 2 : column - 2;
+        let ink = token.special ? current.muted : current.ink;
+        if (values) {
+          const value = values.values[index] ?? 0;
+          const colour = colourOf(value, mapping, current.ramp);
+          drawing.fillStyle = css(colour);
+          drawing.fillRect(x, y + 1, width, rowHeight - 2);
+          if (mapped(value, mapping) > 0.4) ink = inkOn(colour);
+        }
+        const focused = isQuery ? focus?.query === index : focus?.key === index;
+        if (focused || (isQuery && chosen.has(index))) {
+          drawing.strokeStyle = current.mark;
+          drawing.lineWidth = 2;
+          drawing.strokeRect(x + 1, y + 2, width - 2, rowHeight - 4);
+        }
+        drawing.fillStyle = ink;
+        drawing.textAlign = isQuery ? "right" : "left";
+        drawing.fillText(label, isQuery ? left - 6 : right + 5, middle(row) + 0.5);
+        if (values) {
+          const value = values.values[index] ?? 0;
+          // The number lies among the lines, on the page's own colour.
+          const text = quoted(value, values.exact);
+          if (mapped(value, mapping) >= 0.1) {
+            const textX = isQuery ? left + 10 : right - 10;
+            drawing.textAlign = isQuery ? "left" : "right";
+            const measure = drawing.measureText(text).width;
+            drawing.fillStyle = current.background;
+            drawing.globalAlpha = 0.85;
+            drawing.fillRect(isQuery ? textX - 2 : textX - measure - 2, y + 3, measure + 4, rowHeight - 6);
+            drawing.globalAlpha = 1;
+            drawing.fillStyle = current.ink;
+            drawing.fillText(text, textX, middle(row) + 0.5);
+          }
+        }
+      }
+    };
+    side("query", queries, seenQueries, model.queries);
+    side("key", keys, seenKeys, model.keys);
+  };
+  const redraw = scope.frame(draw);
+
+  // -- pointer ----------------------------------------------------------------------------------
+
+  const hit = (event: MouseEvent): Focus | null => {
+    const box = canvas.getBoundingClientRect();
+    const { left, right } = geometry();
+    const x = event.clientX - box.left;
+    const row = Math.floor((event.clientY - box.top + scroller.scrollTop - PAD) / rowHeight);
+    if (x < left + 8) {
+      const query = queries[row];
+      return query === undefined ? null : { query, key: null };
+    }
+    if (x > right - 8) {
+      const key = keys[row];
+      return key === undefined ? null : { query: null, key };
+    }
+    return null;
+  };
+  const setFocus = (focus: Focus | null) => {
+    const before = store.state.focus;
+    if (before?.query === focus?.query && before?.key === focus?.key) return;
+    store.set({ focus });
+    if (focus && focus.query !== null) model.want(focus.query);
+  };
+  scope.on<PointerEvent>(scroller, "pointermove", (event) => {
+    hovering = true;
+    const focus = hit(event);
+    setFocus(focus);
+    scroller.style.cursor = focus && focus.query !== null ? "pointer" : "default";
+  });
+  scope.on(scroller, "pointerleave", () => {
+    if (hovering) setFocus(null);
+    hovering = false;
+  });
+  scope.on<MouseEvent>(scroller, "click", (event) => {
+    const focus = hit(event);
+    if (!focus || focus.query === null) return;
+    const keysHeld = { shift: event.shiftKey, toggle: event.ctrlKey || event.metaKey };
+    store.set({ tokens: clickToken(store.state.tokens, focus.query, anchor, keysHeld) });
+    if (!event.shiftKey) anchor = focus.query;
+  });
+  scope.on(scroller, "scroll", redraw);
+
+  // -- keyboard ---------------------------------------------------------------------------------
+
+  const reveal = (row: number) => {
+    const [from, to] = [PAD + row * rowHeight, PAD + (row + 1) * rowHeight];
+    if (from < scroller.scrollTop) scroller.scrollTop = from - PAD;
+    else if (to > scroller.scrollTop + scroller.clientHeight) {
+      scroller.scrollTop = to - scroller.clientHeight + PAD;
+    }
+  };
+  const key = (event: KeyboardEvent): boolean => {
+    const focus = store.state.focus;
+    const onKeys = focus !== null && focus.query === null;
+    const list = onKeys ? keys : queries;
+    const at = list.indexOf((onKeys ? focus?.key : focus?.query) ?? -1);
+    const page = Math.max(1, Math.floor(scroller.clientHeight / rowHeight) - 1);
+    const steps: Record<string, number> = {
+      ArrowUp: -1,
+      ArrowDown: 1,
+      PageUp: -page,
+      PageDown: page,
+      Home: -list.length,
+      End: list.length,
+    };
+    const by = steps[event.key];
+    if (by !== undefined) {
+      const from = at < 0 ? (by > 0 ? -1 : list.length) : at;
+      const row = Math.max(0, Math.min(list.length - 1, from + by));
+      const index = list[row];
+      if (index !== undefined) {
+        setFocus(onKeys ? { query: null, key: index } : { query: index, key: null });
+        reveal(row);
+      }
+      return true;
+    }
+    if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
+      const toKeys = event.key === "ArrowRight";
+      const other = toKeys ? keys : queries;
+      const row = Math.min(Math.max(0, at), other.length - 1);
+      const index = other[row];
+      if (index !== undefined) {
+        setFocus(toKeys ? { query: null, key: index } : { query: index, key: null });
+        reveal(row);
+      }
+      return true;
+    }
+    if ((event.key === "Enter" || event.key === " ") && focus && focus.query !== null) {
+      const tokens = clickToken(store.state.tokens, focus.query, anchor, {
+        shift: event.shiftKey,
+        toggle: !event.shiftKey,
+      });
+      anchor = focus.query;
+      store.set({ tokens });
+      return true;
+    }
+    return false;
+  };
+
+  scope.add(
+    store.subscribe((state, before) => {
+      if (state.hideSpecials !== before.hideSpecials) measure();
+      redraw();
+    }),
+  );
+  scope.add(model.subscribe(redraw));
+  scope.add(theme.subscribe(redraw));
+  scope.resize(scroller, redraw);
+  measure();
+  redraw();
+  return { key };
+}

@@ -1,0 +1,244 @@
+/** The home view: what is installed, which device, which models are loaded. */
+
+import type { ErrorInfo, HomeSpec } from "@lmkit/protocol";
+import type { Context } from "./context.ts";
+import { bdi, h, refill, type Scope } from "./dom.ts";
+import type { MessageKey } from "./messages.ts";
+import { bytes, short } from "./numbers.ts";
+import { badge, savedText } from "./panel/header.ts";
+import { errorBox, progressBar } from "./panel/status.ts";
+import { errorInfo } from "./source.ts";
+import { visibleProse } from "./text.ts";
+
+/** Draw the home view into `root` until `scope` ends; returns how to give it a new spec. */
+export function home(root: HTMLElement, first: HomeSpec, context: Context, scope: Scope): (spec: HomeSpec) => void {
+  const { t, source } = context;
+  const header = h("header", { class: "header", "data-lmkit": "header" });
+  const saved = h("p", { class: "note saved", "data-lmkit": "saved-note" });
+  const status = h("div", { class: "status", "data-lmkit": "status" });
+  const content = h("div", { class: "home", "data-lmkit": "home" });
+  root.append(header, h("div", { class: "body" }, saved, status, content));
+
+  let spec = first;
+  let inner = scope.child();
+  let busy: string | null = null;
+  let failure: ErrorInfo | null = null;
+
+  const act = (name: string, argument: string) => {
+    if (busy !== null) return;
+    busy = `${name}/${argument}`;
+    failure = null;
+    draw();
+    source.action(name, argument).then(
+      () => {
+        busy = null;
+        draw();
+      },
+      (error: unknown) => {
+        busy = null;
+        failure = errorInfo(error);
+        draw();
+      },
+    );
+  };
+  const button = (text: string, label: string, name: string, argument: string) => {
+    const element = h(
+      "button",
+      {
+        type: "button",
+        "aria-label": label === text ? null : label,
+        "data-lmkit": name,
+        "data-argument": argument,
+      },
+      text,
+    );
+    element.disabled = source.state !== "live" || busy !== null;
+    if (busy === `${name}/${argument}`) element.setAttribute("aria-busy", "true");
+    inner.on(element, "click", () => act(name, argument));
+    return element;
+  };
+  const section = (title: string, name: string, ...children: (Node | null)[]) =>
+    h(
+      "section",
+      { class: "home-section", "data-lmkit": `home-${name}`, "aria-label": title },
+      h("h3", { class: "pane-title" }, title),
+      ...children,
+    );
+  const text = (value: string, most = 300) =>
+    bdi(visibleProse(value.length > most ? `${value.slice(0, most)}…` : value));
+  const note = (value: string) => h("p", { class: "note" }, value);
+  const list = (...items: Node[]) => h("ul", { class: "rows", role: "list" }, ...items);
+
+  const tasks = () =>
+    section(
+      t("home.tasks"),
+      "tasks",
+      spec.tasks.length === 0
+        ? note(t("home.tasks.none"))
+        : list(
+            ...spec.tasks.map((task) =>
+              h(
+                "li",
+                { class: "row", "data-lmkit": "task", "data-name": task.name },
+                h("span", { class: "row-name" }, text(task.title)),
+                h("code", { class: "code" }, bdi(`%%lm ${visibleProse(task.name)} --model `), h("i", {}, "…")),
+                h("span", { class: "note row-more" }, text(task.help), task.help === "" ? "" : " · ", text(t("home.usedby", { plugin: visibleProse(task.plugin) }))),
+              ),
+            ),
+          ),
+    );
+  const plugins = () =>
+    section(
+      t("home.plugins"),
+      "plugins",
+      spec.plugins.length === 0
+        ? note(t("home.plugins.none"))
+        : list(
+            ...spec.plugins.map((plugin) =>
+              h(
+                "li",
+                { class: "row", "data-lmkit": "plugin", "data-name": plugin.name, "data-state": plugin.state },
+                h("span", { class: "row-name" }, text(plugin.name)),
+                h("span", { class: `state ${plugin.state}` }, t(`home.${plugin.state}` as MessageKey)),
+                h("span", { class: "note row-more" }, text([plugin.version, plugin.tasks.join(", ")].filter((part) => part !== "").join(" · "))),
+                plugin.error ? errorBox(plugin.error, context, inner) : null,
+              ),
+            ),
+          ),
+      h("div", { class: "buttons" }, button(t("home.rescan"), t("home.rescan"), "rescan", "")),
+    );
+  const devices = () =>
+    section(
+      t("home.devices"),
+      "devices",
+      list(
+        ...spec.devices.map((device) => {
+          const memory =
+            device.memoryTotal > 0
+              ? t("home.memory", { used: bytes(device.memoryUsed), total: bytes(device.memoryTotal) })
+              : "";
+          return h(
+            "li",
+            { class: "row", "data-lmkit": "device", "data-name": device.name, "aria-current": device.chosen ? "true" : null },
+            h("span", { class: "row-name" }, text(device.name)),
+            h("span", { class: "note row-more" }, text(device.title === device.name ? "" : device.title), memory === "" || device.title === device.name ? "" : " · ", memory),
+            device.chosen
+              ? h("span", { class: "state chosen" }, t("home.chosen"))
+              : button(t("home.choose"), t("home.choose.label", { name: visibleProse(device.name) }), "device", device.name),
+          );
+        }),
+      ),
+    );
+  const models = () => {
+    const used = spec.models.reduce((sum, model) => sum + model.bytes, 0);
+    const meter = h("progress", { max: Math.max(1, spec.modelsBudget), "aria-label": t("home.models") });
+    meter.value = Math.min(used, spec.modelsBudget);
+    return section(
+      t("home.models"),
+      "models",
+      spec.models.length === 0
+        ? note(t("home.models.none"))
+        : list(
+            ...spec.models.map((model) =>
+              h(
+                "li",
+                { class: "row", "data-lmkit": "loaded-model", "data-name": model.name },
+                h("span", { class: "row-name" }, text(model.name)),
+                h(
+                  "span",
+                  { class: "note row-more" },
+                  text(
+                    [
+                      model.kind,
+                      t("home.parameters", { n: short(model.parameters, t.locale) }),
+                      bytes(model.bytes),
+                      model.device,
+                      model.dtype,
+                      model.pinned ? t("home.pinned") : "",
+                    ]
+                      .filter((part) => part !== "")
+                      .join(" · "),
+                  ),
+                ),
+                button(t("home.unload"), t("home.unload.label", { name: visibleProse(model.name) }), "unload", model.name),
+              ),
+            ),
+          ),
+      spec.modelsBudget > 0
+        ? h(
+            "div",
+            { class: "budget" },
+            meter,
+            h("span", { class: "note number" }, t("home.budget", { used: bytes(used), total: bytes(spec.modelsBudget) })),
+          )
+        : null,
+    );
+  };
+  const starters = () =>
+    spec.starters.length === 0
+      ? null
+      : section(
+          t("home.starters"),
+          "starters",
+          list(
+            ...spec.starters.map((starter) =>
+              h(
+                "li",
+                { class: "row", "data-lmkit": "starter", "data-name": starter.name, "data-installed": String(starter.installed) },
+                h("code", { class: "code row-name" }, text(starter.name.startsWith("starter:") ? starter.name : `starter:${starter.name}`)),
+                h("span", { class: `state ${starter.installed ? "ready" : "blocked"}` }, t(starter.installed ? "home.installed" : "home.missing")),
+                h("span", { class: "note row-more" }, text(starter.title)),
+              ),
+            ),
+          ),
+          spec.starters.every((starter) => starter.installed) ? null : note(t("home.starters.hint")),
+        );
+
+  const draw = () => {
+    const root = content.getRootNode();
+    const active = root instanceof ShadowRoot || root instanceof Document ? root.activeElement : null;
+    const held = active instanceof HTMLElement && content.contains(active) ? active : null;
+    const again = held ? `[data-lmkit="${held.dataset["lmkit"]}"]` : null;
+    const argument = held?.dataset["argument"];
+    inner.dispose();
+    inner = scope.child();
+    refill(
+      header,
+      h("h2", { class: "title" }, t("home.title")),
+      bdi(spec.version, { class: "fact", "data-lmkit": "version" }),
+      badge(context),
+    );
+    const line = savedText(context);
+    saved.textContent = line;
+    saved.hidden = line === "";
+    const error = failure ?? spec.status.error;
+    refill(
+      status,
+      spec.status.state === "running" || busy !== null
+        ? progressBar(spec.status.progress, context, t("working"))
+        : null,
+      error ? errorBox(error, context, inner) : null,
+    );
+    refill(content, tasks(), models(), devices(), starters(), plugins());
+    if (again) {
+      const same = [...content.querySelectorAll<HTMLElement>(again)].find(
+        (element) => element.dataset["argument"] === argument,
+      );
+      same?.focus({ preventScroll: true });
+    }
+  };
+  scope.add(
+    source.subscribe((event) => {
+      if (event.type === "state") draw();
+      else if (event.type === "status") {
+        spec = { ...spec, status: event.status };
+        draw();
+      }
+    }),
+  );
+  draw();
+  return (next) => {
+    spec = next;
+    draw();
+  };
+}

@@ -1,0 +1,14 @@
+/** The views of lmkit, framework-free. A shell gives an element, data and perhaps a channel. */
+
+export type { Channel } from "./channel.ts";
+export { type MountOptions, mount, mountBundle, mountLive } from "./mount.ts";
+export {
+  type FieldValues,
+  KernelError,
+  KernelSource,
+  type Liveness,
+  type Source,
+  type SourceEvent,
+  type SourceOptions,
+  VERSION,
+} from "./source.ts";

@@ -1,0 +1,98 @@
+/** The first line: task, model, shape, device, how the attention was obtained, live or saved. */
+
+import type { PanelSpec } from "@lmkit/protocol";
+import type { Context } from "../context.ts";
+import { bdi, h, refill } from "../dom.ts";
+import type { MessageKey, Translate } from "../messages.ts";
+import { count, deviation } from "../numbers.ts";
+import { head, visibleProse } from "../text.ts";
+
+/** Above this the captured attention is not called exact. */
+const EXACT = 1e-2;
+
+/** How the attention was obtained, in words. */
+export function pathText(path: string, difference: number | null, t: Translate): string {
+  if (difference === null) return t("header.own", { path });
+  const key = difference <= EXACT ? "header.exact" : "header.differs";
+  return t(key, { path, deviation: deviation(difference) });
+}
+
+/** "6 layers × 12 heads"; a range of heads where layers differ. */
+export function shapeText(layers: readonly { readonly heads: number }[], t: Translate): string {
+  const heads = layers.map((layer) => layer.heads);
+  const [least, most] = [Math.min(...heads), Math.max(...heads)];
+  return t("header.shape", {
+    layers: layers.length,
+    heads: least === most ? most : `${least}–${most}`,
+  });
+}
+
+function short(text: string): string {
+  const start = head(text, 80);
+  return visibleProse(start.cut ? `${start.text}…` : text);
+}
+
+export function drawHeader(host: HTMLElement, spec: PanelSpec, context: Context): void {
+  const { t, source } = context;
+  const { header, attention } = spec;
+  const fact = (text: string, name: string, title = "") =>
+    text === "" ? null : bdi(text, { class: "fact", "data-lmkit": name, title: title || null });
+  refill(
+    host,
+    h("h2", { class: "title" }, bdi(short(header.title))),
+    fact(short(header.model), "model", visibleProse(header.model.slice(0, 1000))),
+    attention ? fact(shapeText(attention.layers, t), "shape") : null,
+    attention
+      ? fact(
+          t.plural("header.tokens", attention.tokens.length, {
+            n: count(attention.tokens.length, t.locale),
+          }),
+          "token-count",
+        )
+      : null,
+    fact([header.device, header.dtype].filter((part) => part !== "").map(short).join(", "), "device"),
+    attention
+      ? h(
+          "bdi",
+          {
+            class: attention.deviation !== null && attention.deviation > EXACT ? "fact warn" : "fact",
+            "data-lmkit": "path",
+          },
+          pathText(short(attention.path), attention.deviation, t),
+        )
+      : null,
+    badge(context),
+  );
+  host.setAttribute("data-state", source.state);
+}
+
+/** Live, saved or connecting, in a word. */
+export function badge(context: Context): HTMLElement {
+  const { t, source } = context;
+  return h(
+    "span",
+    { class: `badge ${source.state}`, "data-lmkit": "badge", "data-state": source.state },
+    t(`badge.${source.state}` as MessageKey),
+  );
+}
+
+/** The sentence on a view that is not live; empty for a live one. */
+export function savedText(context: Context): string {
+  const { t, source } = context;
+  if (source.state === "live") return "";
+  const first =
+    source.state === "connecting"
+      ? t("saved.connecting")
+      : source.state === "lost"
+        ? t("saved.lost")
+        : t("saved.note");
+  const { saved } = source;
+  if (!saved || saved.heads === 0) return first;
+  const second =
+    saved.carried >= saved.heads
+      ? t("saved.carries.all", { heads: saved.heads })
+      : saved.carried === 0
+        ? t("saved.carries.none")
+        : t("saved.carries", { carried: saved.carried, heads: saved.heads });
+  return t.locale.startsWith("zh") ? `${first}${second}` : `${first} ${second}`;
+}

@@ -1,0 +1,282 @@
+/** A task's panel: header, form, results, tokens, explorer, sentence. */
+
+import type { PanelSpec, Status } from "@lmkit/protocol";
+import type { Context } from "../context.ts";
+import { h, refill, Scope } from "../dom.ts";
+import { explorer } from "../explorer/explorer.ts";
+import { HeadModel } from "../explorer/head-model.ts";
+import { command, step } from "../explorer/keys.ts";
+import type { MessageKey } from "../messages.ts";
+import { MAPPINGS } from "../scale.ts";
+import { fingerprint, type SourceEvent } from "../source.ts";
+import { type Mapping, Store, type ViewState, validChoice } from "../store.ts";
+import { visibleProse } from "../text.ts";
+import { copyPython, sentence } from "./footer.ts";
+import { type Form, form } from "./form.ts";
+import { drawHeader, savedText } from "./header.ts";
+import { help } from "./help.ts";
+import { drawResult } from "./results.ts";
+import { statusLine } from "./status.ts";
+import { tokenStrip } from "./tokens.ts";
+
+/** Draw a panel into `root` until `scope` ends. */
+export function panel(root: HTMLElement, first: PanelSpec, context: Context, scope: Scope): (spec: PanelSpec) => void {
+  const { t, source } = context;
+  let spec = first;
+  let status: Status = first.status;
+  let stopping = false;
+  let run: string | null = first.status.run;
+
+  const header = h("header", { class: "header", "data-lmkit": "header" });
+  const formHost = h("div");
+  const saved = h("p", { class: "note saved", "data-lmkit": "saved-note" });
+  const statusHost = h("div", { class: "status", "data-lmkit": "status" });
+  const failures = h("div", { class: "status", "data-lmkit": "failures" });
+  const warnings = h("ul", { class: "warnings", role: "list", "data-lmkit": "warnings", "aria-label": t("warnings") });
+  const results = h("div", { class: "results", "data-lmkit": "results" });
+  const tokensHost = h("div");
+  const explorerHost = h("div");
+  const sentenceHost = h("p", { class: "sentence", "data-lmkit": "sentence" });
+  const keysButton = h("button", { type: "button", class: "quiet", "data-lmkit": "keys", "aria-keyshortcuts": "?" }, h("kbd", {}, "?"), ` ${t("keys")}`);
+  const python = copyPython(() => spec, context, scope);
+  const footer = h("footer", { class: "footer" }, sentenceHost, h("span", { class: "tools" }, python, keysButton));
+  const body = h("div", { class: "body" }, formHost, saved, statusHost, failures, warnings, results, tokensHost, explorerHost);
+  root.append(header, body, footer);
+  const overlay = help(root, context, scope);
+  scope.on(keysButton, "click", () => overlay.toggle());
+
+  const store = new Store<ViewState>({
+    layer: first.attention?.selection.layer ?? 0,
+    head: first.attention?.selection.head ?? 0,
+    tokens: first.attention?.selection.tokens ?? [],
+    focus: null,
+    picture: "arcs",
+    mapping: "sqrt",
+    hideSpecials: false,
+  });
+  let fromKernel = false;
+  scope.add(
+    store.subscribe((state, before) => {
+      if (fromKernel || source.state !== "live") return;
+      if (state.layer === before.layer && state.head === before.head && state.tokens === before.tokens) return;
+      source.select({ layer: state.layer, head: state.head, tokens: [...state.tokens] });
+    }),
+  );
+
+  // -- parts ------------------------------------------------------------------------------------
+
+  let formScope: Scope | null = null;
+  let theForm: Form | null = null;
+  const drawForm = () => {
+    const wanted = JSON.stringify(spec.fields);
+    if (theForm && theForm.fields === wanted) {
+      theForm.take(spec.values);
+    } else {
+      formScope?.dispose();
+      formScope = scope.child();
+      refill(formHost);
+      theForm =
+        spec.fields.length === 0
+          ? null
+          : form(
+              formHost,
+              spec.fields,
+              spec.values,
+              {
+                run(values) {
+                  stopping = false;
+                  run = source.run(values);
+                  setStatus({ state: "running", run, progress: null, error: null });
+                  context.announce(t("status.running"));
+                },
+                stop,
+              },
+              context,
+              formScope,
+            );
+    }
+    showForm();
+  };
+  const showForm = () => {
+    theForm?.show({
+      live: source.state === "live",
+      running: status.state === "running",
+      stopping,
+    });
+  };
+
+  const stop = () => {
+    const target = status.run ?? run;
+    if (status.state !== "running" || stopping) return;
+    stopping = true;
+    drawStatus();
+    showForm();
+    context.announce(t("status.stopping"));
+    if (target === null) return;
+    source.cancel(target).catch(() => {
+      // The run has ended in the meantime, or the connection has: either shows itself.
+    });
+  };
+
+  let statusScope = scope.child();
+  const drawLine = statusLine(statusHost, context);
+  const drawStatus = () => {
+    statusScope.dispose();
+    statusScope = scope.child();
+    // A saved "running" is history: nothing runs where nothing is live.
+    const stale = status.state === "running" && source.state !== "live" && source.state !== "connecting";
+    const shown: Status = stale ? { ...status, state: "idle", progress: null } : status;
+    drawLine(shown, stopping, spec.results.length > 0 || spec.attention !== null, statusScope);
+    root.setAttribute("data-status", shown.state);
+    root.setAttribute("aria-busy", String(shown.state === "running"));
+  };
+  const setStatus = (next: Status) => {
+    const ended = status.state === "running" && next.state !== "running";
+    status = next;
+    if (next.run !== null) run = next.run;
+    if (next.state !== "running") {
+      stopping = false;
+      run = null;
+    }
+    drawStatus();
+    showForm();
+    if (ended && (next.state === "done" || next.state === "cancelled")) {
+      context.announce(t(next.state === "done" ? "status.done" : "status.cancelled"));
+    }
+  };
+
+  let resultScope = scope.child();
+  const drawResults = () => {
+    resultScope.dispose();
+    resultScope = scope.child();
+    refill(results, ...spec.results.map((result) => drawResult(result, context, resultScope)));
+    const empty = spec.results.length === 0 && spec.attention === null && spec.fields.length > 0;
+    if (empty && status.state !== "error" && source.state === "live") {
+      results.append(h("p", { class: "note", "data-lmkit": "empty" }, t("form.empty")));
+    }
+    results.hidden = results.childElementCount === 0;
+    refill(warnings, ...spec.warnings.map((text) => h("li", { dir: "auto" }, visibleProse(text))));
+    warnings.hidden = spec.warnings.length === 0;
+    python.hidden = spec.python === "";
+  };
+
+  let strip: { find(): void } | null = null;
+  let attentionScope = scope.child();
+  let drawnAttention = "";
+  const drawAttention = () => {
+    const { attention } = spec;
+    const wanted = attention ? fingerprint(spec) : `note:${spec.attentionNote}`;
+    if (wanted === drawnAttention) return;
+    drawnAttention = wanted;
+    attentionScope.dispose();
+    attentionScope = scope.child();
+    strip = null;
+    refill(tokensHost);
+    refill(explorerHost);
+    refill(sentenceHost);
+    keysButton.hidden = attention === null;
+    if (!attention) {
+      if (spec.attentionNote !== "") {
+        explorerHost.append(
+          h("p", { class: "note boxed", "data-lmkit": "attention-note", dir: "auto" }, visibleProse(spec.attentionNote)),
+        );
+      }
+      return;
+    }
+    const choice = validChoice(attention.layers, store.state);
+    quietly(() => store.set({ ...choice, focus: null }));
+    const model = new HeadModel(attention, store, context, attentionScope);
+    strip = tokenStrip(tokensHost, model, model.queries, store, context, attentionScope);
+    explorer(explorerHost, attention, model, store, context, attentionScope);
+    sentence(sentenceHost, model, store, context, attentionScope);
+    model.load();
+  };
+  const quietly = (change: () => void) => {
+    fromKernel = true;
+    try {
+      change();
+    } finally {
+      fromKernel = false;
+    }
+  };
+
+  const drawState = () => {
+    drawHeader(header, spec, context);
+    const text = savedText(context);
+    saved.textContent = text;
+    saved.hidden = text === "";
+    footer.hidden = spec.python === "" && spec.attention === null;
+    showForm();
+    drawStatus();
+  };
+
+  const update = (next: PanelSpec) => {
+    spec = next;
+    setStatus(next.status);
+    drawForm();
+    drawResults();
+    drawAttention();
+    drawState();
+  };
+
+  // -- events -----------------------------------------------------------------------------------
+
+  const hear = (event: SourceEvent) => {
+    if (event.type === "state") {
+      if (event.state === "lost" || event.state === "unknown-session") {
+        stopping = false;
+        if (status.state === "running") setStatus({ ...status, state: "idle", run: null });
+      }
+      drawState();
+      drawResults();
+    } else if (event.type === "status") {
+      setStatus(event.status);
+    } else if (event.type === "selected" && spec.attention) {
+      const choice = validChoice(spec.attention.layers, event.selection);
+      quietly(() => store.set(choice));
+    }
+  };
+  scope.add(source.subscribe(hear));
+
+  const commandOf = (event: KeyboardEvent) => {
+    const target = event.composedPath()[0];
+    const typing =
+      target instanceof HTMLTextAreaElement ||
+      target instanceof HTMLSelectElement ||
+      (target instanceof HTMLInputElement && target.type !== "checkbox");
+    return command({ key: event.key, ctrlKey: event.ctrlKey, metaKey: event.metaKey, altKey: event.altKey, typing });
+  };
+  scope.on<KeyboardEvent>(root, "keydown", (event) => {
+    const what = commandOf(event);
+    if (!what) return;
+    if (what.do === "escape") {
+      if (overlay.close()) event.preventDefault();
+      else if (store.state.focus || store.state.tokens.length > 0) {
+        store.set({ focus: null, tokens: [] });
+        event.preventDefault();
+      }
+      return;
+    }
+    const { attention } = spec;
+    if (!attention) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const heads = attention.layers.map((layer) => layer.heads);
+    if (what.do === "layer" || what.do === "head") {
+      store.set({ ...step(store.state, what.do, what.step, heads), focus: null });
+    } else if (what.do === "picture") {
+      store.set({ picture: what.picture, focus: null });
+    } else if (what.do === "scale") {
+      const next = MAPPINGS[(MAPPINGS.indexOf(store.state.mapping) + 1) % MAPPINGS.length] as Mapping;
+      store.set({ mapping: next });
+      context.announce(t("scale.now", { mapping: t(`legend.${next}` as MessageKey) }));
+    } else if (what.do === "find") {
+      strip?.find();
+    } else {
+      overlay.toggle();
+    }
+  });
+
+  update(first);
+  return update;
+}

@@ -1,0 +1,268 @@
+/** What a task found: labels, marked text, text, a table. */
+
+import type { Labels, Result, Span, Spans, Table, Text as PlainText } from "@lmkit/protocol";
+import type { Context } from "../context.ts";
+import { bdi, fill, h, refill, type Scope } from "../dom.ts";
+import { count, exact, three } from "../numbers.ts";
+import { OKABE_ITO } from "../scale.ts";
+import { codePoints, head, visibleProse } from "../text.ts";
+import { lanes, pieces } from "./spans.ts";
+
+const FIRST_LABELS = 20;
+const FIRST_ROWS = 50;
+const FIRST_SPANS = 1000;
+const FIRST_CHARACTERS = 20_000;
+const LONG_LABEL = 200;
+const DISTINCT = 4;
+
+function titled(title: string, kind: string, ...children: Node[]): HTMLElement {
+  return h(
+    "div",
+    { class: `result ${kind}`, "data-lmkit": `result-${kind}` },
+    title === "" ? null : h("div", { class: "pane-title" }, bdi(visibleProse(title))),
+    ...children,
+  );
+}
+
+function cut(text: string, most: number): string {
+  const start = head(text, most);
+  return start.cut ? `${visibleProse(start.text)}…` : visibleProse(text);
+}
+
+function labels(result: Labels, context: Context, scope: Scope): HTMLElement {
+  const { t } = context;
+  const order = [...result.scores].sort((a, b) => b.score - a.score);
+  const list = h("ul", { class: "labels", role: "list" });
+  const draw = (all: boolean) => {
+    const most = all ? order.length : Math.min(order.length, FIRST_LABELS);
+    refill(
+      list,
+      ...order.slice(0, most).map((entry, place) => {
+        const over = result.multi ? entry.score >= result.threshold : place === 0;
+        const shown = cut(entry.label, LONG_LABEL);
+        const state = result.multi
+          ? `, ${t(over ? "result.over" : "result.under", { threshold: three(result.threshold) })}`
+          : "";
+        const bar = h("span", { class: "label-fill" });
+        bar.style.width = `${entry.score * 100}%`;
+        const track = h("span", { class: "label-track", "aria-hidden": "true" }, bar);
+        if (result.multi) {
+          const tick = h("span", { class: "label-threshold" });
+          tick.style.left = `${result.threshold * 100}%`;
+          track.append(tick);
+        }
+        // The row's name is its whole content: neither the bar nor a colour says more.
+        const text = `${shown} ${three(entry.score)}`;
+        return h(
+          "li",
+          {
+            class: over ? "label-row over" : "label-row",
+            "data-lmkit": "label-row",
+            "aria-label": `${text}${state}`,
+            title: `${cut(entry.label, 1000)}\n${exact(entry.score)}`,
+          },
+          bdi(shown, { class: "label-name" }),
+          track,
+          h("span", { class: "number" }, three(entry.score)),
+        );
+      }),
+    );
+  };
+  draw(false);
+  const parts: Node[] = [list];
+  if (order.length === 0) parts.push(h("p", { class: "note" }, t("result.empty")));
+  if (result.multi) {
+    parts.push(
+      h("p", { class: "note threshold-note" }, t("result.threshold", { threshold: three(result.threshold) })),
+    );
+  }
+  if (order.length > FIRST_LABELS) {
+    parts.push(toggle(order.length, (all) => draw(all), context, scope));
+  }
+  const element = titled(result.title, "labels", ...parts);
+  if (order.length > DISTINCT) element.classList.add("many");
+  return element;
+}
+
+function toggle(
+  total: number,
+  show: (all: boolean) => void,
+  context: Context,
+  scope: Scope,
+): HTMLElement {
+  const { t } = context;
+  let all = false;
+  const more = t("result.all", { n: count(total, t.locale) });
+  const button = h("button", { type: "button", class: "quiet", "data-lmkit": "show-all" }, more);
+  scope.on(button, "click", () => {
+    all = !all;
+    button.textContent = all ? t("result.less") : more;
+    show(all);
+  });
+  return button;
+}
+
+/** The colour of a label: the palette in order of first appearance. */
+function palette(spans: readonly Span[]): (label: string) => string {
+  const seen = new Map<string, string>();
+  for (const span of spans) {
+    if (!seen.has(span.label)) {
+      seen.set(span.label, OKABE_ITO[seen.size % OKABE_ITO.length] as string);
+    }
+  }
+  return (label) => seen.get(label) ?? (OKABE_ITO[0] as string);
+}
+
+function marked(result: Spans, context: Context): HTMLElement {
+  const { t } = context;
+  const spans = result.spans.slice(0, FIRST_SPANS);
+  const start = head(result.text, FIRST_CHARACTERS);
+  const lane = lanes(spans);
+  const colour = palette(spans);
+  const most = Math.max(1, ...lane.map((value) => value + 1));
+  const box = h("div", { class: "marked", dir: "auto", "data-lmkit": "marked-text" });
+  box.style.setProperty("--lanes", String(Math.min(most, 6)));
+  for (const piece of pieces(start.text, spans)) {
+    if (piece.spans.length === 0) {
+      box.append(visibleProse(piece.text));
+      continue;
+    }
+    const mark = h("mark", { "data-lmkit": "span" });
+    // One underline for each span over this piece: they stay apart where spans overlap.
+    const layers = piece.spans
+      .map((index) => Math.min(lane[index] as number, 5))
+      .map((depth, place) => ({ depth, colour: colour((spans[piece.spans[place] as number] as Span).label) }));
+    mark.style.backgroundImage = layers
+      .map((layer) => `linear-gradient(${layer.colour}, ${layer.colour})`)
+      .join(", ");
+    mark.style.backgroundSize = layers.map(() => "100% 2px").join(", ");
+    mark.style.backgroundPosition = layers
+      .map((layer) => `0 calc(100% - ${(Math.min(most, 6) - 1 - layer.depth) * 4}px)`)
+      .join(", ");
+    mark.title = piece.spans
+      .map((index) => {
+        const span = spans[index] as Span;
+        return `${cut(span.label, LONG_LABEL)}${span.score === null ? "" : ` ${exact(span.score)}`} [${span.start}:${span.end}]`;
+      })
+      .join("\n");
+    for (const index of piece.starts) {
+      const span = spans[index] as Span;
+      if (span.label === "" && span.score === null) continue;
+      const chip = bdi("", { class: "chip" });
+      chip.style.borderColor = colour(span.label);
+      fill(
+        chip,
+        span.label === "" ? null : cut(span.label, 40),
+        span.score === null ? null : h("span", { class: "number" }, ` ${three(span.score)}`),
+      );
+      mark.append(chip);
+    }
+    mark.append(visibleProse(piece.text));
+    box.append(mark);
+  }
+  const parts: Node[] = [box];
+  if (start.cut) {
+    parts.push(
+      h("p", { class: "note" }, t("result.long", { n: count(FIRST_CHARACTERS, t.locale), total: count(codePoints(result.text), t.locale) })),
+    );
+  }
+  if (result.spans.length > spans.length) {
+    parts.push(
+      h("p", { class: "note" }, t("result.spans", { n: count(spans.length, t.locale), total: count(result.spans.length, t.locale) })),
+    );
+  }
+  if (spans.length === 0) parts.push(h("p", { class: "note" }, t("result.empty")));
+  return titled(result.title, "spans", ...parts);
+}
+
+function plainText(result: PlainText, context: Context, scope: Scope): HTMLElement {
+  const start = head(result.text, FIRST_CHARACTERS);
+  const body = h("div", { class: "prose", dir: "auto" }, visibleProse(start.text));
+  if (!start.cut) return titled(result.title, "text", body);
+  const all = toggle(
+    codePoints(result.text),
+    (whole) => {
+      body.textContent = visibleProse(whole ? result.text : start.text);
+    },
+    context,
+    scope,
+  );
+  return titled(result.title, "text", body, all);
+}
+
+function cellText(value: string | number | boolean | null): { text: string; number: boolean } {
+  if (typeof value === "number") {
+    return { text: Number.isInteger(value) ? String(value) : three(value), number: true };
+  }
+  if (value === null) return { text: "–", number: false };
+  return { text: cut(String(value), 1000), number: false };
+}
+
+function table(result: Table, context: Context, scope: Scope): HTMLElement {
+  const { t } = context;
+  const body = h("tbody");
+  const draw = (all: boolean) => {
+    refill(
+      body,
+      ...result.rows.slice(0, all ? result.rows.length : FIRST_ROWS).map((row) =>
+        h(
+          "tr",
+          {},
+          ...row.map((value) => {
+            const cell = cellText(value);
+            return h(
+              "td",
+              {
+                class: cell.number ? "number" : null,
+                title: typeof value === "number" ? String(value) : null,
+              },
+              bdi(cell.text),
+            );
+          }),
+        ),
+      ),
+    );
+  };
+  draw(false);
+  const numeric = result.columns.map((_, index) =>
+    result.rows.slice(0, FIRST_ROWS).every((row) => typeof row[index] === "number"),
+  );
+  const element = h(
+    "div",
+    { class: "table-scroll", tabindex: 0, role: "region", "aria-label": result.title || t("table.columns", { title: result.columns.slice(0, 3).join(", ") }) },
+    h(
+      "table",
+      {},
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          ...result.columns.map((name, index) =>
+            h("th", { scope: "col", class: numeric[index] ? "number" : null }, bdi(cut(name, LONG_LABEL))),
+          ),
+        ),
+      ),
+      body,
+    ),
+  );
+  const parts: Node[] = [element];
+  if (result.rows.length === 0) parts.push(h("p", { class: "note" }, t("result.empty")));
+  if (result.rows.length > FIRST_ROWS) parts.push(toggle(result.rows.length, draw, context, scope));
+  return titled(result.title, "table", ...parts);
+}
+
+/** Draw one result. */
+export function drawResult(result: Result, context: Context, scope: Scope): HTMLElement {
+  switch (result.kind) {
+    case "labels":
+      return labels(result, context, scope);
+    case "spans":
+      return marked(result, context);
+    case "text":
+      return plainText(result, context, scope);
+    case "table":
+      return table(result, context, scope);
+  }
+}

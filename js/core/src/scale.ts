@@ -1,0 +1,105 @@
+/**
+ * The sequential scale of attention.
+ *
+ * Colours are ColorBrewer's Blues (d3-scale-chromatic), from the theme's own background to the end
+ * that contrasts with it, resampled at equal distances in CIELAB (d3-color): zero is the page, equal
+ * steps of the mapped value are equal steps for the eye, and one hue means that a line drawn with
+ * opacity and a cell of the map of the same weight have the same colour.
+ */
+
+import { type LabColor, lab, rgb } from "d3-color";
+import { schemeBlues } from "d3-scale-chromatic";
+import type { Mapping } from "./store.ts";
+
+export const MAPPINGS: readonly Mapping[] = ["sqrt", "linear", "log"];
+
+/** Below this the log mapping is zero: four decades are shown. */
+export const LOG_FLOOR = 1e-4;
+
+/** Where a value in 0..1 lies on the scale, in 0..1. */
+export function mapped(value: number, mapping: Mapping): number {
+  const bounded = Math.min(1, Math.max(0, value));
+  if (mapping === "sqrt") return Math.sqrt(bounded);
+  if (mapping === "log") {
+    if (bounded <= LOG_FLOOR) return 0;
+    return 1 - Math.log10(bounded) / Math.log10(LOG_FLOOR);
+  }
+  return bounded;
+}
+
+/** The inverse of `mapped` (above the floor). */
+export function unmapped(position: number, mapping: Mapping): number {
+  if (mapping === "sqrt") return position * position;
+  if (mapping === "log") return 10 ** ((1 - position) * Math.log10(LOG_FLOOR));
+  return position;
+}
+
+/** Values to write beside the legend. */
+export function ticks(mapping: Mapping): readonly number[] {
+  if (mapping === "sqrt") return [0, 0.01, 0.1, 0.25, 0.5, 1];
+  if (mapping === "log") return [1e-4, 1e-3, 0.01, 0.1, 1];
+  return [0, 0.25, 0.5, 0.75, 1];
+}
+
+export type Rgb = readonly [number, number, number];
+
+/** 256 colours from the background on; index 0 is the background itself. */
+export type Ramp = readonly Rgb[];
+
+const BLUES = schemeBlues[9] as readonly string[];
+
+function distance(a: LabColor, b: LabColor): number {
+  return Math.hypot(a.l - b.l, a.a - b.a, a.b - b.b);
+}
+
+/** Build the 256 colours for a background given as a CSS colour. */
+export function makeRamp(background: string, dark: boolean): Ramp {
+  const ends = dark ? [8, 6, 4, 2, 0] : [2, 4, 6, 8];
+  const stops = [lab(background), ...ends.map((index) => lab(BLUES[index] as string))];
+  const lengths = [0];
+  for (let i = 1; i < stops.length; i += 1) {
+    lengths.push(
+      (lengths[i - 1] as number) + distance(stops[i - 1] as LabColor, stops[i] as LabColor),
+    );
+  }
+  const whole = lengths[lengths.length - 1] as number;
+  return Array.from({ length: 256 }, (_, index): Rgb => {
+    const along = (whole * index) / 255;
+    let segment = 1;
+    while (segment < stops.length - 1 && (lengths[segment] as number) < along) segment += 1;
+    const [a, b] = [stops[segment - 1] as LabColor, stops[segment] as LabColor];
+    const start = lengths[segment - 1] as number;
+    const span = (lengths[segment] as number) - start || 1;
+    const part = (along - start) / span;
+    const colour = rgb(
+      lab(a.l + (b.l - a.l) * part, a.a + (b.a - a.a) * part, a.b + (b.b - a.b) * part),
+    ).clamp();
+    return [Math.round(colour.r), Math.round(colour.g), Math.round(colour.b)];
+  });
+}
+
+export function css(colour: Rgb): string {
+  return `rgb(${colour[0]}, ${colour[1]}, ${colour[2]})`;
+}
+
+/** The colour of a value. */
+export function colourOf(value: number, mapping: Mapping, ramp: Ramp): Rgb {
+  return ramp[Math.round(mapped(value, mapping) * 255)] as Rgb;
+}
+
+/** How each byte of a sqrt-u8 tile is coloured: index -> position 0..255 on the ramp. */
+export function byteTable(mapping: Mapping): Uint8Array {
+  return Uint8Array.from({ length: 256 }, (_, byte) =>
+    Math.round(mapped((byte / 255) ** 2, mapping) * 255),
+  );
+}
+
+/** Okabe and Ito's palette, safe for colour blindness; black and yellow are left out as unreadable. */
+export const OKABE_ITO: readonly string[] = [
+  "#0072B2",
+  "#D55E00",
+  "#009E73",
+  "#CC79A7",
+  "#E69F00",
+  "#56B4E9",
+];

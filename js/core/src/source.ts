@@ -1,0 +1,493 @@
+/** Where a view gets its tiles and events from: what was saved first, then the kernel. */
+
+import {
+  type Answer,
+  type ErrorInfo,
+  type Event,
+  type FieldValue,
+  PROTOCOL,
+  ProtocolError,
+  type Request,
+  type SavedTile,
+  type Selection,
+  type Status,
+  type Tile,
+  type ViewSpec,
+  decodeTile,
+  parseOutgoing,
+  unpackTile,
+} from "@lmkit/protocol";
+import { TileCache } from "./cache.ts";
+import type { Channel } from "./channel.ts";
+
+export const VERSION = "0.1.0";
+
+/** How the view stands with its kernel. */
+export type Liveness = "saved" | "connecting" | "live" | "lost" | "unknown-session";
+
+export type FieldValues = Readonly<Record<string, FieldValue>>;
+
+export type SourceEvent =
+  | { readonly type: "state"; readonly state: Liveness }
+  | { readonly type: "changed"; readonly spec: ViewSpec; readonly welcome: boolean }
+  | { readonly type: "status"; readonly status: Status }
+  | { readonly type: "selected"; readonly selection: Selection }
+  | { readonly type: "failed"; readonly error: ErrorInfo };
+
+export interface Source {
+  readonly state: Liveness;
+  /** How many heads a saved output carries; null where nothing was saved. */
+  readonly saved: { readonly heads: number; readonly carried: number } | null;
+  /** True when the tile is at hand, or may be asked of a kernel. */
+  reaches(key: string): boolean;
+  /** One tile. Rejects with `KernelError`; an abort rejects with the signal's reason. */
+  tile(key: string, signal?: AbortSignal, background?: boolean): Promise<Tile>;
+  /** Ask for a run; returns its id at once. A refusal arrives as a status event. */
+  run(values: FieldValues): string;
+  /** Tell the kernel what the fields hold, a moment after the last call. */
+  edit(values: FieldValues): void;
+  /** Stop a run. */
+  cancel(run: string): Promise<void>;
+  /** Tell the kernel what is selected, a moment after the last call. */
+  select(selection: Selection): void;
+  action(name: string, argument: string): Promise<void>;
+  subscribe(listener: (event: SourceEvent) => void): () => void;
+  close(): void;
+}
+
+/** An error that came from the kernel, or stands for its absence (`code` "not-carried", "lost"). */
+export class KernelError extends Error {
+  override readonly name = "KernelError";
+
+  constructor(readonly info: ErrorInfo) {
+    super(info.message);
+  }
+}
+
+function plainError(code: string, message: string): KernelError {
+  return new KernelError({ code, message, hint: "", details: "" });
+}
+
+/** An id that nobody guesses and no other view of the page has. */
+export function randomId(): string {
+  if (typeof crypto.randomUUID === "function") return crypto.randomUUID();
+  // crypto.randomUUID is missing on pages served without TLS, as many JupyterLabs are.
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+interface Pending {
+  resolve(answer: { message: Answer; buffers: readonly ArrayBufferView[] }): void;
+  reject(error: Error): void;
+}
+
+interface Flight {
+  readonly promise: Promise<Tile>;
+  waiters: number;
+  stop(): void;
+}
+
+type WithoutEnvelope<T> = T extends Request ? Omit<T, "id" | "view"> : never;
+type Body = WithoutEnvelope<Request>;
+
+const CACHE_BYTES = 64 * 1024 * 1024;
+const EDIT_DELAY = 150;
+const SELECT_DELAY = 100;
+/** Thumbnails wait for each other, so that the head just clicked is never behind sixty of them. */
+const BACKGROUND_FLIGHTS = 2;
+
+export interface SourceOptions {
+  readonly where?: { readonly session: string; readonly view: string } | null;
+  readonly tiles?: readonly SavedTile[];
+  readonly saved?: { readonly heads: number; readonly carried: number } | null;
+  readonly spec?: ViewSpec | null;
+  readonly channel?: Promise<Channel> | Channel | null;
+}
+
+/** The source of every view: saved tiles, and a kernel when a channel comes. */
+export class KernelSource implements Source {
+  readonly saved: { readonly heads: number; readonly carried: number } | null;
+
+  #state: Liveness;
+  #where: { readonly session: string; readonly view: string } | null;
+  #channel: Channel | null = null;
+  #cache = new TileCache(CACHE_BYTES);
+  #savedTiles: Map<string, SavedTile>;
+  #fingerprint: string;
+  #pending = new Map<string, Pending>();
+  #flights = new Map<string, Flight>();
+  #queue: (() => void)[] = [];
+  #background = 0;
+  #listeners = new Set<(event: SourceEvent) => void>();
+  #undo: (() => void)[] = [];
+  #closed = false;
+  #edit: { values: FieldValues; timer: ReturnType<typeof setTimeout> } | null = null;
+  #select: { selection: Selection; timer: ReturnType<typeof setTimeout> } | null = null;
+  #settled: Promise<void>;
+  #settle: () => void = () => {};
+
+  constructor(options: SourceOptions) {
+    this.#where = options.where ?? null;
+    this.#savedTiles = new Map((options.tiles ?? []).map((tile) => [tile.key, tile]));
+    this.saved = options.saved ?? null;
+    this.#fingerprint = fingerprint(options.spec ?? null);
+    this.#settled = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+    const channel = this.#where ? options.channel : null;
+    this.#state = channel ? "connecting" : "saved";
+    if (!channel) this.#settle();
+    else if (channel instanceof Promise) {
+      channel.then(
+        (open) => this.#connect(open),
+        () => this.#become("saved"),
+      );
+    } else {
+      // A microtask later, so that the caller can subscribe first.
+      queueMicrotask(() => this.#connect(channel));
+    }
+  }
+
+  get state(): Liveness {
+    return this.#state;
+  }
+
+  reaches(key: string): boolean {
+    return (
+      this.#cache.has(key) ||
+      this.#savedTiles.has(key) ||
+      this.#state === "live" ||
+      this.#state === "connecting"
+    );
+  }
+
+  async tile(key: string, signal?: AbortSignal, background = false): Promise<Tile> {
+    signal?.throwIfAborted();
+    const cached = this.#cache.get(key);
+    if (cached) return cached;
+    let flight = this.#flights.get(key);
+    if (!flight) {
+      flight = this.#launch(key, background);
+      this.#flights.set(key, flight);
+    }
+    return join(flight, signal);
+  }
+
+  run(values: FieldValues): string {
+    this.#dropEdit();
+    const { id, answer } = this.#ask({ type: "run", values: { ...values } });
+    answer.catch((error: unknown) => {
+      this.#emit({
+        type: "status",
+        status: { state: "error", run: null, progress: null, error: errorInfo(error) },
+      });
+    });
+    return id;
+  }
+
+  edit(values: FieldValues): void {
+    this.#dropEdit();
+    const timer = setTimeout(() => {
+      this.#edit = null;
+      this.#tell({ type: "edit", values: { ...values } });
+    }, EDIT_DELAY);
+    this.#edit = { values, timer };
+  }
+
+  async cancel(run: string): Promise<void> {
+    await this.#ask({ type: "cancel", target: run }).answer;
+  }
+
+  select(selection: Selection): void {
+    if (this.#select) clearTimeout(this.#select.timer);
+    const timer = setTimeout(() => {
+      this.#select = null;
+      this.#tell({ type: "select", selection });
+    }, SELECT_DELAY);
+    this.#select = { selection, timer };
+  }
+
+  async action(name: string, argument: string): Promise<void> {
+    await this.#ask({ type: "action", name, argument }).answer;
+  }
+
+  subscribe(listener: (event: SourceEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#dropEdit();
+    if (this.#select) clearTimeout(this.#select.timer);
+    this.#listeners.clear();
+    this.#detach();
+    this.#rejectAll(plainError("closed", "The view was closed."));
+    this.#cache.clear();
+    this.#savedTiles.clear();
+    this.#settle();
+  }
+
+  // -- the connection ---------------------------------------------------------------------------
+
+  #connect(channel: Channel): void {
+    if (this.#closed || !this.#where) {
+      channel.close();
+      return;
+    }
+    this.#channel = channel;
+    this.#undo = [
+      channel.listen((message, buffers) => this.#receive(message, buffers)),
+      channel.onClose(() => {
+        this.#detach(false);
+        this.#become("lost");
+      }),
+    ];
+    const { answer } = this.#ask({
+      type: "hello",
+      session: this.#where.session,
+      protocol: PROTOCOL,
+      version: VERSION,
+    });
+    answer.then(
+      ({ message }) => {
+        if (message.type !== "welcome") return;
+        this.#replaceSpec(message.spec);
+        this.#become("live");
+        this.#emit({ type: "changed", spec: message.spec, welcome: true });
+      },
+      (error: unknown) => {
+        if (this.#closed || this.#state === "lost") return;
+        const info = errorInfo(error);
+        this.#detach();
+        if (info.code === "unknown-session" || info.code === "unknown-view") {
+          this.#become("unknown-session");
+        } else {
+          this.#become("lost");
+          this.#emit({ type: "failed", error: info });
+        }
+      },
+    );
+  }
+
+  #detach(close = true): void {
+    const channel = this.#channel;
+    this.#channel = null;
+    for (const undo of this.#undo) undo();
+    this.#undo = [];
+    if (close) channel?.close();
+  }
+
+  #become(state: Liveness): void {
+    if (this.#closed) return;
+    if (state === "lost") this.#rejectAll(plainError("lost", "The kernel has ended."));
+    this.#settle();
+    if (this.#state === state) return;
+    this.#state = state;
+    this.#emit({ type: "state", state });
+  }
+
+  #rejectAll(error: Error): void {
+    const pending = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const waiting of pending) waiting.reject(error);
+  }
+
+  #ask(body: Body): {
+    id: string;
+    answer: Promise<{ message: Answer; buffers: readonly ArrayBufferView[] }>;
+  } {
+    const id = randomId();
+    const answer = new Promise<{ message: Answer; buffers: readonly ArrayBufferView[] }>(
+      (resolve, reject) => {
+        const channel = this.#channel;
+        if (!channel || !this.#where) {
+          reject(plainError("lost", "There is no kernel to ask."));
+          return;
+        }
+        this.#pending.set(id, { resolve, reject });
+        try {
+          channel.send({ ...body, id, view: this.#where.view } as Request);
+        } catch (error) {
+          this.#pending.delete(id);
+          reject(error instanceof Error ? error : new Error(String(error)));
+        }
+      },
+    );
+    return { id, answer };
+  }
+
+  /** Ask where the answer does not matter; a lost connection shows itself elsewhere. */
+  #tell(body: Body): void {
+    if (this.#state === "live") this.#ask(body).answer.catch(() => {});
+  }
+
+  #dropEdit(): void {
+    if (this.#edit) clearTimeout(this.#edit.timer);
+    this.#edit = null;
+  }
+
+  #receive(data: unknown, buffers: readonly ArrayBufferView[]): void {
+    if (this.#closed || typeof data !== "object" || data === null) return;
+    // Many views may share one connection: what is not for this one is not even checked.
+    const envelope = data as { readonly view?: unknown; readonly id?: unknown };
+    if (envelope.view !== this.#where?.view) return;
+    const waiting = typeof envelope.id === "string" ? this.#pending.get(envelope.id) : undefined;
+    try {
+      const message = parseOutgoing(data);
+      if (message.type === "changed" || message.type === "status" || message.type === "selected") {
+        this.#event(message);
+        return;
+      }
+      if (!waiting) return;
+      this.#pending.delete(message.id);
+      if (message.type === "error") waiting.reject(new KernelError(message.error));
+      else waiting.resolve({ message, buffers });
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      if (waiting) {
+        this.#pending.delete(envelope.id as string);
+        waiting.reject(error);
+      } else if (envelope.id === undefined) {
+        this.#emit({ type: "failed", error: errorInfo(error) });
+      }
+    }
+  }
+
+  #event(message: Event): void {
+    if (message.type === "changed") {
+      this.#replaceSpec(message.spec);
+      this.#emit({ type: "changed", spec: message.spec, welcome: false });
+    } else if (message.type === "status") {
+      this.#emit({ type: "status", status: message.status });
+    } else {
+      this.#emit({ type: "selected", selection: message.selection });
+    }
+  }
+
+  #emit(event: SourceEvent): void {
+    if (this.#closed) return;
+    for (const listener of [...this.#listeners]) listener(event);
+  }
+
+  /** Another computation voids all tiles; the same one, seen again after a reload, keeps them. */
+  #replaceSpec(spec: ViewSpec): void {
+    const next = fingerprint(spec);
+    if (next === this.#fingerprint) return;
+    this.#fingerprint = next;
+    this.#cache.clear();
+    this.#savedTiles.clear();
+    for (const flight of [...this.#flights.values()]) flight.stop();
+    this.#flights.clear();
+  }
+
+  // -- tiles ------------------------------------------------------------------------------------
+
+  #launch(key: string, background: boolean): Flight {
+    const stopped = new AbortController();
+    const flight: Flight = {
+      waiters: 0,
+      stop: () => {
+        stopped.abort(new DOMException("The tile is no longer wanted.", "AbortError"));
+        if (this.#flights.get(key) === flight) this.#flights.delete(key);
+      },
+      promise: this.#load(key, background, stopped.signal)
+        .then((tile) => {
+          if (!stopped.signal.aborted && !this.#closed) this.#cache.put(key, tile);
+          return tile;
+        })
+        .finally(() => {
+          if (this.#flights.get(key) === flight) this.#flights.delete(key);
+        }),
+    };
+    // Every waiter has its own handle; an abandoned flight must not be an unhandled rejection.
+    flight.promise.catch(() => {});
+    return flight;
+  }
+
+  async #load(key: string, background: boolean, signal: AbortSignal): Promise<Tile> {
+    const saved = this.#savedTiles.get(key);
+    if (saved) {
+      try {
+        return await unpackTile(saved);
+      } catch (error) {
+        // A damaged tile may still be had from the kernel.
+        if (this.#state !== "live" && this.#state !== "connecting") throw error;
+      }
+    }
+    await this.#settled;
+    if (this.#state !== "live") {
+      throw plainError("not-carried", "This tile was not saved with the notebook.");
+    }
+    if (!background) return this.#fetch(key, signal);
+    if (this.#background >= BACKGROUND_FLIGHTS) {
+      await new Promise<void>((resolve) => this.#queue.push(resolve));
+    }
+    this.#background += 1;
+    try {
+      return await this.#fetch(key, signal);
+    } finally {
+      this.#background -= 1;
+      this.#queue.shift()?.();
+    }
+  }
+
+  async #fetch(key: string, signal: AbortSignal): Promise<Tile> {
+    signal.throwIfAborted();
+    const { id, answer } = this.#ask({ type: "tile", key });
+    const onAbort = () => {
+      const waiting = this.#pending.get(id);
+      if (!waiting) return;
+      this.#pending.delete(id);
+      waiting.reject(signal.reason as Error);
+      this.#tell({ type: "cancel", target: id });
+    };
+    signal.addEventListener("abort", onAbort);
+    try {
+      const { message, buffers } = await answer;
+      if (message.type === "cancelled") {
+        throw plainError("cancelled", "The tile was cancelled by the kernel.");
+      }
+      const bytes = buffers[0];
+      if (message.type !== "tile" || message.tile.key !== key || !bytes) {
+        throw new ProtocolError(`The kernel answered ${key.slice(0, 80)} with something else.`);
+      }
+      return decodeTile(message.tile, bytes);
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+}
+
+/** Wait for a shared flight; the last waiter to leave stops it. */
+function join(flight: Flight, signal: AbortSignal | undefined): Promise<Tile> {
+  flight.waiters += 1;
+  return new Promise<Tile>((resolve, reject) => {
+    const leave = () => {
+      flight.waiters -= 1;
+      if (flight.waiters === 0) flight.stop();
+      reject(signal?.reason as Error);
+    };
+    signal?.addEventListener("abort", leave, { once: true });
+    flight.promise.then(resolve, reject).finally(() => {
+      signal?.removeEventListener("abort", leave);
+    });
+  });
+}
+
+/** What identifies a computation: everything but the form's state, the status and the selection. */
+export function fingerprint(spec: ViewSpec | null): string {
+  if (spec?.kind !== "panel") return "";
+  const { attention, results, header } = spec;
+  return JSON.stringify([header, results, attention && { ...attention, selection: null }]);
+}
+
+/** Any error as one that can be drawn. */
+export function errorInfo(error: unknown): ErrorInfo {
+  if (error instanceof KernelError) return error.info;
+  if (error instanceof Error) {
+    return { code: error.name || "error", message: error.message, hint: "", details: "" };
+  }
+  return { code: "error", message: String(error), hint: "", details: "" };
+}

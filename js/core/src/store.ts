@@ -1,0 +1,86 @@
+/** What the user looks at: one state shared by all parts of a view. */
+
+export type Picture = "arcs" | "map";
+export type Mapping = "linear" | "sqrt" | "log";
+
+/** The cell or token under the pointer or the keyboard's cursor; null where it has no side. */
+export interface Focus {
+  readonly query: number | null;
+  readonly key: number | null;
+}
+
+export interface ViewState {
+  readonly layer: number;
+  readonly head: number;
+  /** Chosen query tokens, ascending. */
+  readonly tokens: readonly number[];
+  readonly focus: Focus | null;
+  readonly picture: Picture;
+  readonly mapping: Mapping;
+  readonly hideSpecials: boolean;
+}
+
+type Listener<T> = (state: T, previous: T) => void;
+
+/** A value of plain fields that tells its listeners when a field has changed. */
+export class Store<T extends object> {
+  #state: T;
+  #listeners = new Set<Listener<T>>();
+
+  constructor(state: T) {
+    this.#state = state;
+  }
+
+  get state(): T {
+    return this.#state;
+  }
+
+  set(patch: Partial<T>): void {
+    const previous = this.#state;
+    const keys = Object.keys(patch) as (keyof T)[];
+    if (keys.every((key) => Object.is(previous[key], patch[key]))) return;
+    this.#state = { ...previous, ...patch };
+    for (const listener of [...this.#listeners]) listener(this.#state, previous);
+  }
+
+  subscribe(listener: Listener<T>): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+}
+
+/** The tokens after a click: alone, added or removed (ctrl), or the range from the anchor (shift). */
+export function clickToken(
+  tokens: readonly number[],
+  index: number,
+  anchor: number | null,
+  keys: { readonly shift: boolean; readonly toggle: boolean },
+): readonly number[] {
+  if (keys.shift && anchor !== null) {
+    const [first, last] = anchor < index ? [anchor, index] : [index, anchor];
+    const range = Array.from({ length: last - first + 1 }, (_, step) => first + step);
+    return keys.toggle ? union(tokens, range) : range;
+  }
+  if (keys.toggle) {
+    return tokens.includes(index)
+      ? tokens.filter((token) => token !== index)
+      : union(tokens, [index]);
+  }
+  return tokens.length === 1 && tokens[0] === index ? [] : [index];
+}
+
+function union(a: readonly number[], b: readonly number[]): readonly number[] {
+  return [...new Set([...a, ...b])].sort((x, y) => x - y);
+}
+
+/** A choice that exists: the same layer and head where there are such, else the nearest. */
+export function validChoice(
+  layers: readonly { readonly heads: number; readonly queries: number }[],
+  wanted: { readonly layer: number; readonly head: number; readonly tokens: readonly number[] },
+): { layer: number; head: number; tokens: readonly number[] } {
+  const layer = Math.min(Math.max(0, wanted.layer), layers.length - 1);
+  const spec = layers[layer];
+  const head = Math.min(Math.max(0, wanted.head), (spec?.heads ?? 1) - 1);
+  const queries = spec?.queries ?? 0;
+  return { layer, head, tokens: wanted.tokens.filter((token) => token < queries) };
+}

@@ -1,0 +1,143 @@
+/** The colours that canvases need, read from the host's theme and re-read when it changes. */
+
+import { rgb } from "d3-color";
+import type { Scope } from "./dom.ts";
+import { h } from "./dom.ts";
+import { makeRamp, type Ramp } from "./scale.ts";
+
+export type ThemeChoice = "light" | "dark" | "auto";
+
+export interface Theme {
+  readonly dark: boolean;
+  readonly background: string;
+  readonly ink: string;
+  readonly muted: string;
+  readonly line: string;
+  /** Outline of what is chosen or pointed at: orange, never a colour of the scale. */
+  readonly mark: string;
+  readonly fontUi: string;
+  readonly fontCode: string;
+  readonly ramp: Ramp;
+}
+
+/** A theme that may change; listeners also hear of a new device pixel ratio. */
+export interface ThemeHandle {
+  readonly current: Theme;
+  subscribe(listener: () => void): () => void;
+}
+
+function parts(colour: string): { r: number; g: number; b: number; opacity: number } {
+  const parsed = rgb(colour);
+  if (Number.isFinite(parsed.r)) return parsed;
+  // color(srgb 0.1 0.2 0.3 / 1), as color-mix computes to
+  const found = /color\(srgb ([\d.e-]+) ([\d.e-]+) ([\d.e-]+)(?: \/ ([\d.e-]+))?\)/.exec(colour);
+  if (!found) return { r: 255, g: 255, b: 255, opacity: 0 };
+  const [r, g, b] = [1, 2, 3].map((index) => Number(found[index]) * 255) as [
+    number,
+    number,
+    number,
+  ];
+  return { r, g, b, opacity: found[4] === undefined ? 1 : Number(found[4]) };
+}
+
+/** Perceived lightness 0..1 of a CSS colour; null when it is transparent. */
+export function lightness(colour: string): number | null {
+  const { r, g, b, opacity } = parts(colour);
+  if (opacity < 0.5) return null;
+  return (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255;
+}
+
+function plain(colour: string): string {
+  const { r, g, b } = parts(colour);
+  return `rgb(${Math.round(r)}, ${Math.round(g)}, ${Math.round(b)})`;
+}
+
+/**
+ * Follow the theme of `root`. Sets `data-theme` to light or dark: from the option, else from the
+ * background that the host's tokens give, else from the user's system.
+ */
+export function followTheme(root: HTMLElement, choice: ThemeChoice, scope: Scope): ThemeHandle {
+  const probe = h("span", { class: "probe", "aria-hidden": "true" });
+  root.append(probe);
+  const listeners = new Set<() => void>();
+
+  const read = (): Theme => {
+    const colour = (name: string) => {
+      probe.style.color = `var(--lmkit-${name})`;
+      return plain(getComputedStyle(probe).color || "rgb(255, 255, 255)");
+    };
+    root.setAttribute("data-choice", choice);
+    const systemDark = globalThis.matchMedia?.("(prefers-color-scheme: dark)").matches ?? false;
+    root.setAttribute("data-theme", choice === "auto" ? (systemDark ? "dark" : "light") : choice);
+    const background = colour("bg");
+    const dark = choice === "auto" ? (lightness(background) ?? 1) < 0.5 : choice === "dark";
+    root.setAttribute("data-theme", dark ? "dark" : "light");
+    const style = getComputedStyle(root);
+    return {
+      dark,
+      background: colour("bg"),
+      ink: colour("ink"),
+      muted: colour("muted"),
+      line: colour("line"),
+      mark: colour("mark"),
+      fontUi: style.fontFamily || "sans-serif",
+      fontCode: style.getPropertyValue("--lmkit-code-font") || "monospace",
+      ramp: makeRamp(colour("bg"), dark),
+    };
+  };
+
+  let current = read();
+  let before = JSON.stringify(current);
+  const update = (force: boolean) => {
+    if (scope.disposed) return;
+    current = read();
+    const now = JSON.stringify(current);
+    if (!force && now === before) return;
+    before = now;
+    for (const listener of [...listeners]) listener();
+  };
+  const soon = scope.frame(() => update(false));
+  const changed = () => {
+    soon();
+    // Hosts load the theme's stylesheet after they have changed the attribute.
+    scope.later(400, () => update(false));
+  };
+  if (typeof MutationObserver !== "undefined") {
+    const observer = new MutationObserver(changed);
+    const what = { attributes: true, attributeFilter: ["class", "style", "data-theme", "data-jp-theme-name", "data-jp-theme-light", "data-vscode-theme-kind", "lang"] };
+    observer.observe(document.documentElement, what);
+    if (document.body) observer.observe(document.body, what);
+    scope.add(() => observer.disconnect());
+  }
+  if (globalThis.matchMedia) {
+    for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)"]) {
+      scope.on(globalThis.matchMedia(query), "change", changed);
+    }
+    watchPixelRatio(scope, () => update(true));
+  }
+  // The element may be mounted before it is in the page, where no token has a value yet.
+  changed();
+  return {
+    get current() {
+      return current;
+    },
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}
+
+function watchPixelRatio(scope: Scope, callback: () => void): void {
+  let inner = scope.child();
+  const watch = () => {
+    inner = scope.child();
+    const query = globalThis.matchMedia(`(resolution: ${globalThis.devicePixelRatio}dppx)`);
+    inner.on(query, "change", () => {
+      inner.dispose();
+      callback();
+      watch();
+    });
+  };
+  watch();
+}
