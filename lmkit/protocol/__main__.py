@@ -1,4 +1,4 @@
-"""``python -m lmkit.protocol [FILE]`` writes the JSON Schema that the front end is generated from."""
+"""``python -m lmkit.protocol [FILE]`` writes the JSON Schema that the front end is made from."""
 
 from __future__ import annotations
 

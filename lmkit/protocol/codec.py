@@ -41,6 +41,23 @@ _MAX_TEXT = 100_000
 _ITEM_BYTES = {"f32": 4, "sqrt-u8": 1, "sqrt-u16": 2}
 
 
+def _well_formed(data: Any) -> Any:
+    """Replaces lone surrogates by U+FFFD: a browser's text may hold them, and UTF-8 cannot."""
+    if isinstance(data, str):
+        if data.isascii():
+            return data
+        return data.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(data, Mapping):
+        return {_well_formed(name): _well_formed(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_well_formed(item) for item in data]
+    return data
+
+
+def _convert(data: Any, type_: Any) -> Any:
+    return msgspec.convert(_well_formed(data), type_)
+
+
 def decode_request(data: Any) -> Request:
     """Check a request that came over a comm or stdio.
 
@@ -51,7 +68,7 @@ def decode_request(data: Any) -> Request:
         ProtocolError: it is not a request of this protocol.
     """
     try:
-        request: Request = msgspec.convert(data, Request)
+        request: Request = _convert(data, Request)
     except (msgspec.ValidationError, RecursionError) as error:
         raise ProtocolError(f"The kernel cannot read this request: {error}.") from error
     return request
@@ -60,7 +77,7 @@ def decode_request(data: Any) -> Request:
 def decode_outgoing(data: Any) -> Outgoing:
     """Check an answer or event; raises ProtocolError."""
     try:
-        message: Outgoing = msgspec.convert(data, Outgoing)
+        message: Outgoing = _convert(data, Outgoing)
     except (msgspec.ValidationError, RecursionError) as error:
         raise ProtocolError(f"This is no answer of lmkit's protocol: {error}.") from error
     return message
@@ -80,9 +97,10 @@ def decode_bundle(data: Any) -> Bundle:
                 hint="Run the cell again, or install the lmkit that saved it.",
             )
     try:
-        return msgspec.convert(data, Bundle)
+        bundle: Bundle = _convert(data, Bundle)
     except (msgspec.ValidationError, RecursionError) as error:
         raise ProtocolError(f"This saved output cannot be read: {error}.") from error
+    return bundle
 
 
 def to_builtins(message: Any) -> dict[str, Any]:
@@ -152,8 +170,9 @@ def load_tile(tile: SavedTile) -> bytes:
         unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
         packed = base64.b64decode(tile.data, validate=True)
         data = unpacker.decompress(packed, expected + 1)
+        whole = unpacker.eof and not unpacker.unused_data
     except (binascii.Error, ValueError, zlib.error) as error:
         raise ProtocolError(f"Tile {tile.key} is damaged: {error}.") from error
-    if len(data) != expected:
+    if len(data) != expected or not whole:
         raise ProtocolError(f"Tile {tile.key} has not the {expected} bytes that its shape asks.")
     return data

@@ -89,7 +89,9 @@ Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 TileKey = Annotated[str, Meta(min_length=1, max_length=4_096)]
 Dimension = Annotated[int, Meta(ge=0, le=65_536)]
 Encoding = Literal["f32", "sqrt-u8", "sqrt-u16"]
-FieldValue = Annotated[str, Meta(max_length=4_000_000)] | bool | int | float | None
+# Beyond these a browser reads another number; NaN and infinity are not JSON.
+Whole = Annotated[int, Meta(ge=-9_007_199_254_740_991, le=9_007_199_254_740_991)]
+FieldValue = Annotated[str, Meta(max_length=4_000_000)] | bool | Whole | Finite | None
 
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=False):
@@ -120,9 +122,9 @@ class TextField(FieldBase, frozen=True, kw_only=True, tag="text", tag_field="kin
 class IntegerField(FieldBase, frozen=True, kw_only=True, tag="integer", tag_field="kind"):
     """A whole number from ``minimum`` to ``maximum``, both included."""
 
-    default: int
-    minimum: int
-    maximum: int
+    default: Whole
+    minimum: Whole
+    maximum: Whole
     step: Annotated[int, Meta(ge=1)] = 1
 
 

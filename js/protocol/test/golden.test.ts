@@ -1,0 +1,95 @@
+import { readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import {
+  decodeTile,
+  formatKey,
+  parseBundle,
+  parseKey,
+  parseOutgoing,
+  ProtocolError,
+  type SavedTile,
+  type TileHeader,
+  tileBytes,
+  unpackTile,
+} from "../src/index.ts";
+
+interface Entry {
+  given: unknown;
+  read: unknown;
+}
+interface GoldenTile {
+  header: TileHeader;
+  bytes: string;
+  saved: SavedTile;
+  values: number[];
+}
+
+/** Written by tests/golden/write.py and read by pytest as well. */
+function load<T>(name: string): T {
+  const path = new URL(`../../../tests/golden/${name}`, import.meta.url);
+  return JSON.parse(readFileSync(path, "utf8")) as T;
+}
+
+test.each([
+  ["outgoing.json", parseOutgoing],
+  ["bundles.json", parseBundle],
+])("%s is read to the values that Python reads", (name, parse) => {
+  const entries = load<Entry[]>(name);
+  expect(entries.length).toBeGreaterThan(0);
+  for (const { given, read } of entries) {
+    const before = JSON.stringify(given);
+    expect(parse(given)).toStrictEqual(read);
+    expect(parse(read)).toStrictEqual(read);
+    expect(JSON.stringify(given)).toBe(before);
+  }
+});
+
+test.each([
+  ["outgoing", parseOutgoing],
+  ["bundle", parseBundle],
+] as const)("what Python refuses as %s is refused with a sentence", (name, parse) => {
+  const values = load<Record<typeof name, unknown[]>>("refused.json")[name];
+  expect(values.length).toBeGreaterThan(0);
+  for (const value of values) {
+    expect(() => parse(value), JSON.stringify(value)).toThrow(ProtocolError);
+    expect(() => parse(value)).toThrow(/\.$/);
+  }
+});
+
+test("keys are read as Python reads them", () => {
+  const { valid, invalid } = load<{ valid: Record<string, unknown>; invalid: string[] }>(
+    "keys.json",
+  );
+  for (const [text, key] of Object.entries(valid)) {
+    expect(parseKey(text)).toStrictEqual(key);
+    expect(formatKey(parseKey(text))).toBe(text);
+  }
+  for (const text of invalid) expect(() => parseKey(text), text).toThrow(ProtocolError);
+});
+
+test("tiles hold the numbers that Python wrote, live and saved", async () => {
+  for (const golden of load<{ good: GoldenTile[] }>("tiles.json").good) {
+    const live = decodeTile(golden.header, Buffer.from(golden.bytes, "base64"));
+    const saved = await unpackTile(golden.saved);
+    expect(saved.values).toStrictEqual(live.values);
+    expect(live.values.byteLength).toBe(tileBytes(golden.header));
+    const { shape } = golden.header;
+    golden.values.forEach((wanted, flat) => {
+      const indices = shape.map((size, axis) => {
+        const stride = shape.slice(axis + 1).reduce((product, next) => product * next, 1);
+        return Math.floor(flat / stride) % size;
+      });
+      // Python rounds the decoded value to float32
+      expect(Math.fround(live.at(...indices) ?? Number.NaN)).toBe(wanted);
+    });
+    expect(live.at(...shape)).toBeUndefined();
+  }
+});
+
+test("damaged tiles are refused", async () => {
+  const { damaged } = load<{ damaged: SavedTile[] }>("tiles.json");
+  expect(damaged.length).toBeGreaterThan(0);
+  for (const tile of damaged) {
+    await expect(unpackTile(tile), JSON.stringify(tile).slice(0, 200)).rejects.toThrow(ProtocolError);
+  }
+});

@@ -1,0 +1,368 @@
+"""Writes the golden files, which pytest and the TypeScript tests both read.
+
+``python tests/golden/write.py`` writes them again. Each entry holds what was ``given`` and what
+reading it gives (``read``), or nothing where it is refused: both languages must agree.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmkit.protocol import codec, tiles
+from lmkit.protocol.messages import SavedTile, TileHeader
+
+__all__ = ["HERE", "HOSTILE", "golden"]
+
+HERE = Path(__file__).parent
+
+#: Texts that a careless renderer would execute, lose or disorder.
+HOSTILE = [
+    "",
+    "<img src=x onerror=alert(1)>",
+    "</script><script>alert(1)</script>",
+    "\u202edesrever\u202c \u2066isolated\u2069",
+    "מודל ونموذج",
+    "👩‍👩‍👧‍👦 🇨🇭 👍🏽",
+    "a\x00b",
+    "a\u0301\ufeff\u200b\u2028\u2029",
+    "${alert(1)} {{7*7}} %s %(x)s",
+    "__proto__",
+    "Ġthe",
+    "\t\r\n ",
+]
+
+_HEADER = {"task": "classification", "title": "Classification", "model": "starter:sentiment"}
+_LAYER = {"name": "layer.0", "role": "encoder", "heads": 2, "kvHeads": 2, "queries": 3, "keys": 3}
+_PANEL = {"kind": "panel", "header": _HEADER}
+
+
+def _panel() -> dict[str, Any]:
+    tokens = [{"text": text, "raw": text} for text in HOSTILE]
+    tokens[1] |= {"special": True, "word": 0, "start": 1, "end": 29}
+    return {
+        "kind": "panel",
+        "protocol": 1,
+        "header": {**_HEADER, "title": HOSTILE[1], "device": "cpu", "dtype": "float32"},
+        "fields": [
+            {"kind": "text", "name": "text", "label": HOSTILE[2], "body": True},
+            {
+                "kind": "integer",
+                "name": "k",
+                "label": "How many",
+                "default": 5,
+                "minimum": 1,
+                "maximum": 50,
+            },
+            {
+                "kind": "number",
+                "name": "threshold",
+                "label": "Threshold",
+                "default": 0.5,
+                "minimum": 0,
+                "maximum": 1,
+            },
+            {
+                "kind": "choice",
+                "name": "how",
+                "label": "How",
+                "options": ["fast", HOSTILE[1]],
+                "default": "fast",
+            },
+            {"kind": "boolean", "name": "multi", "label": "Several labels", "help": HOSTILE[3]},
+        ],
+        "values": {"text": HOSTILE[2], "k": 5, "threshold": 0.25, "multi": True, "__proto__": None},
+        "results": [
+            {"kind": "labels", "scores": [{"label": text, "score": 0.5} for text in HOSTILE[:3]]},
+            {
+                "kind": "spans",
+                "text": HOSTILE[5],
+                "spans": [{"start": 0, "end": 7, "label": "EMOJI"}],
+            },
+            {"kind": "text", "text": HOSTILE[2], "title": HOSTILE[1]},
+            {"kind": "table", "columns": HOSTILE[:3], "rows": [["a", 1, 0.5], [None, True, "b"]]},
+        ],
+        "attention": {
+            "layers": [_LAYER, {**_LAYER, "name": HOSTILE[1], "causal": True, "window": 2}],
+            "tokens": tokens,
+            "path": "sdpa",
+            "deviation": 3e-7,
+        },
+        "status": {
+            "state": "running",
+            "run": "r1",
+            "progress": {"label": HOSTILE[1], "done": 1, "total": 6, "secondsLeft": 0.5},
+        },
+        "warnings": [HOSTILE[1]],
+        "python": "kit.classify('\\x3c/script>')",
+    }
+
+
+def _home() -> dict[str, Any]:
+    return {
+        "kind": "home",
+        "version": "0.1.0",
+        "plugins": [
+            {"name": "good", "state": "ready", "tasks": ["classification"]},
+            {
+                "name": HOSTILE[1],
+                "state": "quarantined",
+                "error": {"code": "plugin-import", "message": HOSTILE[2], "hint": "Reinstall."},
+            },
+        ],
+        "tasks": [{"name": "classification", "title": HOSTILE[1], "plugin": "good"}],
+        "devices": [{"name": "cpu", "title": "CPU", "chosen": True, "memoryTotal": 2**40}],
+        "models": [
+            {
+                "name": "starter:sentiment",
+                "kind": "bert",
+                "parameters": 22_700_000,
+                "bytes": 90_800_000,
+                "device": "cpu",
+                "dtype": "float32",
+            }
+        ],
+        "starters": [{"name": "sentiment", "title": "Sentiment", "installed": True}],
+    }
+
+
+def _requests() -> list[dict[str, Any]]:
+    base = {"id": "9b2f", "view": "v1"}
+    given = [
+        {**base, "type": "hello", "session": "s1", "protocol": 1, "version": "0.1.0"},
+        {**base, "type": "tile", "key": "head/3/7"},
+        {**base, "type": "run", "values": {"text": HOSTILE[2], "k": 5, "none": None, "half": 0.5}},
+        {**base, "type": "edit", "values": dict.fromkeys(HOSTILE, True)},
+        {**base, "type": "cancel", "target": "9b2e"},
+        {**base, "type": "select", "selection": {"layer": 1, "head": 0, "tokens": [2, 0]}},
+        {**base, "type": "select", "selection": {}},
+        {**base, "type": "action", "name": "unload", "argument": HOSTILE[1]},
+        {**base, "type": "action", "name": "rescan", "more": "is left out"},
+    ]
+    return [
+        {"given": each, "read": codec.to_builtins(codec.decode_request(each))} for each in given
+    ]
+
+
+def _outgoing() -> list[dict[str, Any]]:
+    base = {"id": "9b2f", "view": "v1"}
+    error = {"code": "model-missing", "message": HOSTILE[1], "hint": HOSTILE[2], "details": "\x00"}
+    tile = {"key": "thumb/0", "shape": [2, 3, 3], "encoding": "sqrt-u8"}
+    given = [
+        {**base, "type": "welcome", "session": "s1", "version": "0.1.0", "spec": _panel()},
+        {**base, "type": "welcome", "session": "s1", "version": "0.1.0", "spec": _home()},
+        {**base, "type": "tile", "tile": tile},
+        {**base, "type": "accepted"},
+        {**base, "type": "done"},
+        {**base, "type": "cancelled"},
+        {**base, "type": "error", "error": error},
+        {"type": "changed", "view": "v1", "spec": _PANEL},
+        {"type": "status", "view": "v1", "status": {"state": "error", "error": error}},
+        {"type": "selected", "view": "v1", "selection": {"layer": 1, "head": 1}},
+    ]
+    return [
+        {"given": each, "read": codec.to_builtins(codec.decode_outgoing(each))} for each in given
+    ]
+
+
+def _refused() -> dict[str, list[Any]]:
+    """Values that no reader takes, by the reader that refuses them."""
+    base = {"id": "9b2f", "view": "v1"}
+    tile = {"key": "thumb/0", "shape": [1], "encoding": "f32"}
+    attention = {"layers": [_LAYER], "tokens": [], "path": "sdpa"}
+    bundle = {"protocol": 1, "version": "0.1.0", "spec": _PANEL}
+    saved = {**tile, "data": ""}
+
+    def panel(**changed: Any) -> dict[str, Any]:
+        return {**bundle, "spec": {**_PANEL, **changed}}
+
+    def refused(**changed: Any) -> dict[str, Any]:
+        return {**bundle, "tiles": [{**saved, **changed}]}
+
+    return {
+        "outgoing": [
+            None,
+            [],
+            "welcome",
+            {},
+            {**base},
+            {**base, "type": "toString"},
+            {**base, "type": ["done"]},
+            {"type": "done", "view": "v1"},
+            {**base, "type": "done", "id": ""},
+            {**base, "type": "done", "id": "x" * 65},
+            {**base, "type": "done", "id": 1},
+            {**base, "type": "tile", "tile": {**tile, "shape": []}},
+            {**base, "type": "tile", "tile": {**tile, "shape": [1, 1, 1, 1, 1]}},
+            {**base, "type": "tile", "tile": {**tile, "shape": [-1]}},
+            {**base, "type": "tile", "tile": {**tile, "shape": [65_537]}},
+            {**base, "type": "tile", "tile": {**tile, "shape": [1.5]}},
+            {**base, "type": "tile", "tile": {**tile, "encoding": "f16"}},
+            {"type": "status", "view": "v1", "status": {"state": "sleeping"}},
+            {"type": "selected", "view": "v1", "selection": {"layer": -1}},
+        ],
+        "bundle": [
+            None,
+            {},
+            {**bundle, "protocol": 2},
+            {**bundle, "protocol": "1"},
+            {**bundle, "spec": None},
+            {**bundle, "spec": {"kind": "__proto__"}},
+            {**bundle, "spec": {**_PANEL, "kind": "table"}},
+            {**bundle, "spec": {**_PANEL, "protocol": 2}},
+            {**bundle, "tiles": {}},
+            {**bundle, "live": {"session": "s"}},
+            {**bundle, "heads": -1},
+            {**bundle, "version": "x" * 10_001},
+            refused(data=None),
+            refused(key=""),
+            refused(shape="1"),
+            panel(header={}),
+            panel(fields=[{"kind": "colour", "name": "c", "label": "C"}]),
+            panel(fields=[{"kind": "choice", "name": "c", "label": "C", "options": []}]),
+            panel(values={"x": []}),
+            panel(values={"x": {}}),
+            panel(results=[{"kind": "labels", "scores": [{"label": "a", "score": 1.5}]}]),
+            panel(results=[{"kind": "table", "columns": [], "rows": [[[]]]}]),
+            panel(attention={**attention, "layers": []}),
+            panel(attention={**attention, "layers": [{**_LAYER, "heads": 0}]}),
+            panel(attention={**attention, "layers": [{**_LAYER, "role": "reader"}]}),
+            panel(attention={**attention, "tokens": [{"text": "a"}]}),
+            panel(attention={**attention, "tokens": [{"text": None, "raw": "a"}]}),
+        ],
+    }
+
+
+_VALID_KEYS = {
+    "thumb/0": {"kind": "thumb", "layer": 0},
+    "thumb/99999999": {"kind": "thumb", "layer": 99_999_999},
+    "head/3/7": {"kind": "head", "layer": 3, "head": 7},
+    "rows/3/7/0-64": {"kind": "rows", "layer": 3, "head": 7, "first": 0, "last": 64},
+    "sum/3/7/1": {"kind": "sum", "layer": 3, "head": 7, "tokens": [1]},
+    "sum/3/7/1,4,7": {"kind": "sum", "layer": 3, "head": 7, "tokens": [1, 4, 7]},
+    "from/0/0/9,1,1": {"kind": "from", "layer": 0, "head": 0, "tokens": [9, 1, 1]},
+}
+
+_INVALID_KEYS = [
+    "",
+    "thumb",
+    "thumb/",
+    "thumb/01",
+    "thumb/-1",
+    "thumb/+1",
+    "thumb/1.0",
+    "thumb/1e3",
+    "thumb/999999999",
+    "thumb/0\n",
+    "\nthumb/0",
+    " thumb/0",
+    "thumb/\u0661",
+    "thumb/0/0",
+    "head/0",
+    "head/0/0/0",
+    "rows/0/0/5-5",
+    "rows/0/0/5-4",
+    "rows/0/0/5",
+    "sum/0/0/",
+    "sum/0/0/1,",
+    "sum/0/0/,1",
+    "sum/0/0/1,,2",
+    "mean/0/0/1",
+    "__proto__/0",
+    "thumb/0\x00",
+]
+
+
+def _tiles() -> list[dict[str, Any]]:
+    """Tiles with the bytes that travel live, their saved form, and the numbers they stand for."""
+    rng = np.random.default_rng(20_240_607)
+    made = []
+    for key, shape, encoding in [
+        ("thumb/0", (2, 3, 3), "sqrt-u8"),
+        ("head/0/1", (5, 4), "sqrt-u16"),
+        ("rows/0/1/0-2", (2, 7), "f32"),
+        ("sum/0/1/1,4", (7,), "f32"),
+        ("from/0/1/1", (0,), "f32"),
+    ]:
+        values = rng.random(shape, dtype=np.float32) ** 4
+        if values.size:
+            values.flat[0], values.flat[-1] = 0.0, 1.0
+        data = tiles.encode(values, encoding)
+        header = TileHeader(key=key, shape=shape, encoding=encoding)  # type: ignore[arg-type]
+        made.append(
+            {
+                "header": codec.to_builtins(header),
+                "bytes": base64.b64encode(data).decode("ascii"),
+                "saved": codec.to_builtins(codec.save_tile(header, data)),
+                "values": [float(value) for value in tiles.decode(data, shape, encoding).ravel()],
+            }
+        )
+    return made
+
+
+def _damaged(whole: dict[str, Any]) -> list[dict[str, Any]]:
+    """Saved tiles that cannot be unpacked: cut, lying about their size, a bomb."""
+    data = base64.b64decode(whole["data"])
+    bomb = codec.save_tile(
+        TileHeader(key="thumb/0", shape=(1,), encoding="sqrt-u8"), bytes(4_000_000)
+    )
+    # Node reads on over a cut or an addition that costs no byte, where browsers and Python refuse
+    packed = [data[: len(data) // 2], b"", b"\xff" * 8]
+    damaged = [{**whole, "data": base64.b64encode(each).decode("ascii")} for each in packed]
+    return [
+        *damaged,
+        {**whole, "data": whole["data"][:-2] + "!!"},
+        {**whole, "data": "é"},
+        {**whole, "shape": [*whole["shape"], 2]},
+        {**whole, "shape": [1]},
+        {**whole, "shape": [0]},
+        {**whole, "shape": [65_536, 65_536, 65_536, 65_536]},
+        {**whole, "encoding": "f32"},
+        codec.to_builtins(bomb),
+    ]
+
+
+def golden() -> dict[str, Any]:
+    """The content of each golden file, by its name."""
+    made = _tiles()
+    bundle = {
+        "protocol": 1,
+        "version": "0.1.0",
+        "spec": _panel(),
+        "tiles": [tile["saved"] for tile in made],
+        "live": {"session": "s1", "view": "v1"},
+        "heads": 4,
+        "headsCarried": 1,
+    }
+    bundles = [bundle, {"version": "0.1.0", "spec": _PANEL}, {"version": "", "spec": _home()}]
+    return {
+        "requests.json": _requests(),
+        "outgoing.json": _outgoing(),
+        "bundles.json": [
+            {"given": each, "read": codec.to_builtins(codec.decode_bundle(each))}
+            for each in bundles
+        ],
+        "refused.json": _refused(),
+        "keys.json": {"valid": _VALID_KEYS, "invalid": _INVALID_KEYS},
+        "tiles.json": {"good": made, "damaged": _damaged(made[0]["saved"])},
+    }
+
+
+def saved_tile(data: dict[str, Any]) -> SavedTile:
+    """A saved tile of its JSON."""
+    return SavedTile(
+        key=data["key"],
+        shape=tuple(data["shape"]),
+        encoding=data["encoding"],
+        data=data["data"],
+    )
+
+
+if __name__ == "__main__":
+    for name, content in golden().items():
+        text = json.dumps(content, indent=1, ensure_ascii=True) + "\n"
+        (HERE / name).write_text(text, encoding="utf-8")

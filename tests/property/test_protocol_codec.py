@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lmkit.errors import ProtocolError
+from lmkit.protocol import codec
+from lmkit.protocol.keys import Key, format_key, parse_key
+from lmkit.protocol.messages import SavedTile, TileHeader
+
+_NUMBER = st.integers(0, 99_999_999)
+_TOKENS = st.lists(_NUMBER, min_size=1, max_size=20).map(tuple)
+_KEYS = st.one_of(
+    st.builds(Key, st.just("thumb"), _NUMBER),
+    st.builds(Key, st.just("head"), _NUMBER, _NUMBER),
+    st.builds(
+        Key,
+        st.just("rows"),
+        _NUMBER,
+        _NUMBER,
+        st.lists(_NUMBER, min_size=2, max_size=2, unique=True).map(lambda ab: tuple(sorted(ab))),
+    ),
+    st.builds(Key, st.sampled_from(["sum", "from"]), _NUMBER, _NUMBER, _TOKENS),
+)
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(_KEYS)
+def test_a_key_is_read_as_it_was_written(key: Key) -> None:
+    assert parse_key(format_key(key)) == key
+
+
+@given(st.text() | st.from_regex(r"[a-z]{3,5}(/[0-9,-]{1,4}){1,4}", fullmatch=True))
+def test_a_key_is_spelled_in_one_way_or_refused(text: str) -> None:
+    try:
+        key = parse_key(text)
+    except ProtocolError:
+        return
+    assert format_key(key) == text
+
+
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=4),
+    st.sampled_from(["f32", "sqrt-u8", "sqrt-u16"]),
+    st.data(),
+)
+def test_a_saved_tile_gives_its_bytes_back(
+    shape: list[int], encoding: Any, data: st.DataObject
+) -> None:
+    header = TileHeader(key="thumb/0", shape=tuple(shape), encoding=encoding)
+    size = codec.tile_bytes(header)
+    content = data.draw(st.binary(min_size=size, max_size=size))
+    assert codec.load_tile(codec.save_tile(header, content)) == content
+
+
+@given(st.binary(min_size=1, max_size=300), st.data())
+def test_a_damaged_tile_gives_its_bytes_or_an_error(content: bytes, data: st.DataObject) -> None:
+    header = TileHeader(key="thumb/0", shape=(len(content),), encoding="sqrt-u8")
+    saved = codec.save_tile(header, content)
+    text = list(saved.data)
+    for _ in range(data.draw(st.integers(1, 4))):
+        text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.characters())
+    cut = data.draw(st.integers(0, len(text)))
+    damaged = SavedTile(
+        key=saved.key, shape=saved.shape, encoding=saved.encoding, data="".join(text[:cut])
+    )
+    try:
+        assert len(codec.load_tile(damaged)) == len(content)
+    except ProtocolError:
+        return
+
+
+@pytest.mark.parametrize(
+    "decode", [codec.decode_request, codec.decode_outgoing, codec.decode_bundle]
+)
+@given(value=_JSON)
+def test_any_json_is_a_message_or_a_protocol_error(decode: Any, value: Any) -> None:
+    try:
+        codec.to_builtins(decode(value))
+    except ProtocolError:
+        return
+
+
+@given(st.dictionaries(st.text(), _JSON))
+def test_the_values_of_a_request_are_scalars_that_utf8_and_json_can_hold(
+    values: dict[str, Any],
+) -> None:
+    try:
+        request = codec.decode_request({"type": "run", "id": "1", "view": "v", "values": values})
+    except ProtocolError:
+        return
+    read = codec.to_builtins(request)["values"]
+    assert len(read) <= len(values)
+    for name, value in read.items():
+        name.encode()
+        assert value is None or isinstance(value, str | bool | int | float)
+        if isinstance(value, float):
+            assert abs(value) <= 1e308
