@@ -83,7 +83,10 @@ def starters(words: Sequence[str]) -> list[str]:
         )
     if words:
         shelf.install(list(words[1:]) or None)
-    return [
-        f"starter:{one.name:<10} {one.title}  {'installed' if one.installed else 'not installed'}"
-        for one in shelf.status()
-    ]
+    lines = []
+    for one in shelf.status():
+        state = "ready" if one.ready else "made at first use"
+        if not one.ready and not one.carrier_installed:
+            state = "not installed"
+        lines.append(f"starter:{one.name:<10} {one.title}  {state}")
+    return lines

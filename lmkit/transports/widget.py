@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,9 @@ from lmkit.transports.mimebundle import mimebundle
 from lmkit.views.panel import Outcome
 
 __all__ = ["Panel", "ViewWidget", "panel_class"]
+
+
+_log = logging.getLogger("lmkit")
 
 
 class WidgetChannel:
@@ -157,7 +161,14 @@ class Panel(ViewWidget):
     # The view is the truth; traits follow it, and what a user sets on traits goes to the view.
 
     def _heard(self, event: Event) -> None:
-        call_on_main(self._take_over)
+        def follow() -> None:
+            try:
+                self._take_over()
+            except Exception:
+                # An observer of the user's raised: its traceback is shown, the run goes on.
+                _log.warning("An observer of this panel failed.", exc_info=True)
+
+        call_on_main(follow)
 
     def _take_over(self) -> None:
         view = self._panel.view

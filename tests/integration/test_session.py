@@ -1,0 +1,397 @@
+"""The session with a real host and real models: every request, every way a run can end."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lmkit.api import Field, Labels, LabelScore, LoadedModel, Task, Text, hookimpl, progress
+from lmkit.errors import Cancelled, FieldError, PluginError, TaskError
+from lmkit.host import PluginHost
+from lmkit.kit import Kit
+from lmkit.models import ModelStore
+from lmkit.protocol.codec import to_builtins
+from lmkit.protocol.messages import (
+    Accepted,
+    CancelledAnswer,
+    Changed,
+    Done,
+    ErrorAnswer,
+    Outgoing,
+    PanelSpec,
+    Selected,
+    Selection,
+    StatusChanged,
+    TileAnswer,
+    Welcome,
+)
+from lmkit.protocol.tiles import decode
+from lmkit.session import Session, TaskPanel
+from lmkit.trace_cache import TraceCache
+from tests.tiny import tiny_bert
+
+TEXT = "the plot is thin, but i was moved."
+
+
+class Slow(Task):
+    name = "slow"
+    fields = (Field.text("text", required=False),)
+    seen: threading.Event = threading.Event()
+
+    def run(self, model: LoadedModel, *, text: str) -> Text:
+        for step in range(2_000):
+            progress("Counting", step, 2_000)
+            Slow.seen.set()
+            time.sleep(0.01)
+        return Text(text="the end")
+
+
+class Wrong(Task):
+    name = "wrong"
+    fields = (Field.choice("how", ["type", "none", "raise", "probability", "once"]),)
+    calls = 0
+
+    def run(self, model: LoadedModel, *, how: str) -> Any:
+        if how == "raise":
+            raise ZeroDivisionError("inside the plugin")
+        if how == "probability":
+            return Labels(scores=(LabelScore(label="a", score=1.5),))
+        if how == "once":
+            return Text(text="fine")
+        return {"type": 3}.get(how)
+
+
+class Plugin:
+    @hookimpl
+    def lmkit_register_tasks(self, register: Callable[[type[Task]], None]) -> None:
+        register(Slow)
+        register(Wrong)
+
+
+class Recorder:
+    """A channel that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[Outgoing, list[bytes]]] = []
+        self._new = threading.Condition()
+
+    def send(self, message: Outgoing, buffers: Sequence[bytes] = ()) -> None:
+        with self._new:
+            self.messages.append((message, list(buffers)))
+            self._new.notify_all()
+
+    def wait_for(self, test: Callable[[Outgoing], bool]) -> tuple[Outgoing, list[bytes]]:
+        def found() -> tuple[Outgoing, list[bytes]] | None:
+            return next((one for one in self.messages if test(one[0])), None)
+
+        with self._new:
+            assert self._new.wait_for(lambda: found() is not None, 60), self.messages
+        result = found()
+        assert result is not None
+        return result
+
+
+class Desk:
+    """One copy of a view, as a page holds it."""
+
+    def __init__(self, session: Session, view: str) -> None:
+        self.session, self.view, self.channel = session, view, Recorder()
+
+    def ask(self, kind: str, **content: Any) -> tuple[Outgoing, list[bytes]]:
+        return self.wait(self.put(kind, **content))
+
+    def put(self, kind: str, **content: Any) -> str:
+        identity = str(uuid.uuid4())
+        message = {"type": kind, "id": identity, "view": self.view, **content}
+        self.session.receive(message, self.channel)
+        return identity
+
+    def wait(self, identity: str) -> tuple[Outgoing, list[bytes]]:
+        return self.channel.wait_for(lambda one: getattr(one, "id", None) == identity)
+
+    def hello(self) -> Welcome:
+        answer, _ = self.ask("hello", session=self.session.id, protocol=1, version="t")
+        assert isinstance(answer, Welcome), answer
+        return answer
+
+    def status(self, state: str) -> StatusChanged:
+        found, _ = self.channel.wait_for(
+            lambda one: isinstance(one, StatusChanged) and one.status.state == state
+        )
+        assert isinstance(found, StatusChanged)
+        return found
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bert(tmp_path_factory.mktemp("bert"), labels=2)
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    host = PluginHost(environ={"LMKIT_PLUGINS_ALLOW": "classification"})
+    host.discover()
+    host.register(Plugin(), "tests")
+    made = Session(host, ModelStore(device="cpu"))
+    yield made
+    made.stop()
+
+
+def open_panel(session: Session, task: str, bert: Path, **values: Any) -> TaskPanel:
+    return session.open_panel(session.host.task(task), str(bert), model_name="tiny", values=values)
+
+
+def test_a_view_lives_from_hello_to_tiles(session: Session, bert: Path) -> None:
+    panel = open_panel(session, "classification", bert, text=TEXT)
+    desk = Desk(session, panel.view.id)
+    before = desk.hello().spec
+    assert isinstance(before, PanelSpec)
+    assert before.attention is None
+    assert before.values["text"] == TEXT
+
+    answer, _ = desk.ask("run", values={"text": TEXT})
+    assert isinstance(answer, Accepted)
+    changed, _ = desk.channel.wait_for(
+        lambda one: isinstance(one, Changed) and one.spec.status.state == "done"
+    )
+    assert isinstance(changed, Changed)
+    spec = changed.spec
+    assert isinstance(spec, PanelSpec)
+    assert spec.attention is not None
+    assert spec.header.device == "cpu"
+    (labels,) = spec.results
+    assert isinstance(labels, Labels)
+    assert sum(one.score for one in labels.scores) == pytest.approx(1)
+
+    outcome = panel.view.outcome
+    assert outcome is not None
+    assert outcome.trace is not None
+    exact = outcome.trace.attention(1, 1)
+    tokens = len(spec.attention.tokens)
+
+    answer, (data,) = desk.ask("tile", key="rows/1/1/1-3")
+    assert isinstance(answer, TileAnswer)
+    assert answer.tile.shape == (2, tokens)
+    np.testing.assert_allclose(np.frombuffer(data, "<f4").reshape(2, tokens), exact[1:3], rtol=1e-6)
+
+    answer, (data,) = desk.ask("tile", key="head/1/1")
+    assert isinstance(answer, TileAnswer)
+    drawn = decode(data, tuple(answer.tile.shape), answer.tile.encoding)
+    np.testing.assert_allclose(drawn, exact, atol=1 / 255)
+
+    answer, (data,) = desk.ask("tile", key="sum/1/1/0,2")
+    np.testing.assert_allclose(np.frombuffer(data, "<f4"), exact[[0, 2]].sum(0), atol=1e-6)
+    answer, (data,) = desk.ask("tile", key="from/1/1/0,2")
+    np.testing.assert_allclose(np.frombuffer(data, "<f4"), exact[:, [0, 2]].sum(1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "key", ["head/99/0", "head/0/99", "rows/0/0/0-999", "rows/0/0/5-2", "sum/0/0/999", "../etc", "thumb/-1"]
+)  # fmt: skip
+def test_a_tile_that_is_not_there_is_an_error_in_words(
+    key: str, session: Session, bert: Path
+) -> None:
+    panel = open_panel(session, "classification", bert, text=TEXT)
+    session.run_now(panel)
+    answer, buffers = Desk(session, panel.view.id).ask("tile", key=key)
+    assert isinstance(answer, ErrorAnswer)
+    assert answer.error.code == "protocol"
+    assert buffers == []
+
+
+def test_selection_reaches_python_and_the_other_copies(session: Session, bert: Path) -> None:
+    panel = open_panel(session, "classification", bert, text=TEXT)
+    session.run_now(panel)
+    here, there = Desk(session, panel.view.id), Desk(session, panel.view.id)
+    here.hello()
+    there.hello()
+    chosen = {"layer": 1, "head": 1, "tokens": [2, 3]}
+    answer, _ = here.ask("select", selection=chosen)
+    assert isinstance(answer, Done)
+    assert panel.view.selection == Selection(layer=1, head=1, tokens=(2, 3))
+    event, _ = there.channel.wait_for(lambda one: isinstance(one, Selected))
+    assert isinstance(event, Selected)
+    assert event.selection.tokens == (2, 3)
+    here.ask("select", selection={"layer": 9_999, "head": 9_999, "tokens": [1, 1, 88_888]})
+    assert panel.view.selection == Selection(layer=1, head=3, tokens=(1,))
+
+
+def test_edits_are_checked_and_kept(session: Session, bert: Path) -> None:
+    panel = open_panel(session, "classification", bert, text=TEXT)
+    desk = Desk(session, panel.view.id)
+    answer, _ = desk.ask("edit", values={"threshold": 0.25, "text": ""})
+    assert isinstance(answer, Done)
+    assert panel.view.values["threshold"] == 0.25
+    answer, _ = desk.ask("edit", values={"threshold": 7})
+    assert isinstance(answer, ErrorAnswer)
+    assert "0.0 to 1.0" in answer.error.message
+    answer, _ = desk.ask("edit", values={"nonsense": 1})
+    assert isinstance(answer, ErrorAnswer)
+    answer, _ = desk.ask("run", values={"text": "  \0 "})
+    assert isinstance(answer, ErrorAnswer)
+    assert answer.error.code == "field"
+    assert panel.view.values["threshold"] == 0.25
+
+
+def test_stop_is_heard_while_a_run_computes_and_results_stay(session: Session, bert: Path) -> None:
+    Slow.seen.clear()
+    panel = open_panel(session, "slow", bert)
+    desk = Desk(session, panel.view.id)
+    desk.hello()
+    run = desk.put("run", values={})
+    assert isinstance(desk.wait(run)[0], Accepted)
+    assert Slow.seen.wait(60)
+    answer, _ = desk.ask("cancel", target=run)
+    assert isinstance(answer, CancelledAnswer)
+    desk.status("cancelled")
+    assert panel.view.outcome is None
+    assert panel.work is None
+    again, _ = desk.ask("cancel", target=run)
+    assert isinstance(again, CancelledAnswer)  # a run that has ended cannot be stopped twice
+
+
+def test_stop_ends_a_forward_pass_between_layers(session: Session, bert: Path) -> None:
+    panel = open_panel(session, "classification", bert, text=TEXT)
+    session.run_now(panel)
+    kept = panel.view.outcome
+
+    def stop_soon(event: Any) -> None:
+        status = getattr(event, "status", None)
+        if status is not None and status.progress is not None and status.progress.total:
+            assert panel.work is not None
+            panel.work.cancel()
+
+    panel.view.listen(stop_soon)
+    with pytest.raises(Cancelled):
+        session.run_now(panel, {"text": "another text"})
+    assert panel.view.outcome is kept
+    assert panel.view.status.state == "cancelled"
+
+
+def test_an_interrupt_passes_on_and_leaves_the_session_usable(session: Session, bert: Path) -> None:
+    panel = open_panel(session, "slow", bert)
+
+    def interrupt(event: Any) -> None:
+        progress = getattr(getattr(event, "status", None), "progress", None)
+        if progress is not None and progress.label == "Counting":
+            raise KeyboardInterrupt
+
+    undo = panel.view.listen(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        session.run_now(panel)
+    undo()
+    assert panel.view.status.state == "cancelled"
+    other = open_panel(session, "classification", bert, text=TEXT)
+    session.run_now(other)
+    assert other.view.status.state == "done"
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "words"),
+    [
+        ("type", TaskError, "returned a int"),
+        ("none", TaskError, "returned None"),
+        ("probability", TaskError, "not sound"),
+        ("raise", PluginError, "ZeroDivisionError: inside the plugin"),
+    ],
+)
+def test_a_plugin_that_fails_in_a_call_is_named_and_set_aside(
+    how: str, error: type, words: str, session: Session, bert: Path
+) -> None:
+    panel = open_panel(session, "wrong", bert)
+    with pytest.raises(error) as caught:
+        session.run_now(panel, {"how": how})
+    assert words in str(caught.value)
+    assert "tests" in str(caught.value)
+    plugin = session.host.task("wrong").plugin
+    assert plugin.state == "quarantined"
+    assert plugin.error is not None
+    assert "Traceback" in plugin.error.details
+    assert panel.view.status.state == "error"
+    session.run_now(open_panel(session, "classification", bert, text=TEXT))
+
+    session.run_now(panel, {"how": "once"})  # the user tries again, and it works
+    assert plugin.state == "ready"
+
+
+def test_messages_that_are_none_are_answered(session: Session, bert: Path) -> None:
+    desk = Desk(session, "no-such-view")
+    answer, _ = desk.ask("hello", session=session.id, protocol=1, version="")
+    assert isinstance(answer, ErrorAnswer)
+    assert answer.error.code == "unknown-view"
+    answer, _ = desk.ask("hello", session="of another kernel", protocol=1, version="")
+    assert isinstance(answer, ErrorAnswer)
+    assert answer.error.code == "unknown-session"
+    answer, _ = desk.ask("hello", session=session.id, protocol=7, version="9.9")
+    assert isinstance(answer, ErrorAnswer)
+    assert "protocol 7" in answer.error.message
+    for junk in (None, 3, "x", [], {}, {"type": "tile"}, {"id": 5}, {"type": "run", "id": "q"}):
+        session.receive(junk, desk.channel)
+    answer, _ = desk.ask("tile", key="thumb/0")
+    assert isinstance(answer, ErrorAnswer)
+    errors = [one for one, _ in desk.channel.messages if isinstance(one, ErrorAnswer)]
+    assert len(errors) == 3 + 8 + 1
+
+
+def test_a_capture_beyond_the_budget_is_made_again_with_the_same_numbers(
+    session: Session, bert: Path
+) -> None:
+    session.traces = TraceCache(budget=1)
+    first = open_panel(session, "classification", bert, text=TEXT)
+    second = open_panel(session, "classification", bert, text="something else entirely")
+    session.run_now(first)
+    before = session.tile(first.view.id, "rows/0/0/0-4")
+    session.run_now(second)
+    assert first.view.tiles is not None
+    assert first.view.tiles.trace.released  # type: ignore[attr-defined]
+    assert session.tile(first.view.id, "rows/0/0/0-4") == before
+    assert second.view.tiles is not None
+    assert second.view.tiles.trace.released  # type: ignore[attr-defined]
+
+
+def test_the_python_way(session: Session, bert: Path) -> None:
+    kit = Kit(session, str(bert), {})
+    result = kit.classify(TEXT)
+    assert sum(result.labels.values()) == pytest.approx(1)
+    assert result.attention[0, 1].shape == (len(result.attention.tokens),) * 2
+    np.testing.assert_array_equal(result.attention[-1, -1], result.attention[1, 3])
+    with pytest.raises(IndexError):
+        result.attention[2, 0]
+    assert "Classification" in repr(result)
+    assert "classify" in dir(kit)
+    with pytest.raises(AttributeError, match="classify"):
+        kit.clasify("x")
+    with pytest.raises(FieldError):
+        kit.classify("")
+    with pytest.raises(FieldError, match="thresh"):
+        kit.classify("x", thresh=0.1)
+    assert kit.classify("x", threshold=0.1).result.threshold == 0.1
+
+
+def test_a_result_that_is_dropped_leaves_no_view_behind(session: Session, bert: Path) -> None:
+    kit = Kit(session, str(bert), {})
+    before = len(session._views)
+    for number in range(3):
+        kit.classify(f"text {number}")
+    import gc
+
+    gc.collect()
+    assert len(session._views) == before
+    with pytest.raises(FieldError):
+        kit.classify("")
+    assert len(session._views) == before
+
+
+def test_specs_are_json(session: Session, bert: Path) -> None:
+    import json
+
+    panel = open_panel(session, "classification", bert, text="<b> \u202e \0 é 🙂 </script>")
+    session.run_now(panel)
+    json.dumps(to_builtins(panel.view.spec()), allow_nan=False)
