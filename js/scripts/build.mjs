@@ -17,7 +17,7 @@ const common = {
   bundle: true,
   format: "esm",
   target: "es2022",
-  loader: { ".css": "text" },
+  charset: "utf8",
   legalComments: "none",
   logLevel: "warning",
 };

@@ -76,10 +76,43 @@ function shapes() {
     });
   };
   PARSED.forEach(visit);
+  // a shape written in several places is written once: the core travels by message to each page
+  const counts = new Map();
+  const count = (node) => {
+    const text = JSON.stringify(node);
+    counts.set(text, (counts.get(text) ?? 0) + 1);
+    return node;
+  };
+  rewrite(needed, count);
+  const names = new Map();
+  const hoisted = [];
+  const spell = (node) => {
+    if (Array.isArray(node)) return `[${node.map(spell).join(",")}]`;
+    if (node === null || typeof node !== "object") return JSON.stringify(node);
+    const text = JSON.stringify(node);
+    const known = names.get(text);
+    if (known) return known;
+    const fields = Object.entries(node).map(
+      ([key, value]) => `${JSON.stringify(key)}:${spell(value)}`,
+    );
+    const spelled = `{${fields.join(",")}}`;
+    if (text.length < 12 || counts.get(text) < 2) return spelled;
+    const name = `s${names.size}`;
+    names.set(text, name);
+    hoisted.push(`const ${name} = ${spelled};\n`);
+    return name;
+  };
   const lines = Object.keys(needed)
     .sort()
-    .map((name) => `  ${name}: ${JSON.stringify(needed[name])},\n`);
-  return `${notice}import type { Shape } from "../parse.ts";\n\nexport const shapes: Readonly<Record<string, Shape>> = {\n${lines.join("")}};\n`;
+    .map((name) => `  ${name}: ${spell(needed[name])},\n`);
+  return [
+    notice,
+    'import type { Shape } from "../parse.ts";\n\n',
+    ...hoisted,
+    "\nexport const shapes: Readonly<Record<string, Shape>> = {\n",
+    ...lines,
+    "};\n",
+  ].join("");
 }
 
 const outputs = { "src/generated/types.ts": await types(), "src/generated/shapes.ts": shapes() };

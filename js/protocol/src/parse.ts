@@ -148,7 +148,8 @@ function readArray(shape: Shape, value: unknown): unknown {
   if (value.length < (shape.minItems ?? 0))
     throw new Mismatch(`a list of at least ${shape.minItems}`);
   const items = shape.items ?? {};
-  return value.map((item, index) => {
+  // not map(), which passes over the holes of a sparse array
+  return Array.from(value, (item, index) => {
     try {
       return read(items, item);
     } catch (error) {

@@ -3,10 +3,10 @@ import { expect, test } from "vitest";
 import {
   decodeTile,
   formatKey,
+  ProtocolError,
   parseBundle,
   parseKey,
   parseOutgoing,
-  ProtocolError,
   type SavedTile,
   type TileHeader,
   tileBytes,
@@ -90,6 +90,8 @@ test("damaged tiles are refused", async () => {
   const { damaged } = load<{ damaged: SavedTile[] }>("tiles.json");
   expect(damaged.length).toBeGreaterThan(0);
   for (const tile of damaged) {
-    await expect(unpackTile(tile), JSON.stringify(tile).slice(0, 200)).rejects.toThrow(ProtocolError);
+    await expect(unpackTile(tile), JSON.stringify(tile).slice(0, 200)).rejects.toThrow(
+      ProtocolError,
+    );
   }
 });
