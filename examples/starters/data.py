@@ -9,19 +9,20 @@ import random
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 __all__ = [
+    "IGNORE",
     "NER_LABELS",
     "NEWS_LABELS",
     "SENTIMENT_LABELS",
-    "IGNORE",
     "Sentence",
     "Text",
     "as_typed",
+    "contrast",
     "ewt_folds",
     "ner_corpora",
     "news_split",
@@ -37,6 +38,8 @@ IGNORE = "-"
 
 @dataclass(frozen=True)
 class Text:
+    """One text with the number of its label and where it is from."""
+
     text: str
     label: int
     source: str
@@ -44,6 +47,8 @@ class Text:
 
 @dataclass(frozen=True)
 class Sentence:
+    """Words with their IOB2 tags, where they are from and of which document."""
+
     words: tuple[str, ...]
     tags: tuple[str, ...]
     source: str
@@ -75,10 +80,30 @@ def as_typed(text: str) -> str:
     The sentence ends in a full stop, which SST-2 as published here leaves out.
     """
     text = text.replace("`` ", '"').replace(" ''", '"').replace("` ", "'")
+    text = text.replace("lrb ", "(").replace(" rrb", ")")
     text = _CLOSING.sub("'", _CLITIC.sub(r"\1", text))
     text = _BEFORE.sub(r"\1", text).replace("( ", "(").strip()
     text = text[:1].upper() + text[1:]
     return text if text[-1:] in ".!?" else text + "."
+
+
+def contrast(rows: Sequence[Text], count: int, rng: random.Random) -> list[Text]:
+    """Sentences that turn: two short ones of opposite labels, joined so that one of them decides.
+
+    In "A, but B" and "although A, B" the main point is B: a rule of Hu et al., *Harnessing Deep
+    Neural Networks with Logic Rules*, ACL 2016, used here to make examples of.
+    """
+    short = [
+        [r for r in rows if r.label == label and 3 <= len(r.text.split()) <= 10] for label in (0, 1)
+    ]
+    short = [[r for r in side if " but " not in f" {r.text} "] for side in short]
+    out = []
+    for _ in range(count if all(short) else 0):
+        label = rng.randrange(2)
+        less, main = rng.choice(short[1 - label]).text, rng.choice(short[label]).text
+        form = rng.choice(("{less} , but {main}", "although {less} , {main}"))
+        out.append(Text(form.format(less=less, main=main), label, "made"))
+    return out
 
 
 # --- news -----------------------------------------------------------------------------------
@@ -153,9 +178,7 @@ def near_duplicates(texts: list[str], threshold: float = 0.3) -> list[int]:
     return [root(i) for i in range(len(texts))]
 
 
-def news_split(
-    root: Path, seed: int = 2006, share: float = 0.2
-) -> tuple[list[Text], list[Text]]:
+def news_split(root: Path, seed: int = 2006, share: float = 0.2) -> tuple[list[Text], list[Text]]:
     """Train and held-out articles: ``share`` of each topic, drawn by ``seed``.
 
     Near-identical articles go to one side together, and a text that occurs twice counts once.

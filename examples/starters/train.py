@@ -49,6 +49,8 @@ class Settings:
     """NER: label every piece of a word, not only the first."""
     repeat: tuple[tuple[str, int], ...] = ()
     """NER: how often a corpus is seen in one epoch; once when not named."""
+    contrast: float = 0.0
+    """Sentiment: made sentences that turn, as a share of the set, new ones each epoch."""
     recover_epochs: int = 1
     """Epochs after the compression that train its factors, head, biases and norms."""
     recover_lr: float = 1e-4
@@ -57,8 +59,10 @@ class Settings:
 
 
 DEFAULTS = {
-    "sentiment": Settings(lr=1e-4, epochs=4, batch=32, max_tokens=96, layer_decay=0.9),
-    "news": Settings(lr=1e-4, epochs=4, batch=16, max_tokens=192),
+    "sentiment": Settings(
+        lr=1e-4, epochs=4, batch=32, max_tokens=96, layer_decay=0.9, contrast=0.15
+    ),
+    "news": Settings(lr=1e-4, epochs=3, batch=16, max_tokens=192),
     "ner": Settings(
         lr=2e-4,
         epochs=5,
@@ -101,6 +105,7 @@ def batches(items: Sequence[Item], size: int, rng: random.Random | None) -> list
 
 
 def tensors(batch: Sequence[Item], token_level: bool) -> dict[str, torch.Tensor]:
+    """Padded tensors of a batch; no mask when nothing is padded."""
     longest = max(len(item.ids) for item in batch)
     ids = torch.zeros(len(batch), longest, dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -119,6 +124,7 @@ def tensors(batch: Sequence[Item], token_level: bool) -> dict[str, torch.Tensor]
 
 
 def new_model(encoder: Path, labels: Sequence[str], token_level: bool, dropout: float) -> Any:
+    """The encoder with a new head; its embeddings do not train."""
     from transformers import BertForSequenceClassification, BertForTokenClassification
 
     kind = BertForTokenClassification if token_level else BertForSequenceClassification
@@ -189,6 +195,7 @@ class LowRank(torch.nn.Module):
         self.v = torch.nn.Parameter(v)
 
     def forward(self, frozen: torch.Tensor) -> torch.Tensor:
+        """The weight that the layer uses: same shape as ``frozen``."""
         with torch.autocast("cpu", enabled=False):
             return frozen + self.u @ self.v
 
@@ -240,9 +247,7 @@ def fit(
     """Train in place. A checkpoint after each epoch lies in ``folder`` until the run is done."""
     optimizer = torch.optim.AdamW(groups(model, settings), fused=True)
     peaks = [group["lr"] for group in optimizer.param_groups]
-    sizes = [
-        -(-len(epochs(e, random.Random(0))) // settings.batch) for e in range(settings.epochs)
-    ]
+    sizes = [-(-len(epochs(e, random.Random(0))) // settings.batch) for e in range(settings.epochs)]
     total = sum(sizes)
     warm = max(1, int(total * settings.warmup))
     checkpoint = folder / f"checkpoint-{stage}.pt"
@@ -273,9 +278,7 @@ def fit(
                 label_smoothing=settings.label_smoothing,
             )
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(
-                [p for p in model.parameters() if p.requires_grad], 1.0
-            )
+            torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             step += 1
@@ -284,7 +287,7 @@ def fit(
             tokens += inputs["input_ids"].numel()
         took = time.monotonic() - began
         log(
-            f"{stage} {epoch + 1}/{settings.epochs}: loss {loss_sum / count:.4f}, "
+            f"{stage} {epoch + 1}/{settings.epochs}: loss {loss_sum / max(1, count):.4f}, "
             f"{took:.0f} s, {tokens / took:.0f} tokens/s"
         )
         state = {
@@ -301,6 +304,7 @@ def fit(
 
 
 def accuracy(found: Sequence[np.ndarray], items: Sequence[Item]) -> float:
+    """Share of the items whose label was found."""
     return sum(int(f[0]) == i.labels[0] for f, i in zip(found, items, strict=True)) / len(items)
 
 
@@ -358,10 +362,12 @@ class Encoder:
         self.weights = load_numpy(file)
 
     def text(self, text: str, label: int, limit: int) -> Item:
+        """A text as token ids, cut to ``limit``."""
         ids = self.tokenizer(text, truncation=True, max_length=limit, padding=False)["input_ids"]
         return Item(tuple(ids), (label,))
 
     def sentence(self, sentence: data.Sentence, limit: int, subwords: bool) -> Item:
+        """Words as token ids with a label for each piece, cut to ``limit`` pieces."""
         got = self.tokenizer(
             list(sentence.words),
             is_split_into_words=True,
@@ -465,10 +471,12 @@ def recover(
 
 
 def brief(scores: Mapping[str, Any]) -> str:
+    """Scores in one line of the log."""
     return ", ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float))
 
 
 def compress(job: Job, weights: Mapping[str, torch.Tensor], encoder: Encoder) -> delta.Delta:
+    """The delta of fine-tuned ``weights`` to the encoder."""
     architecture = "TokenClassification" if job.token_level else "SequenceClassification"
     return delta.encode(
         encoder.weights,
@@ -486,7 +494,9 @@ def compress(job: Job, weights: Mapping[str, torch.Tensor], encoder: Encoder) ->
 def score_delta(file: Path, encoder: Encoder, job: Job) -> dict[str, Any]:
     """Score the model that the file expands to, in float32."""
     model = new_model(encoder.folder, job.labels, job.token_level, job.settings.dropout)
-    state = {k: torch.from_numpy(v) for k, v in delta.expand(delta.load(file), encoder.weights).items()}
+    state = {
+        k: torch.from_numpy(v) for k, v in delta.expand(delta.load(file), encoder.weights).items()
+    }
     missing = model.load_state_dict(state, strict=False)
     if missing.unexpected_keys:
         raise RuntimeError(f"unexpected in the delta: {missing.unexpected_keys}")
@@ -499,6 +509,7 @@ def score_delta(file: Path, encoder: Encoder, job: Job) -> dict[str, Any]:
 def sentiment_jobs(
     root: Path, encoder: Encoder, settings: Settings, seeds: Iterable[int]
 ) -> list[Job]:
+    """One run for each seed, on SST-2."""
     train = cut(data.sst2(root / "sst2", "train"), settings.rows)
     dev = cut(data.sst2(root / "sst2", "dev"), settings.rows)
     limit = settings.max_tokens
@@ -509,7 +520,10 @@ def sentiment_jobs(
 
     def epochs(_epoch: int, rng: random.Random) -> list[Item]:
         # Half of the sentences each epoch as a user would type them: the model is used on such.
-        return [pair[rng.random() < 0.5] for pair in zip(raw, typed, strict=True)]
+        out = [pair[rng.random() < 0.5] for pair in zip(raw, typed, strict=True)]
+        for row in data.contrast(train, int(settings.contrast * len(train)), rng):
+            out.append(encoder.text(data.as_typed(row.text), row.label, limit))
+        return out
 
     def judge(model: Any) -> dict[str, Any]:
         found = predict(model, dev_raw, False)
@@ -525,9 +539,8 @@ def sentiment_jobs(
     ]
 
 
-def news_jobs(
-    root: Path, encoder: Encoder, settings: Settings, seeds: Iterable[int]
-) -> list[Job]:
+def news_jobs(root: Path, encoder: Encoder, settings: Settings, seeds: Iterable[int]) -> list[Job]:
+    """One run for each seed, on BBC News."""
     train, held = data.news_split(root)
     train = spread(train, settings.rows)
     held = spread(held, settings.rows)
@@ -562,9 +575,8 @@ def news_jobs(
     ]
 
 
-def ner_jobs(
-    root: Path, encoder: Encoder, settings: Settings, seeds: Iterable[int]
-) -> list[Job]:
+def ner_jobs(root: Path, encoder: Encoder, settings: Settings, seeds: Iterable[int]) -> list[Job]:
+    """Three folds for each seed, and the run on everything, which ships."""
     corpora = {k: cut(v, settings.rows) for k, v in data.ner_corpora(root).items()}
     folds = data.ewt_folds(corpora["ewt"])
     limit = settings.max_tokens
@@ -605,12 +617,17 @@ def ner_jobs(
 
 
 def cut(rows: list[Any], limit: int) -> list[Any]:
+    """The first ``limit`` rows; all for 0."""
     return rows[:limit] if limit else rows
 
 
 def spread(rows: list[Any], limit: int) -> list[Any]:
     """The first ``limit`` of an order that takes the labels in turn."""
-    return sorted(rows, key=lambda r: hashlib.sha256(r.source.encode()).digest())[:limit] if limit else rows
+    return (
+        sorted(rows, key=lambda r: hashlib.sha256(r.source.encode()).digest())[:limit]
+        if limit
+        else rows
+    )
 
 
 JOBS = {"sentiment": sentiment_jobs, "news": news_jobs, "ner": ner_jobs}
@@ -653,6 +670,7 @@ def has_bf16() -> bool:
 
 
 def settings_for(task: str, args: argparse.Namespace) -> Settings:
+    """The task's defaults with what the command line changes."""
     changes: dict[str, Any] = {
         key: getattr(args, key) for key in ("lr", "epochs", "batch") if getattr(args, key)
     }
@@ -661,12 +679,11 @@ def settings_for(task: str, args: argparse.Namespace) -> Settings:
         changes[key] = json.loads(value)
     if "repeat" in changes:
         changes["repeat"] = tuple(sorted(changes["repeat"].items()))
-    return replace(
-        DEFAULTS[task], rows=args.rows, bf16=args.precision == "bf16", **changes
-    )
+    return replace(DEFAULTS[task], rows=args.rows, bf16=args.precision == "bf16", **changes)
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Train what is asked for and return the summaries by task."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the training data")
     parser.add_argument("--out", type=Path, required=True, help="folder for results and weights")

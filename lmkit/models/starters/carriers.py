@@ -188,9 +188,7 @@ def install(carriers: Iterable[Carrier], run: PipRunner = run_pip) -> None:
     try:
         done = run(command)
     except OSError as error:
-        raise StarterError(
-            "pip could not be started.", hint=by_hand, details=str(error)
-        ) from error
+        raise StarterError("pip could not be started.", hint=by_hand, details=str(error)) from error
     if done.returncode != 0:
         lines = [line for line in (done.stderr or done.stdout or "").splitlines() if line.strip()]
         reason = lines[-1].strip()[:300] if lines else f"exit status {done.returncode}"
