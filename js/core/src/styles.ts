@@ -25,7 +25,7 @@ export const STYLES = `
   background: var(--lmkit-bg); color: var(--lmkit-ink);
   border: 1px solid var(--lmkit-line); border-radius: 4px;
   font: 13px/1.45 var(--lmkit-ui-font);
-  max-height: var(--lmkit-max-height, 580px); overflow: hidden;
+  max-height: var(--lmkit-max-height, 600px); overflow: hidden;
   text-align: start; font-variant-numeric: tabular-nums;
 }
 .lmkit.fill { max-height: none; height: 100%; border: 0; border-radius: 0; }
@@ -54,10 +54,10 @@ ul { list-style: none; }
 .frame { display: flex; flex-direction: column; min-height: 0; flex: 1 1 auto; }
 .body { overflow: auto; min-height: 0; flex: 1 1 auto; padding: 10px 12px; display: flex; flex-direction: column; gap: 10px; scrollbar-width: thin; }
 .body > * { flex: none; }
-.body > div:empty { display: none; }
+.body > div:not(.ghost):empty { display: none; }
 .number { font-variant-numeric: tabular-nums; }
 .code { font-family: var(--lmkit-code-font); font-size: 12px; }
-.strong { font-weight: 600; }
+.subject { font-weight: 600; background: var(--lmkit-bg); box-shadow: 0 0 0 1px var(--lmkit-line); border-radius: 2px; padding: 0 3px; }
 .note { color: var(--lmkit-muted); font-size: 12px; }
 .warn { color: var(--lmkit-warn); }
 .grow { flex: 1 1 auto; }
@@ -74,7 +74,7 @@ button.quiet { border-color: transparent; background: none; padding: 2px 6px; co
 button.quiet:hover:not(:disabled) { background: var(--lmkit-raised); }
 select { border: 1px solid var(--lmkit-field); border-radius: 3px; background: var(--lmkit-bg); padding: 2px 4px; max-width: 100%; }
 input[type="text"], input[type="number"], input[type="search"], textarea { border: 1px solid var(--lmkit-field); border-radius: 3px; background: var(--lmkit-bg); padding: 4px 8px; min-width: 0; }
-textarea { display: block; width: 100%; min-height: 30px; max-height: 140px; resize: vertical; line-height: 1.45; }
+textarea { display: block; width: 100%; min-height: 30px; resize: vertical; line-height: 1.45; }
 input[type="range"], input[type="checkbox"], progress { accent-color: var(--lmkit-accent); }
 input[type="checkbox"] { margin: 0; }
 ::placeholder { color: var(--lmkit-muted); opacity: 1; }
@@ -136,7 +136,7 @@ kbd { font-family: var(--lmkit-code-font); font-size: 11px; border: 1px solid va
 .result.many ul.labels { grid-template-columns: 1fr; max-height: 240px; overflow: auto; scrollbar-width: thin; }
 .label-row { display: grid; grid-template-columns: minmax(70px, max-content) 1fr 5.5ch; gap: 8px; align-items: center; min-width: 0; }
 .result.many .label-row { grid-template-columns: minmax(70px, 30%) 1fr 7ch; }
-.label-name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; max-width: 24ch; }
+.label-name { text-align: left; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; max-width: 24ch; }
 .result.many .label-name { max-width: none; }
 .label-row.over .label-name, .label-row.over .number { font-weight: 600; }
 .label-row .number { text-align: end; white-space: nowrap; }
@@ -157,15 +157,15 @@ tbody tr:last-child td { border-bottom: 0; }
 th { position: sticky; top: 0; background: var(--lmkit-raised); font-weight: 600; }
 th.number, td.number { text-align: end; }
 
-.tokens { display: flex; flex-direction: column; gap: 4px; }
+.tokens { display: flex; flex-direction: column; gap: 0; }
 .tokens-bar { display: flex; align-items: center; gap: 10px; min-height: 24px; flex-wrap: wrap; }
 .find { width: 160px; padding: 1px 6px !important; font-size: 12px; }
-.strips { max-height: 116px; overflow: auto; scrollbar-width: thin; display: flex; flex-direction: column; gap: 4px; }
+.strips { max-height: 92px; overflow: auto; scrollbar-width: thin; display: flex; flex-direction: column; gap: 4px; }
 .strip { display: flex; flex-wrap: wrap; gap: 2px 2px; direction: ltr; padding: 1px; }
-.token { position: relative; display: inline-flex; flex-direction: column; font: 12px/18px var(--lmkit-code-font); padding: 13px 4px 0; border: 1px solid transparent; border-radius: 3px; cursor: pointer; max-width: 100%; white-space: pre; }
+.token { position: relative; display: inline-flex; flex-direction: column; font: 12px/18px var(--lmkit-code-font); padding: 10px 4px 0; border: 1px solid transparent; border-radius: 3px; cursor: pointer; max-width: 100%; white-space: pre; }
 .token-text { overflow: hidden; text-overflow: ellipsis; background: var(--lmkit-raised); border-radius: 2px; padding: 0 3px; margin: 0 -3px; }
 .token.special .token-text { color: var(--lmkit-muted); background: none; }
-.token-bar { position: absolute; left: 1px; right: 1px; top: 1px; height: 11px; display: flex; align-items: end; }
+.token-bar { position: absolute; left: 1px; right: 1px; top: 0; height: 9px; display: flex; align-items: end; }
 .token-bar > span { display: block; width: 100%; height: 0; border-radius: 1px 1px 0 0; }
 .mark-ws { color: var(--lmkit-muted); }
 .token:hover .token-text, .token.focused .token-text { box-shadow: inset 0 0 0 1px var(--lmkit-mark); }
@@ -212,10 +212,10 @@ th.number, td.number { text-align: end; }
 .stage { position: relative; border-radius: 3px; display: flex; flex-direction: column; outline-offset: 2px; }
 .stage > .empty { flex: 1 1 auto; display: flex; flex-direction: column; gap: 10px; align-items: center; justify-content: center; text-align: center; padding: 20px; border: 1px dashed var(--lmkit-line); border-radius: 3px; color: var(--lmkit-muted); white-space: pre-wrap; overflow-wrap: anywhere; }
 .stage > .empty progress { flex: none; width: 60%; }
-.sides { display: flex; justify-content: space-between; font-size: 11px; line-height: 18px; color: var(--lmkit-muted); padding: 0 4px; }
-.arcs-scroll { overflow: hidden auto; position: relative; scrollbar-width: thin; }
-.arcs-inner { position: relative; }
-.arcs-inner canvas { position: sticky; top: 0; display: block; }
+.stage.scrolls { overflow: hidden auto; scrollbar-width: thin; }
+.sides { position: sticky; top: 0; z-index: 1; background: var(--lmkit-bg); display: flex; justify-content: space-between; font-size: 11px; line-height: 18px; color: var(--lmkit-muted); padding: 0 4px; }
+.arcs-inner { flex: none; }
+.arcs-inner canvas { position: sticky; top: 18px; display: block; }
 .map-frame { position: relative; cursor: crosshair; overflow: hidden; }
 .map-frame canvas { position: absolute; left: 0; top: 0; }
 .over { pointer-events: none; }
@@ -238,9 +238,9 @@ th.number, td.number { text-align: end; }
 .rows { display: flex; flex-direction: column; }
 .row { display: flex; flex-wrap: wrap; align-items: baseline; gap: 1px 10px; padding: 4px 0; border-top: 1px solid var(--lmkit-line); min-width: 0; }
 .row-name { font-weight: 600; overflow-wrap: anywhere; }
-.row-more { flex: 1 1 160px; min-width: 0; overflow-wrap: anywhere; }
+.row-more { flex: 1 1 100%; order: 1; min-width: 0; overflow-wrap: anywhere; }
 .row > button, .row > .state { margin-inline-start: auto; }
-.row > .error { flex: 1 1 100%; margin: 2px 0; }
+.row > .error { flex: 1 1 100%; order: 2; margin: 2px 0; }
 .row code { overflow-wrap: anywhere; }
 .row code i { color: var(--lmkit-muted); font-style: normal; }
 .row button { padding: 0 10px; font-size: 12px; }
@@ -258,8 +258,8 @@ th.number, td.number { text-align: end; }
 
 @container (min-width: 640px) {
   .explorer { grid-template-columns: minmax(210px, 38fr) minmax(0, 62fr); gap: 20px; }
-  .grid-scroll { max-height: 250px; }
-  .legend { margin-top: auto; }
+  .grid-scroll { max-height: 280px; }
+  .result.many ul.labels { grid-template-columns: 1fr 1fr; }
   .home { grid-template-columns: repeat(2, minmax(0, 1fr)); align-items: start; }
   .home > [data-lmkit="home-plugins"] { grid-column: 1 / -1; }
 }

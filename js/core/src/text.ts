@@ -1,5 +1,9 @@
 /** Text of unknown origin, made visible: control characters, whitespace, lengths, code points. */
 
+const C0 =
+  "NUL SOH STX ETX EOT ENQ ACK BEL BS HT LF VT FF CR SO SI DLE DC1 DC2 DC3 DC4 NAK SYN ETB CAN EM SUB ESC FS GS RS US";
+const C0_NAMES: readonly string[] = C0.split(" ");
+
 const NAMED: ReadonlyMap<number, string> = new Map([
   [0x00ad, "SHY"],
   [0x061c, "ALM"],
@@ -27,15 +31,16 @@ const NAMED: ReadonlyMap<number, string> = new Map([
 const PROSE_ALLOWED: ReadonlySet<number> = new Set([0x09, 0x0a, 0x0d, 0x200c]);
 
 function control(code: number): string | null {
-  if (code < 0x20) return String.fromCharCode(0x2400 + code);
-  if (code === 0x7f) return "\u2421";
+  // Names in brackets: the pictures of U+2400 are missing from most fonts.
+  if (code < 0x20) return `⟨${C0_NAMES[code]}⟩`;
+  if (code === 0x7f) return "⟨DEL⟩";
   if (code >= 0x80 && code < 0xa0) return `⟨${code.toString(16).toUpperCase()}⟩`;
   if (code >= 0xd800 && code <= 0xdfff) return "\ufffd";
   const name = NAMED.get(code);
   return name === undefined ? null : `⟨${name}⟩`;
 }
 
-/** Prose with its controls shown (NUL as ␀, a bidi override as ⟨RLO⟩); line breaks and tabs stay. */
+/** Prose with its controls shown (NUL as ⟨NUL⟩, a bidi override as ⟨RLO⟩); line breaks and tabs stay. */
 export function visibleProse(text: string): string {
   let out = "";
   for (const character of text) {
@@ -52,13 +57,18 @@ export function visibleToken(text: string): string {
     const code = character.codePointAt(0) ?? 0;
     if (code === 0x20) out += "·";
     else if (code === 0x0a) out += "↵";
-    else if (code === 0x0d) out += "␍";
+    else if (code === 0x0d) out += "↤";
     else if (code === 0x09) out += "⇥";
     else if (code === 0xa0) out += "⍽";
     else if (code === 0x3000) out += "⬚";
     else out += control(code) ?? character;
   }
   return out === "" ? "∅" : out;
+}
+
+/** A label or name in one line: as prose, but an empty one or one of blanks alone is made visible. */
+export function visibleLabel(text: string): string {
+  return text.trim() === "" ? visibleToken(text) : visibleProse(text).replace(/[\n\r\t]+/g, " ");
 }
 
 /** The number of code points: what Python's `len` counts. */

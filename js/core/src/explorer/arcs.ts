@@ -11,6 +11,8 @@ import type { HeadModel } from "./head-model.ts";
 import { reading } from "./sentence.ts";
 
 const PAD = 4;
+/** Height of the line that names the two sides. */
+const SIDES = 18;
 const BUCKETS = 24;
 /** Fainter lines are left out where all lines are drawn: they would only grey the picture. */
 const FAINT = 0.06;
@@ -54,14 +56,20 @@ export function arcs(
   const { theme, t } = context;
   const canvas = h("canvas", { "aria-hidden": "true", "data-lmkit": "picture-canvas" });
   const inner = h("div", { class: "arcs-inner" }, canvas);
-  const scroller = h("div", { class: "arcs-scroll" }, inner);
+  // The stage itself scrolls: it is what holds the keyboard focus.
+  const scroller = host;
   const sides = h(
     "div",
     { class: "sides", "aria-hidden": "true" },
     h("span", {}, t("picture.queries")),
     h("span", {}, t("picture.keys")),
   );
-  host.append(sides, scroller);
+  host.append(sides, inner);
+  host.classList.add("scrolls");
+  scope.add(() => {
+    host.classList.remove("scrolls");
+    host.style.height = "";
+  });
 
   let queries = shown(model.queries, store.state.hideSpecials);
   let keys = shown(model.keys, store.state.hideSpecials);
@@ -75,16 +83,17 @@ export function arcs(
     keys = shown(model.keys, store.state.hideSpecials);
     labels = null;
     const most = Math.max(1, queries.length, keys.length);
-    rowHeight = Math.max(18, Math.min(28, Math.floor((height - 2 * PAD) / most)));
+    rowHeight = Math.max(18, Math.min(24, Math.floor((height - SIDES - 2 * PAD) / most)));
     const whole = most * rowHeight + 2 * PAD;
-    scroller.style.height = `${Math.min(height, whole)}px`;
+    scroller.style.height = `${height}px`;
     inner.style.height = `${whole}px`;
   };
 
   const geometry = () => {
     const width = scroller.clientWidth;
     const column = Math.min(150, Math.max(56, width * 0.24));
-    return { width, left: column, right: width - column, view: scroller.clientHeight, column };
+    const view = Math.min(scroller.clientHeight - SIDES, inner.clientHeight);
+    return { width, left: column, right: width - column, view, column };
   };
 
   const draw = () => {
@@ -152,7 +161,7 @@ export function arcs(
       }
       const strength = (index + 0.5) / BUCKETS;
       drawing.globalAlpha = strength;
-      drawing.lineWidth = 0.6 + 2.6 * strength;
+      drawing.lineWidth = 0.5 + 3 * strength * strength;
       drawing.beginPath();
       for (let at = 0; at < bucket.length; at += 2) {
         const [y0, y1] = [middle(bucket[at] as number), middle(bucket[at + 1] as number)];
@@ -276,8 +285,8 @@ export function arcs(
   const reveal = (row: number) => {
     const [from, to] = [PAD + row * rowHeight, PAD + (row + 1) * rowHeight];
     if (from < scroller.scrollTop) scroller.scrollTop = from - PAD;
-    else if (to > scroller.scrollTop + scroller.clientHeight) {
-      scroller.scrollTop = to - scroller.clientHeight + PAD;
+    else if (to > scroller.scrollTop + scroller.clientHeight - SIDES) {
+      scroller.scrollTop = to - scroller.clientHeight + SIDES + PAD;
     }
   };
   const key = (event: KeyboardEvent): boolean => {
@@ -285,7 +294,7 @@ export function arcs(
     const onKeys = focus !== null && focus.query === null;
     const list = onKeys ? keys : queries;
     const at = list.indexOf((onKeys ? focus?.key : focus?.query) ?? -1);
-    const page = Math.max(1, Math.floor(scroller.clientHeight / rowHeight) - 1);
+    const page = Math.max(1, Math.floor((scroller.clientHeight - SIDES) / rowHeight) - 1);
     const steps: Record<string, number> = {
       ArrowUp: -1,
       ArrowDown: 1,

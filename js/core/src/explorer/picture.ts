@@ -13,8 +13,9 @@ import { reading, sentenceText } from "./sentence.ts";
 
 const PICTURES: readonly Picture[] = ["arcs", "map"];
 
-function pictureHeight(width: number): number {
-  return Math.round(Math.max(260, Math.min(360, width * 0.72)));
+/** As tall as a short text needs, and taller for a longer one as far as the width allows. */
+function pictureHeight(width: number, tokens: number): number {
+  return Math.round(Math.min(Math.max(260, width * 0.72), Math.max(296, Math.min(360, tokens * 22 + 26))));
 }
 
 export function picture(
@@ -142,8 +143,9 @@ export function picture(
     inner.dispose();
     inner = scope.child();
     drawn = null;
-    const height = pictureHeight(host.clientWidth || 480);
-    stage.style.minHeight = `${height + 18}px`;
+    const longest = Math.max(model.layer.queries, model.layer.keys);
+    const height = pictureHeight(host.clientWidth || 480, longest);
+    stage.style.minHeight = `${height}px`;
     stage.setAttribute("data-state", model.status);
     if (model.status === "loading") {
       // The last picture stays for a moment: most heads come before the eye sees a gap.

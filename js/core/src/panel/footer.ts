@@ -29,7 +29,7 @@ export function sentence(
     }
     const subjects = read.subjects
       .slice(0, MOST_SUBJECTS)
-      .flatMap((token, index) => [index > 0 ? ", " : null, bdi(shortToken(token.text), { class: "code strong" })]);
+      .flatMap((token, index) => [index > 0 ? " + " : null, bdi(shortToken(token.text), { class: "code subject" })]);
     const items = top(read, MOST_ITEMS, store.state.hideSpecials).map((item) =>
       h(
         "span",

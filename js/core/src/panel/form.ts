@@ -23,6 +23,9 @@ export function readNumber(
   return field.kind === "integer" ? Math.round(bounded) : bounded;
 }
 
+/** A text box grows to three lines by itself; by its corner it can be made any size. */
+const TALLEST = 68;
+
 interface Control {
   readonly field: FieldSpec;
   readonly element: HTMLElement;
@@ -54,7 +57,7 @@ function control(field: FieldSpec, value: FieldValue, onEdit: () => void, scope:
     const fit = () => {
       if (!(input instanceof HTMLTextAreaElement) || !input.isConnected) return;
       input.style.height = "auto";
-      input.style.height = `${Math.min(140, input.scrollHeight + 2)}px`;
+      input.style.height = `${Math.min(TALLEST, input.scrollHeight + 2)}px`;
     };
     scope.on(input, "input", () => {
       fit();

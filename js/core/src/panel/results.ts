@@ -5,7 +5,7 @@ import type { Context } from "../context.ts";
 import { bdi, fill, h, refill, type Scope } from "../dom.ts";
 import { count, exact, three } from "../numbers.ts";
 import { OKABE_ITO } from "../scale.ts";
-import { codePoints, head, visibleProse } from "../text.ts";
+import { codePoints, head, visibleLabel, visibleProse } from "../text.ts";
 import { lanes, pieces } from "./spans.ts";
 
 const FIRST_LABELS = 20;
@@ -14,6 +14,13 @@ const FIRST_SPANS = 1000;
 const FIRST_CHARACTERS = 20_000;
 const LONG_LABEL = 200;
 const DISTINCT = 4;
+/** With more rows, or more text, a part scrolls and so must take the keyboard. */
+const SCROLLS = 10;
+const SCROLLS_TEXT = 600;
+
+function scrolls(text: string): number | null {
+  return text.length > SCROLLS_TEXT || text.split("\n", 9).length > 8 ? 0 : null;
+}
 
 function titled(title: string, kind: string, ...children: Node[]): HTMLElement {
   return h(
@@ -26,13 +33,18 @@ function titled(title: string, kind: string, ...children: Node[]): HTMLElement {
 
 function cut(text: string, most: number): string {
   const start = head(text, most);
-  return start.cut ? `${visibleProse(start.text)}…` : visibleProse(text);
+  return start.cut ? `${visibleLabel(start.text)}…` : visibleLabel(text);
 }
 
 function labels(result: Labels, context: Context, scope: Scope): HTMLElement {
   const { t } = context;
   const order = [...result.scores].sort((a, b) => b.score - a.score);
-  const list = h("ul", { class: "labels", role: "list" });
+  const list = h("ul", {
+    class: "labels",
+    role: "list",
+    tabindex: order.length > SCROLLS ? 0 : null,
+    "aria-label": result.title || null,
+  });
   const draw = (all: boolean) => {
     const most = all ? order.length : Math.min(order.length, FIRST_LABELS);
     refill(
@@ -120,7 +132,12 @@ function marked(result: Spans, context: Context): HTMLElement {
   const lane = lanes(spans);
   const colour = palette(spans);
   const most = Math.max(1, ...lane.map((value) => value + 1));
-  const box = h("div", { class: "marked", dir: "auto", "data-lmkit": "marked-text" });
+  const box = h("div", {
+    class: "marked",
+    dir: "auto",
+    "data-lmkit": "marked-text",
+    tabindex: scrolls(result.text),
+  });
   box.style.setProperty("--lanes", String(Math.min(most, 6)));
   for (const piece of pieces(start.text, spans)) {
     if (piece.spans.length === 0) {
@@ -177,7 +194,11 @@ function marked(result: Spans, context: Context): HTMLElement {
 
 function plainText(result: PlainText, context: Context, scope: Scope): HTMLElement {
   const start = head(result.text, FIRST_CHARACTERS);
-  const body = h("div", { class: "prose", dir: "auto" }, visibleProse(start.text));
+  const body = h(
+    "div",
+    { class: "prose", dir: "auto", tabindex: scrolls(result.text) },
+    visibleProse(start.text),
+  );
   if (!start.cut) return titled(result.title, "text", body);
   const all = toggle(
     codePoints(result.text),

@@ -6,6 +6,11 @@ import { copyText, h, refill, type Scope } from "../dom.ts";
 import { timeLeft } from "../messages.ts";
 import { visibleProse } from "../text.ts";
 
+/** A long text scrolls in its box and so must take the keyboard. */
+function long(text: string): number | null {
+  return text.length > 300 || text.includes("\n") ? 0 : null;
+}
+
 /** An error: what happened, the hint, and details to open and copy. */
 export function errorBox(error: ErrorInfo, context: Pick<Context, "t">, scope: Scope): HTMLElement {
   const { t } = context;
@@ -22,8 +27,8 @@ export function errorBox(error: ErrorInfo, context: Pick<Context, "t">, scope: S
   return h(
     "div",
     { class: "error", role: "alert", "data-lmkit": "error", "data-code": error.code },
-    h("p", { class: "error-message", dir: "auto" }, visibleProse(error.message) || t("error.title")),
-    error.hint === "" ? null : h("p", { class: "error-hint", dir: "auto" }, visibleProse(error.hint)),
+    h("p", { class: "error-message", dir: "auto", tabindex: long(error.message) }, visibleProse(error.message) || t("error.title")),
+    error.hint === "" ? null : h("p", { class: "error-hint", dir: "auto", tabindex: long(error.hint) }, visibleProse(error.hint)),
     error.details === ""
       ? h("div", { class: "error-tools" }, copy)
       : h(
