@@ -1,6 +1,6 @@
 """What capture costs: ratios of medians over interleaved pairs in one process.
 
-Each pair times the two sides back to back, in alternating order, so that a machine that slows
+Each round times the sides back to back, in changing order, so that a machine that slows
 down or is shared slows both. Random weights: time does not depend on them.
 """
 
@@ -23,10 +23,14 @@ Row = dict[str, Any]
 PAIRS = 15
 
 
-def _bert(implementation: str = "sdpa") -> BertModel:
-    """BERT-base: 12 layers, 12 heads, width 768; room for 1,024 tokens."""
+def _bert(implementation: str = "sdpa", layers: int = 12) -> BertModel:
+    """BERT-base's layers: 12 heads, width 768; room for 1,024 tokens."""
     torch.manual_seed(0)
-    config = BertConfig(max_position_embeddings=1024, attn_implementation=implementation)
+    config = BertConfig(
+        num_hidden_layers=layers,
+        max_position_embeddings=1024,
+        attn_implementation=implementation,
+    )
     return BertModel(config).eval()
 
 
@@ -56,19 +60,16 @@ def _seconds(work: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _ratio(a: Callable[[], Any], b: Callable[[], Any], pairs: int) -> tuple[float, int]:
-    """Median of a over median of b, interleaved."""
-    a()
-    b()
-    of_a, of_b = [], []
-    for index in range(pairs):
-        if index % 2:
-            of_a.append(_seconds(a))
-            of_b.append(_seconds(b))
-        else:
-            of_b.append(_seconds(b))
-            of_a.append(_seconds(a))
-    return statistics.median(of_a) / statistics.median(of_b), pairs
+def _medians(sides: list[Callable[[], Any]], rounds: int) -> list[float]:
+    """Median seconds of each side; every round runs each once, in another order."""
+    for side in sides:
+        side()
+    times: list[list[float]] = [[] for _ in sides]
+    for index in range(rounds):
+        for offset in range(len(sides)):
+            at = (index + offset) % len(sides)
+            times[at].append(_seconds(sides[at]))
+    return [statistics.median(t) for t in times]
 
 
 def _row(value: float, unit: str, better: str, runs: int, goal: float | None = None) -> Row:
@@ -91,12 +92,12 @@ def _forward_rows(name: str, model: torch.nn.Module, tokens: int, pairs: int) ->
 
         return run
 
-    out = {}
-    for label, check in (("", True), (" without the self-check", False)):
-        value, runs = _ratio(captured(check), plain, pairs)
-        key = f"capture: {name} {tokens} tokens, captured / plain forward{label}"
-        out[key] = _row(value, "x", "lower", runs, 1.05)
-    return out
+    base, with_check, without = _medians([plain, captured(True), captured(False)], pairs)
+    prefix = f"capture: {name} {tokens} tokens, captured / plain forward"
+    return {
+        prefix: _row(with_check / base, "x", "lower", pairs, 1.05),
+        f"{prefix}, self-check off": _row(without / base, "x", "lower", pairs, 1.05),
+    }
 
 
 def _eager_rows(tokens: int, pairs: int) -> dict[str, Row]:
@@ -115,10 +116,10 @@ def _eager_rows(tokens: int, pairs: int) -> dict[str, Row]:
             output = eager(**inputs, output_attentions=True)
         held["theirs"] = sum(a.numel() * a.element_size() for a in output.attentions)
 
-    value, runs = _ratio(ours, theirs, pairs)
+    mine, eagers = _medians([ours, theirs], pairs)
     prefix = f"capture: BERT-base {tokens} tokens, captured / eager output_attentions"
     return {
-        f"{prefix}, time": _row(value, "x", "lower", runs, 1.0),
+        f"{prefix}, time": _row(mine / eagers, "x", "lower", pairs, 1.0),
         f"{prefix}, bytes kept": _row(held["ours"] / held["theirs"], "x", "lower", 1),
     }
 
@@ -163,15 +164,15 @@ def _tile_rows(trace: Trace, tokens: int) -> dict[str, Row]:
 def rows() -> dict[str, Row]:
     """All measurements: name -> {value, unit, goal, better, runs}. Under four minutes."""
     out: dict[str, Row] = {}
-    for name, model, pairs in (("BERT-base", _bert(), PAIRS), ("Llama 4x512", _llama(), PAIRS)):
-        for tokens in (512, 1024):
-            out.update(_forward_rows(name, model, tokens, pairs))
-        del model
-        gc.collect()
+    out.update(_forward_rows("BERT-base", _bert(), 512, PAIRS))
+    out.update(_forward_rows("BERT-base with 6 layers", _bert(layers=6), 1024, PAIRS))
+    for tokens in (512, 1024):
+        out.update(_forward_rows("Llama 4x512", _llama(), tokens, PAIRS))
     out.update(_eager_rows(512, PAIRS))
     out.update(_memory_row(512))
     for tokens in (512, 1024):
-        out.update(_tile_rows(trace_forward(_bert(), _inputs(tokens)), tokens))
+        out.update(_tile_rows(trace_forward(_bert(layers=6), _inputs(tokens)), tokens))
+    gc.collect()
     return out
 
 

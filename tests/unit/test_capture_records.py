@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -181,7 +182,7 @@ def test_sampled_pooling_uses_rows_of_each_bin(record: QKRecord) -> None:
     got = record.pooled(0, (2, 3), 3, 4, sample=2)[0].numpy()
     edges = bin_edges(Q, 3)
     rows = []
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in itertools.pairwise(edges):
         rows.append([a + (b - a) // 4, a + 3 * (b - a) // 4])
     assert np.abs(got - _pool(want, 3, 4, rows)).max() < 3e-6
 
