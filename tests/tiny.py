@@ -110,7 +110,7 @@ def tiny_gpt2(path: Path | str, **config: Any) -> Path:
 
 
 def tiny_t5(path: Path | str, head: str = "ConditionalGeneration") -> Path:
-    """A T5 of 2 + 2 layers with a Unigram tokenizer."""
+    """A T5 of 2 + 2 layers with a Unigram tokenizer, which alone says how long a text may be."""
     import transformers
 
     config = transformers.T5Config(
@@ -319,5 +319,6 @@ def _unigram() -> Any:
         eos_token="</s>",
         pad_token="<pad>",
         unk_token="<unk>",
+        model_max_length=512,
         model_input_names=["input_ids", "attention_mask"],
     )

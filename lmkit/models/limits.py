@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["longest_input"]
+__all__ = ["UNSTATED", "longest_input"]
+
+UNSTATED = 4_096
+"""Most tokens for a model that states no limit (T5, ALiBi): its bias grows with their square."""
 
 _NO_LIMIT = 1_000_000
 """Tokenizers without a limit say 1e30."""
 
 
-def longest_input(model: Any, tokenizer: Any) -> int | None:
-    """Most tokens, special ones included, that the model reads; None without a limit.
+def longest_input(model: Any, tokenizer: Any) -> tuple[int, bool]:
+    """Most tokens, special ones included, that the model reads, and whether it says so itself.
 
     The smaller of what the tokenizer says and what the model's positions allow. RoBERTa and its
     kin number positions from ``padding_idx + 1``, so their table is that much shorter than its
@@ -27,7 +30,7 @@ def longest_input(model: Any, tokenizer: Any) -> int | None:
         positions = getattr(part, "max_position_embeddings", None)
         if isinstance(positions, int) and positions > 0:
             limits.append(max(1, positions - _first_position(model)))
-    return min(limits) if limits else None
+    return (min(limits), True) if limits else (UNSTATED, False)
 
 
 def _first_position(model: Any) -> int:

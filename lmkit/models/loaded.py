@@ -155,12 +155,15 @@ class HuggingFaceModel(LoadedModel):
         with self.hold():
             parts = self._ready()
             first, second = clean_text(text), None if pair is None else clean_text(pair)
-            limit = longest_input(unwrapped(parts.model), parts.tokenizer)
+            limit, stated = longest_input(unwrapped(parts.model), parts.tokenizer)
             with waiting_for(_lock_of(parts.tokenizer)):
                 encoded = self._encode(parts.tokenizer, first, second, limit)
                 whole, tokens, words = read_tokens(parts.tokenizer, encoded, first, second)
                 decoder_tokens = self._decoder_tokens(parts, tokens)
-            said = self._said_of(text, pair, first, second, parts.tokenizer, encoded)
+            said = (
+                *self._said_of_length(parts.tokenizer, encoded, stated, second is not None),
+                *_said_of_surrogates(text + (pair or "")),
+            )
             self._warn_of_text(said, work)
             made = ModelTrace(
                 self,
@@ -321,42 +324,28 @@ class HuggingFaceModel(LoadedModel):
             raise FieldError(what, hint="Write a word or more.")
         return encoded
 
-    def _said_of(
-        self,
-        text: str,
-        pair: str | None,
-        clean: str,
-        clean_pair: str | None,
-        tokenizer: Any,
-        encoded: Encoded,
+    def _said_of_length(
+        self, tokenizer: Any, encoded: Encoded, stated: bool, pair: bool
     ) -> tuple[str, ...]:
-        said = []
         read, total = len(encoded.ids), encoded.total
-        if read < total:
-            left_out = total - read
-            were = "was" if left_out == 1 else "were"
-            if clean_pair is not None:
-                said.append(
-                    f"The two texts have {total:,} tokens together; {self.name} reads {read:,}. "
-                    f"{left_out:,} {were} left out, from the longer text first."
-                )
-            else:
-                side = getattr(tokenizer, "truncation_side", "right")
-                which = "first" if side == "left" else "last"
-                count = f"{which} {left_out:,}" if left_out > 1 else f"{which} one"
-                said.append(
-                    f"The text has {total:,} tokens; {self.name} reads {read:,}. "
-                    f"The {count} {were} left out."
-                )
-        broken = sum(a != b for a, b in zip(text, clean, strict=True))
-        if pair is not None and clean_pair is not None:
-            broken += sum(a != b for a, b in zip(pair, clean_pair, strict=True))
-        if broken:
-            said.append(
-                f"{broken:,} lone surrogate{'s' if broken > 1 else ''} in the text, which no "
-                "encoding can carry, became U+FFFD."
+        if read >= total:
+            return ()
+        left = total - read
+        were = "was" if left == 1 else "were"
+        has = f"The {'two texts have' if pair else 'text has'} {total:,} tokens"
+        limit = f"{self.name} reads {read:,}"
+        if not stated:
+            limit = (
+                f"{self.name} states no limit, and lmkit stops at {read:,} unless "
+                "tokenizer.model_max_length says another"
             )
-        return tuple(said)
+        if pair:
+            out = f"{left:,} {were} left out, from the longer text first."
+            return (f"{has} together; {limit}. {out}",)
+        which = "first" if getattr(tokenizer, "truncation_side", "right") == "left" else "last"
+        return (
+            f"{has}; {limit}. The {which} {f'{left:,}' if left > 1 else 'one'} {were} left out.",
+        )
 
     def _warn_of_text(self, said: tuple[str, ...], work: Work | None) -> None:
         """Keep the warnings of all texts of one run, and none of the run before."""
@@ -508,6 +497,14 @@ def _lock_of(thing: Any) -> Any:
 
 
 _shared_lock = threading.RLock()
+
+
+def _said_of_surrogates(text: str) -> tuple[str, ...]:
+    count = sum(0xD800 <= ord(char) <= 0xDFFF for char in text)
+    if not count:
+        return ()
+    what = "One lone surrogate" if count == 1 else f"{count:,} lone surrogates"
+    return (f"{what} in the text, which no encoding can carry, became U+FFFD.",)
 
 
 def _first_line(error: Exception) -> str:

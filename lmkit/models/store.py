@@ -212,9 +212,7 @@ class ModelStore:
         if device is not None:
             check_device(device)
         dtype_name(dtype)
-        self._locate(
-            os.fspath(source), revision, allow_pickle=allow_pickle, code=trust_remote_code
-        )
+        self._locate(os.fspath(source), revision, allow_pickle=allow_pickle, code=trust_remote_code)
 
     # listing and unloading
 

@@ -47,7 +47,8 @@ def write(starter: Starter, base: Path, out: Path) -> None:
         _write_expanded(starter, starter.weights, base, out)
         _write_config(starter, base, out)
         _write_tokenizer(base, out)
-    shutil.copyfile(starter.card, out / "README.md")
+    if starter.card.is_file():
+        shutil.copyfile(starter.card, out / "README.md")
 
 
 def _copy_weights(source: Path, target: Path) -> None:

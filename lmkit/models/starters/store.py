@@ -205,14 +205,13 @@ def _verify_hub_base(starter: Starter, base: Path) -> None:
 def _key(starter: Starter) -> str:
     digest = hashlib.sha256(f"{_LAYOUT}".encode())
     digest.update(CARRIERS[starter.carrier].files[CARRIERS[starter.carrier].weights].encode())
-    for file in (starter.weights, starter.card):
-        if file is None:
-            continue
+    if starter.weights is not None:
         try:
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+            digest.update(starter.weights.read_bytes())
         except OSError as error:
             raise StarterError(
-                f"The file {file.name} of {starter.reference} is missing from this installation.",
+                f"The file {starter.weights.name} of {starter.reference} "
+                "is missing from this installation.",
                 hint="Install lmkit again.",
                 details=str(error),
             ) from error
