@@ -48,13 +48,12 @@ def check_values(
     for field in fields:
         if field.name in values:
             checked[field.name] = check_value(field, values[field.name])
-        if complete and isinstance(field, TextField) and field.required:
-            # str.strip leaves NUL, which tokenizers drop: such a text is empty too
-            if not checked[field.name].replace("\0", "").strip():
-                raise FieldError(
-                    f"{field.label} is empty.",
-                    hint=f"Write something into {field.label!r}.",
-                )
+        wanted = complete and isinstance(field, TextField) and field.required
+        # str.strip leaves NUL, which tokenizers drop: such a text is empty too
+        if wanted and not checked[field.name].replace("\0", "").strip():
+            raise FieldError(
+                f"{field.label} is empty.", hint=f"Write something into {field.label!r}."
+            )
     return checked
 
 
@@ -71,6 +70,12 @@ def check_value(field: FieldSpec, value: Any) -> Any:
             raise FieldError(
                 f"{field.label} has {len(value):,} characters; at most {MAX_TEXT:,} are taken.",
                 hint="Split the text.",
+            )
+        lone = next((i for i, c in enumerate(value) if "\ud800" <= c <= "\udfff"), None)
+        if lone is not None:
+            raise FieldError(
+                f"{field.label} has a lone surrogate at position {lone}, which is no character.",
+                hint="Decode the text with errors='replace'.",
             )
         return value
     if isinstance(field, BooleanField):

@@ -157,8 +157,8 @@ class Attention:
         shape = f"{len(self.layers)} layers, {heads} heads, {len(self.tokens)} tokens"
         return f"<lmkit.Attention: {shape}>"
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        return self._analysis._repr_mimebundle_(**options)
+    def _ipython_display_(self) -> None:
+        self._analysis._ipython_display_()
 
 
 class Analysis:
@@ -252,8 +252,8 @@ class Analysis:
 
         return describe(self._panel.view.spec())
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        return self.panel._repr_mimebundle_(**options)
+    def _ipython_display_(self) -> None:
+        self.panel._ipython_display_()
 
 
 def open_task(

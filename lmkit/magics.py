@@ -142,7 +142,7 @@ def _show(
     if not run:
         return panel
     if options.background:
-        display(panel, display_id=panel.display_id)
+        display(panel)
         panel.start()
         return None
     # The panel is shown before it has run, so that its progress and Stop button work, and the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -87,6 +88,7 @@ def _why_no_attention(trace: Any) -> str:
 def _check_results(returned: Any, registered: RegisteredTask) -> tuple[Result, ...]:
     many = isinstance(returned, Sequence) and not isinstance(returned, str | bytes)
     results = tuple(returned) if many else (returned,)
+    results = tuple(_readable(one) if isinstance(one, Table) else one for one in results)
     for result in results:
         if not isinstance(result, _RESULTS):
             names = ", ".join(kind.__name__ for kind in _RESULTS)
@@ -103,6 +105,17 @@ def _check_results(returned: Any, registered: RegisteredTask) -> tuple[Result, .
                 f"{type(result).__name__} that is not sound: {error}."
             ) from error
     return results
+
+
+def _readable(table: Table) -> Table:
+    """NaN and infinity have no form in JSON: such cells become words."""
+
+    def cell(value: Any) -> Any:
+        return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+    return msgspec.structs.replace(
+        table, rows=tuple(tuple(cell(value) for value in row) for row in table.rows)
+    )
 
 
 def _kind(value: Any) -> str:

@@ -7,6 +7,7 @@ runs tasks, so that a Stop or a click is heard while a run computes.
 
 from __future__ import annotations
 
+import functools
 import logging
 import queue
 import threading
@@ -206,13 +207,12 @@ class Session:
             LmkitError: whatever the run raised; the panel shows it too.
             KeyboardInterrupt: passed on, so that "Run all" stops; the panel shows "stopped".
         """
-        run, work = self._begin(panel, values)
-        return self._carry_out(panel, run, work)
+        return self._carry_out(panel, *self._begin(panel, values))
 
     def start(self, panel: TaskPanel, values: Mapping[str, Any] | None = None) -> str:
         """Queue a run of a panel's task off this thread; returns the run's id."""
-        run, work = self._begin(panel, values)
-        self._runs.submit(self._carry_out_quietly, panel, run, work)
+        run, work, checked = self._begin(panel, values)
+        self._runs.submit(self._carry_out_quietly, panel, run, work, checked)
         return run
 
     def cancel(self, run: str) -> bool:
@@ -225,31 +225,35 @@ class Session:
 
     def _begin(
         self, panel: TaskPanel, values: Mapping[str, Any] | None, run: str = ""
-    ) -> tuple[str, Work]:
+    ) -> tuple[str, Work, dict[str, Any]]:
         run = run or str(uuid.uuid4())
         fields = fields_of(panel.registered.task)
         checked = check_values(fields, {**panel.view.values, **(values or {})})
         panel.view.edit(checked)
-        work = Work(on_progress=panel.view.advance)
+        work = Work(on_progress=functools.partial(panel.view.advance, run))
         with self._lock:
-            panel.work = work
+            earlier, panel.work = panel.work, work
             self._works[run] = work
+        if earlier is not None:
+            earlier.cancel()  # Run was pressed again: only the newest values are wanted
         panel.view.begin(run, "Waiting")
-        return run, work
+        return run, work, checked
 
-    def _carry_out(self, panel: TaskPanel, run: str, work: Work) -> Outcome:
+    def _carry_out(
+        self, panel: TaskPanel, run: str, work: Work, values: Mapping[str, Any]
+    ) -> Outcome:
         view = panel.view
         try:
             with doing(work):
                 work.report("Loading the model")
                 model = self.load(panel)
                 work.report("Running")
-            outcome = run_task(self.host, panel.registered, model, view.values, work)
+            outcome = run_task(self.host, panel.registered, model, values, work)
         except (Cancelled, KeyboardInterrupt):
-            view.stop()
+            view.stop(run)
             raise
         except BaseException as error:
-            view.fail(error_info(error))
+            view.fail(run, error_info(error))
             raise
         finally:
             with self._lock:
@@ -258,12 +262,14 @@ class Session:
                     panel.work = None
         if outcome.trace is not None and view.id in self._views:
             self.traces.use(view.id, outcome.trace)  # type: ignore[arg-type]
-        view.finish(outcome, self._header(panel, model))
+        view.finish(run, outcome, self._header(panel, model))
         return outcome
 
-    def _carry_out_quietly(self, panel: TaskPanel, run: str, work: Work) -> None:
+    def _carry_out_quietly(
+        self, panel: TaskPanel, run: str, work: Work, values: Mapping[str, Any]
+    ) -> None:
         try:
-            self._carry_out(panel, run, work)
+            self._carry_out(panel, run, work, values)
         except Exception:
             # The panel shows it; there is no cell to raise in.
             _log.debug("A run of %s failed.", panel.registered.task.name, exc_info=True)
@@ -392,8 +398,8 @@ class Session:
         else:
             panel = self.panel(request.view)
             if isinstance(request, Run):
-                run, work = self._begin(panel, request.values, run=request.id)
-                self._runs.submit(self._carry_out_quietly, panel, run, work)
+                run, work, checked = self._begin(panel, request.values, run=request.id)
+                self._runs.submit(self._carry_out_quietly, panel, run, work, checked)
                 answer = Accepted(id=request.id, view=request.view)
             elif isinstance(request, Edit):
                 fields = fields_of(panel.registered.task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from lmkit.protocol.codec import save_tile
@@ -17,6 +18,8 @@ DEFAULT_BUDGET = 2_000_000
 """Bytes that all forms of one saved output may have together."""
 SMALL = 96_000
 """All heads of a view are carried when they take no more than this, packed: first paint counts."""
+SECONDS = 2.0
+"""After this, thumbnails of long inputs are left to the live view, which asks as it scrolls."""
 FINE_CELLS = 128 * 128
 """Heads up to this size are saved in 16 bits: there is no kernel to ask for exact values."""
 
@@ -37,7 +40,12 @@ def snapshot(view: PanelView, live: Live | None, *, budget: int = DEFAULT_BUDGET
     tiles = view.tiles
     if tiles is None:
         return bundle_of(spec, live)
-    carried = [save_tile(*tiles.tile(key)) for key in tiles.thumbnail_keys()]
+    until = time.monotonic() + SECONDS
+    carried: list[SavedTile] = []
+    for key in tiles.thumbnail_keys():
+        if carried and time.monotonic() > until:
+            break
+        carried.append(save_tile(*tiles.tile(key)))
     used = sum(len(tile.data) for tile in carried)
     shown = format_key(Key("head", view.selection.layer, view.selection.head))
     heads = [shown, *(key for key in tiles.head_keys() if key != shown)]

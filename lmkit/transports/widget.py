@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +18,7 @@ from lmkit.fields import check_value
 from lmkit.host import RegisteredTask
 from lmkit.panels.forms import bound_widgets, field_trait
 from lmkit.protocol.codec import to_builtins
-from lmkit.protocol.messages import Event, Outgoing, Selection
+from lmkit.protocol.messages import Event, Outgoing, Selection, StatusChanged
 from lmkit.session import ServedView, Session, TaskPanel
 from lmkit.transports.assets import core_source, loader_source
 from lmkit.transports.main_thread import call_on_main
@@ -27,6 +29,9 @@ __all__ = ["Panel", "ViewWidget", "panel_class"]
 
 
 _log = logging.getLogger("lmkit")
+
+REST = 1.0
+"""Seconds without a change after which the saved output is renewed."""
 
 
 class WidgetChannel:
@@ -53,6 +58,7 @@ class ViewWidget(anywidget.AnyWidget):
     def __init__(self, session: Session, view: ServedView, **traits: Any) -> None:
         self._served = session
         self._served_view = view
+        self._shown = False
         super().__init__(_session=session.id, _view=view.id, _esm=loader_source(), **traits)
         self._channel = WidgetChannel(self)
         self.on_msg(self._receive)
@@ -69,6 +75,26 @@ class ViewWidget(anywidget.AnyWidget):
         reference = data.get("application/vnd.jupyter.widget-view+json")
         forms = mimebundle(self._served, self._served_view, widget=reference)
         return forms, metadata
+
+    def _ipython_display_(self) -> None:
+        # An execute_result has no identity; a display with one can be filled in later.
+        self._shown = True
+        self._publish(self._repr_mimebundle_(), update=False)
+
+    @property
+    def display_id(self) -> str:
+        """Identity of this view's output, so that it can be filled in later."""
+        return f"lmkit-{self._view}"
+
+    def _publish(self, bundle: tuple[dict[str, Any], dict[str, Any]], *, update: bool) -> None:
+        from IPython.core.interactiveshell import InteractiveShell
+
+        if not InteractiveShell.initialized():
+            sys.stdout.write(bundle[0]["text/plain"] + "\n")
+            return
+        InteractiveShell.instance().display_pub.publish(
+            bundle[0], bundle[1], transient={"display_id": self.display_id}, update=update
+        )
 
     def close(self) -> None:
         """Close the widget; its view is forgotten and its capture released."""
@@ -96,6 +122,8 @@ class Panel(ViewWidget):
     def __init__(self, session: Session, panel: TaskPanel) -> None:
         self._panel = panel
         self._syncing = False
+        self._filling = False
+        self._timer: threading.Timer | None = None
         self._fields = fields_of(panel.registered.task)
         super().__init__(session, panel.view, **panel.view.values)
         self._undo = panel.view.listen(self._heard)
@@ -126,18 +154,15 @@ class Panel(ViewWidget):
     @contextmanager
     def shown_while_running(self) -> Iterator[None]:
         """Show the panel now, and fill in the same output when the block ends, come what may."""
-        from IPython.display import display, update_display
+        from IPython.display import display
 
-        display(self, display_id=self.display_id)
+        self._filling = True
+        display(self)
         try:
             yield
         finally:
-            update_display(self, display_id=self.display_id)
-
-    @property
-    def display_id(self) -> str:
-        """Identity of this panel's output, so that it can be filled in later."""
-        return f"lmkit-{self._view}"
+            self._filling = False
+            self._publish(self._repr_mimebundle_(), update=True)
 
     def widgets(self) -> dict[str, Any]:
         """The fields as plain ipywidgets (Textarea, FloatSlider, ...), bound both ways.
@@ -156,11 +181,33 @@ class Panel(ViewWidget):
         undo = getattr(self, "_undo", None)
         if undo is not None:
             undo()
+        timer = getattr(self, "_timer", None)
+        if timer is not None:
+            timer.cancel()
         super().close()
 
     # The view is the truth; traits follow it, and what a user sets on traits goes to the view.
 
+    def _save_soon(self) -> None:
+        """Let the notebook keep what is shown now, once the user has come to rest."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = threading.Timer(REST, self._save)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _save(self) -> None:
+        try:
+            bundle = self._repr_mimebundle_()
+            call_on_main(lambda: self._publish(bundle, update=True))
+        except Exception:
+            # The output keeps its last saved form; the live view is not touched.
+            _log.warning("This panel's saved output could not be renewed.", exc_info=True)
+
     def _heard(self, event: Event) -> None:
+        if self._shown and not self._filling and not isinstance(event, StatusChanged):
+            self._save_soon()
+
         def follow() -> None:
             try:
                 self._take_over()

@@ -55,10 +55,15 @@ class CapturedTrace(TextTrace, Protocol):
 
 
 class AttentionTiles:
-    """Spec and tiles of one trace. Holds the trace, computes on request, caches nothing."""
+    """Spec and tiles of one trace, computed on request.
+
+    Thumbnails are kept once computed: every copy of the view and every saved form wants them, and
+    over 4,096 tokens those of all heads take 20 s and more.
+    """
 
     def __init__(self, trace: CapturedTrace) -> None:
         self.trace = trace
+        self._thumbnails: dict[str, tuple[TileHeader, bytes]] = {}
 
     def spec(self, selection: Selection) -> AttentionSpec:
         """What a view needs before the first tile."""
@@ -113,6 +118,9 @@ class AttentionTiles:
         """
         from lmkit.protocol.tiles import encode
 
+        kept = self._thumbnails.get(name)
+        if kept is not None:
+            return kept
         key = parse_key(name)
         self._check(key, name)
         trace = self.trace
@@ -132,7 +140,10 @@ class AttentionTiles:
         else:
             values, encoding = self._paid_to(key), "f32"
         header = TileHeader(key=name, shape=tuple(values.shape), encoding=encoding)
-        return header, encode(values, encoding)
+        tile = header, encode(values, encoding)
+        if key.kind == "thumb":
+            self._thumbnails[name] = tile
+        return tile
 
     def _paid_to(self, key: Key) -> Any:
         import numpy as np

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from lmkit.api import FieldSpec, Result
 from lmkit.errors import ProtocolError
 from lmkit.protocol.messages import (
@@ -156,26 +154,32 @@ class PanelView:
             self._tell(Selected(view=self.id, selection=chosen))
 
     def begin(self, run: str, label: str) -> None:
-        """A run has been queued or has begun."""
+        """A run has been queued or has begun; an earlier one is superseded."""
         self._set(Status(state="running", run=run, progress=Progress(label=label)))
 
-    def advance(self, progress: Progress) -> None:
+    # A run that was superseded by a newer one has nothing more to say: each of these names its run.
+
+    def advance(self, run: str, progress: Progress) -> None:
         """The run is further."""
-        if self._status.state == "running":
-            self._set(msgspec.structs.replace(self._status, progress=progress))
+        if self._status.run == run:
+            self._set(Status(state="running", run=run, progress=progress))
 
-    def fail(self, error: ErrorInfo) -> None:
+    def fail(self, run: str, error: ErrorInfo) -> None:
         """The run failed; earlier results stay."""
-        self._set(Status(state="error", error=error))
+        if self._status.run == run:
+            self._set(Status(state="error", error=error))
 
-    def stop(self) -> None:
+    def stop(self, run: str) -> None:
         """The run was stopped; earlier results stay."""
-        self._set(Status(state="cancelled"))
+        if self._status.run == run:
+            self._set(Status(state="cancelled"))
 
-    def finish(self, outcome: Outcome, header: Header) -> None:
+    def finish(self, run: str, outcome: Outcome, header: Header) -> None:
         """The run gave this."""
         tiles = AttentionTiles(outcome.trace) if outcome.trace is not None else None
         with self._lock:
+            if self._status.run != run:
+                return
             self._outcome, self._header, self._tiles = outcome, header, tiles
             self._selection = tiles.clip(self._selection) if tiles else Selection()
             same_tokens = Selection(layer=self._selection.layer, head=self._selection.head)

@@ -321,6 +321,24 @@ def test_a_plugin_that_fails_in_a_call_is_named_and_set_aside(
     assert plugin.state == "ready"
 
 
+def test_pressing_run_again_supersedes_the_run_in_progress(session: Session, bert: Path) -> None:
+    Slow.seen.clear()
+    panel = open_panel(session, "slow", bert)
+    desk = Desk(session, panel.view.id)
+    desk.hello()
+    first = desk.put("run", values={})
+    assert Slow.seen.wait(60)
+    second = desk.put("run", values={"text": "again"})
+    desk.wait(second)
+    assert panel.view.status.run == second
+    Slow.seen.clear()
+    assert Slow.seen.wait(60)  # the second one counts now, the first has gone
+    assert first not in session._works
+    assert panel.view.status.run == second
+    session.cancel(second)
+    desk.status("cancelled")
+
+
 def test_messages_that_are_none_are_answered(session: Session, bert: Path) -> None:
     desk = Desk(session, "no-such-view")
     answer, _ = desk.ask("hello", session=session.id, protocol=1, version="")
