@@ -38,7 +38,7 @@ interface Control {
 
 function control(field: FieldSpec, value: FieldValue, onEdit: () => void, scope: Scope): Control {
   const id = uniqueId("field");
-  const help = field.help !== "" ? h("span", { class: "note help", id: `${id}-help` }, field.help) : null;
+  const help = field.help !== "" ? h("span", { class: "note field-note", id: `${id}-help` }, field.help) : null;
   const shared = {
     id,
     "aria-describedby": help ? `${id}-help` : null,
