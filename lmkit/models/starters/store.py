@@ -36,7 +36,7 @@ _LOCK_SECONDS = 900.0
 
 @dataclass(frozen=True)
 class StarterStatus:
-    """One line of ``lmkit starter status``.
+    """One line of ``lmkit starter``.
 
     Attributes:
         name: The starter's name.
