@@ -1,0 +1,242 @@
+"""Saved outputs: what they carry within a budget, and that nothing in them can run."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lmkit.errors import ProtocolError
+from lmkit.host import PluginHost
+from lmkit.kit import Analysis, Kit
+from lmkit.models import ModelStore
+from lmkit.protocol.codec import MIME, decode_bundle, load_tile, to_builtins
+from lmkit.protocol.messages import (
+    Bundle,
+    Header,
+    Labels,
+    LabelScore,
+    PanelSpec,
+    Span,
+    Spans,
+    Table,
+    Text,
+)
+from lmkit.protocol.tiles import decode
+from lmkit.session import Session
+from lmkit.transports.html import script_json, to_html
+from lmkit.transports.mimebundle import mimebundle
+from lmkit.transports.picture import describe, draw
+from lmkit.transports.snapshot import snapshot
+from tests.tiny import tiny_bert
+
+HOSTILE = [
+    "<img src=x onerror=window.__pwned=1>",
+    "</script><script>window.__pwned=1</script>",
+    "<!--<script>",
+    "\u202egnp.exe\u2066",
+    "a" * 100_000,
+    "👩‍👩‍👧‍👦🏳️‍🌈 é ไทย العربية 中文",
+    "a\0b",
+    "\u2028 \u2029 ]]>",
+    '" onload="window.__pwned=1',
+]
+
+
+@pytest.fixture(scope="module")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kit]:
+    host = PluginHost(environ={"LMKIT_PLUGINS_ALLOW": "classification"})
+    host.discover()
+    session = Session(host, ModelStore(device="cpu"))
+    yield Kit(session, str(tiny_bert(tmp_path_factory.mktemp("bert"))), {})
+    session.stop()
+
+
+@pytest.fixture(scope="module")
+def result(kit: Kit) -> Analysis:
+    return kit.classify("the plot is thin, but i was moved.")
+
+
+def test_a_short_text_is_carried_whole_and_exact(result: Analysis) -> None:
+    bundle = snapshot(result.view, None)
+    assert bundle.heads == bundle.heads_carried == 8
+    tiles = {tile.key: tile for tile in bundle.tiles}
+    for layer in range(2):
+        for head in range(4):
+            tile = tiles[f"head/{layer}/{head}"]
+            values = decode(load_tile(tile), tuple(tile.shape), tile.encoding)
+            exact = result.attention[layer, head]
+            np.testing.assert_allclose(values, exact, atol=2e-5)
+
+
+def test_the_budget_is_kept_and_the_shown_head_comes_first(result: Analysis) -> None:
+    result.attention.show(1, 2)
+    thumbs = sum(
+        len(tile.data)
+        for tile in snapshot(result.view, None).tiles
+        if tile.key.startswith("thumb/")
+    )
+    bundle = snapshot(result.view, None, budget=thumbs + 600)
+    carried = [tile.key for tile in bundle.tiles if tile.key.startswith("head/")]
+    assert carried[:1] == ["head/1/2"]
+    assert bundle.heads_carried == len(carried) < bundle.heads
+    assert sum(len(tile.data) for tile in bundle.tiles) <= thumbs + 600
+    result.attention.show(0, 0)
+
+
+def test_a_saved_output_reads_back_as_it_was(result: Analysis) -> None:
+    bundle = snapshot(result.view, None)
+    assert decode_bundle(json.loads(json.dumps(to_builtins(bundle)))) == bundle
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"protocol": 2},
+        {"protocol": "1"},
+        {"spec": {"kind": "panel"}},
+        {"spec": {"kind": "nonsense"}},
+        {"tiles": [{"key": "x", "shape": [-1], "encoding": "f32", "data": ""}]},
+        {"tiles": [{"key": "x", "shape": [1, 1, 1, 1, 1], "encoding": "f32", "data": ""}]},
+        {"tiles": [{"key": "x", "shape": [1], "encoding": "f64", "data": ""}]},
+        {"heads": -1},
+        {"live": {"session": "", "view": ""}},
+    ],
+)
+def test_a_damaged_output_is_refused_in_words(damage: dict[str, Any], result: Analysis) -> None:
+    whole = to_builtins(snapshot(result.view, None))
+    with pytest.raises(ProtocolError):
+        decode_bundle(json.loads(json.dumps({**whole, **damage})))
+
+
+def test_a_tile_whose_size_lies_is_refused(result: Analysis) -> None:
+    import msgspec
+
+    tile = snapshot(result.view, None).tiles[0]
+    for shape in [(1,), (4096, 4096), (65_536, 65_536)]:
+        with pytest.raises(ProtocolError):
+            load_tile(msgspec.structs.replace(tile, shape=shape))
+    for data in [tile.data[:-8], "", "!!!!", base64.b64encode(b"\xff" * 40).decode()]:
+        with pytest.raises(ProtocolError):
+            load_tile(msgspec.structs.replace(tile, data=data))
+
+
+class Elements(HTMLParser):
+    """The elements of a page and the attributes they have."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def hostile_bundle(text: str) -> Bundle:
+    spec = PanelSpec(
+        header=Header(task="t", title=text[:9_000], model=text[:9_000]),
+        values={"text": text},
+        results=(
+            Labels(scores=(LabelScore(label=text[:9_000], score=0.5),)),
+            Spans(text=text, spans=(Span(start=0, end=len(text), label=text[:9_000]),)),
+            Text(text=text),
+            Table(columns=(text[:9_000],), rows=((text,),)),
+        ),
+        attention_note=text[:9_000],
+        warnings=(text[:9_000],),
+    )
+    return Bundle(version="0", spec=spec)
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:12]))
+def test_hostile_text_stays_text_in_every_form(text: str) -> None:
+    bundle = hostile_bundle(text)
+    picture = draw(bundle)
+    assert picture.startswith(b"\x89PNG")
+    page = to_html(bundle, picture, describe(bundle.spec))
+    elements = Elements(page).found
+    assert [tag for tag, _ in elements] == ["div", "img", "div", "script", "script", "script"]
+    assert not any(name.startswith("on") for _, attributes in elements for name in attributes)
+    carried = re.search(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)
+    assert carried is not None
+    assert json.loads(carried[1]) == json.loads(json.dumps(to_builtins(bundle)))
+    assert decode_bundle(json.loads(carried[1])) == bundle
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: ascii(text[:12]))
+def test_hostile_text_goes_through_a_real_model(text: str, kit: Kit) -> None:
+    result = kit.classify(text)
+    forms = mimebundle(result._session, result.view)
+    assert list(forms) == [MIME, "text/html", "image/png", "text/plain"]
+    json.dumps(forms, allow_nan=False)
+    assert decode_bundle(forms[MIME]).spec.values["text"] == text  # type: ignore[union-attr]
+
+
+def test_json_in_a_script_cannot_end_it() -> None:
+    text = script_json({"a": "</script><!-- \u2028 & ]]>"})
+    assert "<" not in text
+    assert ">" not in text
+    assert "\u2028" not in text
+    assert json.loads(text) == {"a": "</script><!-- \u2028 & ]]>"}
+
+
+def test_the_html_form_fetches_nothing(result: Analysis) -> None:
+    page = mimebundle(result._session, result.view)["text/html"]
+    for _, attributes in Elements(page).found:
+        for name in ("src", "href"):
+            assert (attributes.get(name) or "data:").startswith("data:")
+
+
+def test_the_picture_is_drawn_from_the_numbers(result: Analysis) -> None:
+    from PIL import Image
+
+    result.attention.show(0, 0)
+    one = Image.open(io.BytesIO(draw(snapshot(result.view, None))))
+    result.attention.show(1, 3)
+    other = Image.open(io.BytesIO(draw(snapshot(result.view, None))))
+    assert one.size == other.size
+    assert one.convert("RGB").tobytes() != other.convert("RGB").tobytes()
+
+
+def test_first_paint_is_small(result: Analysis) -> None:
+    forms = mimebundle(result._session, result.view)
+    assert len(json.dumps(forms[MIME])) < 300_000
+
+
+def test_plain_text_says_what_came_out(result: Analysis) -> None:
+    words = describe(result.view.spec())
+    label, score = next(iter(result.labels.items()))
+    assert f"{label} {score:.3f}" in words
+    assert "2 layers, 8 heads" in words
+
+
+def test_html_can_be_saved_from_the_command_line(
+    tmp_path: Path, kit: Kit, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lmkit.cli import main
+
+    page = tmp_path / "out.html"
+    status = main(
+        ["run", "classification", "--model", kit.name, "--text", "<b>x</b>", "--json",
+         "--html", str(page)]
+    )  # fmt: skip
+    assert status == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["values"]["text"] == "<b>x</b>"
+    assert "<b>x</b>" not in page.read_text(encoding="utf-8")
+    assert main(["run", "classification", "--model", "no/such", "--text", "x", "--json"]) == 1
+    assert "error" in json.loads(capsys.readouterr().out)
+    assert main(["run", "classification", "--model", kit.name, "--threshold", "7"]) in (1, 2)
+    assert "0.0 to 1.0" in capsys.readouterr().err
+    assert main(["run", "nonsense"]) == 1
+    assert main(["run", "classification", "--modle", "x"]) == 2
+    assert "Did you mean --model?" in capsys.readouterr().err
