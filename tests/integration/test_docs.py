@@ -28,14 +28,14 @@ def test_the_code_of_the_docs_runs(page: Path, capsys: pytest.CaptureFixture[str
     known = {plugin.key for plugin in lmkit.plugin_host().plugins}
     try:
         for block in BLOCK.findall(page.read_text("utf-8")):
-            exec(compile(block, str(page), "exec"), module.__dict__)  # noqa: S102
+            exec(compile(block, str(page), "exec"), module.__dict__)
     finally:
         del sys.modules[module.__name__]
         for plugin in lmkit.plugin_host().plugins:
             if plugin.key not in known:
                 lmkit.plugin_host()._drop(plugin)
     if page.name == "plugins.md":
-        assert len(eval(capsys.readouterr().out)) == 3  # noqa: S307 - our own print of a list
+        assert len(eval(capsys.readouterr().out)) == 3
 
 
 def test_every_hook_has_a_heading() -> None:

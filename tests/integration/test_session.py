@@ -193,8 +193,17 @@ def test_a_view_lives_from_hello_to_tiles(session: Session, bert: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["head/99/0", "head/0/99", "rows/0/0/0-999", "rows/0/0/5-2", "sum/0/0/999", "../etc", "thumb/-1"]
-)  # fmt: skip
+    "key",
+    [
+        "head/99/0",
+        "head/0/99",
+        "rows/0/0/0-999",
+        "rows/0/0/5-2",
+        "sum/0/0/999",
+        "../etc",
+        "thumb/-1",
+    ],
+)
 def test_a_tile_that_is_not_there_is_an_error_in_words(
     key: str, session: Session, bert: Path
 ) -> None:

@@ -29,8 +29,7 @@ ANYTHING = (
 def test_values_come_out_sound_or_are_refused(values: dict[str, Any]) -> None:
     try:
         checked = check_values(FIELDS, values)
-    except FieldError as error:
-        assert error.message
+    except FieldError:
         return
     assert set(checked) == {field.name for field in FIELDS}
     assert isinstance(checked["words"], str)
