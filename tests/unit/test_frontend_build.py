@@ -93,6 +93,15 @@ def test_the_lock_file_names_no_address() -> None:
         assert not str(package.get("resolved", "")).startswith(("http:", "https:", "git")), name
 
 
+def test_the_lock_file_has_every_system() -> None:
+    # npm leaves out what a registry lacks, and then `npm ci` refuses: npm run lock
+    packages = json.loads(_text(ROOT / "js" / "package-lock.json"))["packages"]
+    locked = {place.rpartition("node_modules/")[2] for place in packages}
+    for place, package in packages.items():
+        missing = set(package.get("optionalDependencies", {})) - locked
+        assert not missing, place
+
+
 def test_every_dependency_of_the_front_end_is_pinned() -> None:
     for path in [ROOT / "js" / "package.json", *(ROOT / "js").glob("*/package.json")]:
         package = json.loads(path.read_text(encoding="utf-8"))
