@@ -9,6 +9,8 @@ from pathlib import Path
 from lmkit.api import progress
 from lmkit.errors import ModelError, ModelNotFoundError
 from lmkit.models.hub import fetch, looks_like_hub_id
+from lmkit.models.loading import one_at_a_time, waiting_for
+from lmkit.models.quiet import quietly
 
 __all__ = ["Located", "locate"]
 
@@ -98,7 +100,9 @@ def _starter(name: str) -> Path:
             hint=_guess(bare) or _ways(),
         )
     try:
-        return Path(starters.resolve(bare, progress=progress))
+        # The first use of a starter builds it with transformers.
+        with waiting_for(one_at_a_time), quietly():
+            return Path(starters.resolve(bare, progress=progress))
     except OSError as error:
         raise ModelError(
             f"{name} could not be prepared: {error.strerror or 'its files cannot be read'}.",
