@@ -120,6 +120,7 @@ class Session:
         self._actions: dict[str, Callable[[str, str], None]] = {}
         self._subscriptions: dict[tuple[int, str], tuple[Channel, Callable[[], None]]] = {}
         self._works: dict[str, Work] = {}
+        self._queued: dict[str, tuple[Future[None], TaskPanel]] = {}
         self._inbox: queue.SimpleQueue[tuple[Any, Channel] | None] = queue.SimpleQueue()
         self._tiles = ThreadPoolExecutor(1, thread_name_prefix="lmkit-tiles")
         self._runs = ThreadPoolExecutor(1, thread_name_prefix="lmkit-runs")
@@ -211,16 +212,21 @@ class Session:
 
     def start(self, panel: TaskPanel, values: Mapping[str, Any] | None = None) -> str:
         """Queue a run of a panel's task off this thread; returns the run's id."""
-        run, work, checked = self._begin(panel, values)
-        self._runs.submit(self._carry_out_quietly, panel, run, work, checked)
-        return run
+        return self._enqueue(panel, values)
 
     def cancel(self, run: str) -> bool:
         """Ask a run to stop; False when there is no such run any more."""
-        work = self._works.get(run)
+        with self._lock:
+            work = self._works.get(run)
+            queued = self._queued.get(run)
         if work is None:
             return False
         work.cancel()
+        if queued is not None and queued[0].cancel():  # it waits behind another run
+            with self._lock:
+                self._queued.pop(run, None)
+            self._end(queued[1], run, work)
+            queued[1].view.stop(run)
         return True
 
     def _begin(
@@ -239,6 +245,24 @@ class Session:
         panel.view.begin(run, "Waiting")
         return run, work, checked
 
+    def _enqueue(self, panel: TaskPanel, values: Mapping[str, Any] | None, run: str = "") -> str:
+        run, work, checked = self._begin(panel, values, run)
+
+        def carry_out() -> None:
+            with self._lock:  # waits until the future below is registered
+                self._queued.pop(run, None)
+            self._carry_out_quietly(panel, run, work, checked)
+
+        with self._lock:
+            self._queued[run] = (self._runs.submit(carry_out), panel)
+        return run
+
+    def _end(self, panel: TaskPanel, run: str, work: Work) -> None:
+        with self._lock:
+            self._works.pop(run, None)
+            if panel.work is work:
+                panel.work = None
+
     def _carry_out(
         self, panel: TaskPanel, run: str, work: Work, values: Mapping[str, Any]
     ) -> Outcome:
@@ -256,10 +280,7 @@ class Session:
             view.fail(run, error_info(error))
             raise
         finally:
-            with self._lock:
-                self._works.pop(run, None)
-                if panel.work is work:
-                    panel.work = None
+            self._end(panel, run, work)
         if outcome.trace is not None and view.id in self._views:
             self.traces.use(view.id, outcome.trace)  # type: ignore[arg-type]
         view.finish(run, outcome, self._header(panel, model))
@@ -334,7 +355,7 @@ class Session:
             if isinstance(request, TileRequest):
                 self._queue_tile(request, channel)
             elif isinstance(request, Action):
-                self._runs.submit(self._answer, request, channel)
+                self._tiles.submit(self._answer, request, channel)  # runs may take long
             else:
                 self._answer(request, channel)
 
@@ -398,8 +419,7 @@ class Session:
         else:
             panel = self.panel(request.view)
             if isinstance(request, Run):
-                run, work, checked = self._begin(panel, request.values, run=request.id)
-                self._runs.submit(self._carry_out_quietly, panel, run, work, checked)
+                self._enqueue(panel, request.values, run=request.id)
                 answer = Accepted(id=request.id, view=request.view)
             elif isinstance(request, Edit):
                 fields = fields_of(panel.registered.task)

@@ -18,6 +18,9 @@ from lmkit.protocol.messages import Progress
 
 __all__ = ["Work", "current_work", "doing"]
 
+QUIET = 0.05
+"""Seconds between two reports under one label; a loop over rows may report each of them."""
+
 _current: ContextVar[Work | None] = ContextVar("lmkit_work", default=None)
 
 
@@ -32,7 +35,7 @@ class Work:
         self._stop = threading.Event()
         self._on_progress = on_progress
         self._label = ""
-        self._started = time.monotonic()
+        self._started = self._told = time.monotonic()
         self.traces: list[Any] = []
         """Captured passes in the order they were made; the last one feeds the explorer."""
 
@@ -59,6 +62,9 @@ class Work:
         now = time.monotonic()
         if label != self._label:
             self._label, self._started = label, now
+        elif now - self._told < QUIET and done != total:
+            return
+        self._told = now
         left = (now - self._started) / done * (total - done) if 0 < done <= total else None
         if self._on_progress is not None:
             self._on_progress(Progress(label=label, done=done, total=total, seconds_left=left))

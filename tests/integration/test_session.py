@@ -14,6 +14,7 @@ import pytest
 
 from lmkit.api import Field, Labels, LabelScore, LoadedModel, Task, Text, hookimpl, progress
 from lmkit.errors import Cancelled, FieldError, PluginError, TaskError
+from lmkit.home import open_home
 from lmkit.host import PluginHost
 from lmkit.kit import Kit
 from lmkit.models import ModelStore
@@ -24,6 +25,7 @@ from lmkit.protocol.messages import (
     Changed,
     Done,
     ErrorAnswer,
+    HomeSpec,
     Outgoing,
     PanelSpec,
     Selected,
@@ -346,6 +348,60 @@ def test_pressing_run_again_supersedes_the_run_in_progress(session: Session, ber
     assert panel.view.status.run == second
     session.cancel(second)
     desk.status("cancelled")
+
+
+def test_a_run_that_waits_behind_another_can_be_stopped_at_once(
+    session: Session, bert: Path
+) -> None:
+    Slow.seen.clear()
+    busy = open_panel(session, "slow", bert)
+    running = session.start(busy)
+    assert Slow.seen.wait(60)
+    waiting = open_panel(session, "classification", bert, text=TEXT)
+    desk = Desk(session, waiting.view.id)
+    desk.hello()
+    run = desk.put("run", values={})
+    desk.wait(run)
+    desk.ask("cancel", target=run)
+    assert desk.status("cancelled")
+    assert waiting.work is None
+    assert busy.view.status.run == running  # still at work
+    session.cancel(running)
+
+
+def test_the_home_panel_says_what_there_is_and_its_buttons_work(
+    session: Session, bert: Path
+) -> None:
+    with pytest.raises(PluginError):
+        session.host.register(object(), "broken")
+    session.run_now(open_panel(session, "classification", bert, text=TEXT))
+    desk = Desk(session, open_home(session).id)
+    spec = desk.hello().spec
+    assert isinstance(spec, HomeSpec)
+    states = {plugin.name: plugin.state for plugin in spec.plugins}
+    assert states == {"broken": "quarantined", "classification": "ready", "tests": "ready"}
+    broken = next(plugin.error for plugin in spec.plugins if plugin.name == "broken")
+    assert broken is not None
+    assert "no hook" in broken.message
+    assert [device.name for device in spec.devices if device.chosen] == ["cpu"]
+    assert {one.name for one in spec.starters} >= {"sentiment", "news", "ner", "chat", "encoder"}
+    (model,) = spec.models
+    assert model.parameters > 0
+
+    answer, _ = desk.ask("action", name="unload", argument=model.name)
+    assert isinstance(answer, Done), answer
+    changed, _ = desk.channel.wait_for(lambda one: isinstance(one, Changed))
+    assert isinstance(changed, Changed)
+    assert isinstance(changed.spec, HomeSpec)
+    assert changed.spec.models == ()
+    answer, _ = desk.ask("action", name="device", argument="cuda:99")
+    assert isinstance(answer, ErrorAnswer)
+    assert answer.error.code == "device"
+    answer, _ = desk.ask("action", name="rescan")
+    assert isinstance(answer, Done)
+    for name in ("explode", "unload"):
+        answer, _ = desk.ask("action", name=name, argument="nothing")
+        assert isinstance(answer, ErrorAnswer)
 
 
 def test_messages_that_are_none_are_answered(session: Session, bert: Path) -> None:
