@@ -70,7 +70,7 @@ def fetch(
         return _cached(repo, revision, "The model hub cannot be reached", str(error))
     sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or ()}
     files = _choose(repo, sizes, allow_pickle=allow_pickle, code=code, weights=weights)
-    return _download(repo, str(info.sha), {file: sizes[file] for file in files})
+    return _download(repo, revision, str(info.sha), {file: sizes[file] for file in files})
 
 
 class _UnreachableError(Exception):
@@ -140,7 +140,7 @@ def _choose(
     return chosen + (tensors or pickles)
 
 
-def _download(repo: str, commit: str, sizes: dict[str, int]) -> Fetched:
+def _download(repo: str, revision: str | None, commit: str, sizes: dict[str, int]) -> Fetched:
     from huggingface_hub import hf_hub_download
 
     folder: Path | None = None
@@ -150,6 +150,9 @@ def _download(repo: str, commit: str, sizes: dict[str, int]) -> Fetched:
         try:
             with quietly():
                 path = Path(hf_hub_download(repo, file, revision=commit))
+                if folder is None:
+                    # By commit alone the cache would not know, offline, what the branch is.
+                    hf_hub_download(repo, file, revision=revision)
         except Exception as error:
             raise ModelError(
                 f"The download of {repo} broke off at {file}.",

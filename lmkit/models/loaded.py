@@ -149,6 +149,12 @@ class HuggingFaceModel(LoadedModel):
             DeviceMemoryError: the pass does not fit on the device.
             ModelError: the model failed on the text.
         """
+        for given in (text, "" if pair is None else pair):
+            if not isinstance(given, str):
+                raise FieldError(
+                    f"A text is a string, not a {type(given).__name__}.",
+                    hint="Call trace once for each text.",
+                )
         work = current_work()
         if work is not None:
             work.check()

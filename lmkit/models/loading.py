@@ -119,7 +119,11 @@ def load_model(
         "output_loading_info": True,
         "dtype": dtype or "auto",
     }
-    need = checkpoint.nbytes(dtype)
+    quantized = "quantization_config" in checkpoint.config
+    if quantized:
+        # Packed weights can't be moved afterwards, and their type is their own.
+        keywords |= {"device_map": {"": device}, "dtype": "auto"}
+    need = checkpoint.nbytes(None if quantized else dtype)
     with (
         waiting_for(one_at_a_time),
         quietly(),
@@ -128,7 +132,7 @@ def load_model(
     ):
         model, info = auto.from_pretrained(str(checkpoint.folder), **keywords)
     with memory_errors(name, device, "its weights", need), _explained(name, checkpoint.folder):
-        model = model.to(device).eval()
+        model = (model if quantized else model.to(device)).eval()
     missing = {str(key) for key in info.get("missing_keys", ())}
     loud, notes = head_warnings(model, name, auto_class, missing, len(model.state_dict()))
     mismatched = info.get("mismatched_keys") or ()

@@ -306,6 +306,12 @@ def test_an_empty_text_is_a_fields_error(bert: HuggingFaceModel, text: str) -> N
     assert "text" in caught.value.message
 
 
+@pytest.mark.parametrize("text", [None, 7, ["a", "b"], b"bytes"])
+def test_a_text_that_is_none_is_a_fields_error(bert: HuggingFaceModel, text: Any) -> None:
+    with pytest.raises(FieldError, match="A text is a string"):
+        bert.trace(text)
+
+
 def test_gpt2_reads_nothing_of_an_empty_text(models: dict[str, HuggingFaceModel]) -> None:
     with pytest.raises(FieldError, match="The text is empty"):
         models["gpt2"].trace("")
