@@ -1,0 +1,105 @@
+# One command each for what people do with this repository; every one sets up what it needs.
+#
+# The virtual environment and the front end are made once: stamps and file times say what is stale.
+
+PYTHON ?= python3
+VENV ?= .venv
+# A pip constraints file; continuous integration pins what it downloads with it.
+CONSTRAINTS ?=
+# Processes that run the Python tests at a time.
+WORKERS ?= 2
+PYTEST_ARGS ?=
+LAB_ARGS ?=
+# Benchmarks to run, for instance ONLY=load,capture; all by default.
+ONLY ?=
+
+BIN := $(VENV)/bin
+PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
+EDITABLE := $(foreach plugin,$(PLUGINS),-e ./$(plugin))
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+DECLARATIONS := pyproject.toml $(PLUGINS:%=%/pyproject.toml)
+FRONT_END := $(shell find js -name node_modules -prune -o \( -path '*/src/*' -o -path 'js/scripts/*' \
+	-o -name package.json -o -name package-lock.json \) -type f -print)
+STARTERS := $(shell find lmkit/models/starters -path '*/__pycache__' -prune -o -type f -print)
+# What the front end's build leaves in the Python package.
+BUILT := lmkit/static/core.js lmkit/static/widget.js lmkit/labextension/package.json
+LABEXTENSION := $(VENV)/share/jupyter/labextensions/lmkit
+
+.PHONY: help lab demo test check build starters bench dist clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+lab: $(VENV)/.lab $(VENV)/.starters ## JupyterLab on notebooks/quickstart.ipynb
+	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/quickstart.ipynb
+
+demo: $(VENV)/.lab $(VENV)/.starters ## run the quickstart without a browser; writes demo/
+	$(BIN)/python notebooks/run.py notebooks/quickstart.ipynb --out demo
+
+test: check ## all tests: linters, types, TypeScript, Python, real browser
+	cd js && npm test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
+
+check: $(VENV)/.test $(VENV)/.starters ## linters and type checkers of both languages
+	@$(BIN)/python tests/e2e/chromium.py
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	cd js && npm run check
+
+build: $(BUILT) ## the front end, into lmkit/static and lmkit/labextension
+
+starters: $(VENV)/.starters ## the starter models
+
+bench: $(VENV)/.test $(VENV)/.starters ## benchmarks; ONLY=load,capture for some of them
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+dist: $(BUILT) $(VENV)/.test ## every wheel, into dist/
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . $(PLUGINS:%=./%)
+	@ls dist
+
+clean: ## remove what was built; the virtual environment too
+	rm -rf $(VENV) js/node_modules lmkit/static lmkit/labextension js/*/lib dist demo build
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis test-artifacts
+
+# -- what the above need ---------------------------------------------------------------------------
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+
+js/node_modules/.package-lock.json: js/package-lock.json
+	cd js && npm ci --no-fund --no-audit
+	@touch $@
+
+# One run of the build writes them all; the first stands for the others.
+lmkit/static/core.js: js/node_modules/.package-lock.json $(FRONT_END)
+	cd js && npm run --silent build
+	@touch $(BUILT)
+lmkit/static/widget.js lmkit/labextension/package.json: lmkit/static/core.js
+
+# pip installs the packages where they stand, but copies the labextension: a later build has to
+# bring its own copy, or JupyterLab would go on showing the old one.
+$(VENV)/.package: $(VENV)/bin/python $(DECLARATIONS) | $(BUILT)
+	$(PIP_INSTALL) -e '.[lab]' $(EDITABLE)
+	@touch $@
+
+$(LABEXTENSION)/package.json: $(BUILT) $(VENV)/.package
+	@rm -rf $(LABEXTENSION)
+	@mkdir -p $(dir $(LABEXTENSION))
+	@cp -R lmkit/labextension $(LABEXTENSION)
+	@touch $@
+
+$(VENV)/.lab: $(VENV)/.package $(LABEXTENSION)/package.json
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.lab
+	$(PIP_INSTALL) -e '.[lab,test]' $(EDITABLE)
+	@# pip has just put its own copy of the labextension there
+	@touch $(LABEXTENSION)/package.json $(VENV)/.lab $@
+
+$(VENV)/.starters: $(VENV)/.package $(STARTERS)
+	$(BIN)/lmkit starter install
+	@touch $@

@@ -1,0 +1,268 @@
+"""Drives one notebook in a page: cells, kernel, lmkit's views, and what left the page."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import nbformat
+from playwright.sync_api import Locator, Page, Request, expect
+
+__all__ = ["MIME", "Notebook", "Watch", "code", "markdown", "write"]
+
+MIME = "application/vnd.lmkit.view.v1+json"
+WAIT = 60_000
+"""Milliseconds; a busy machine with two cores is slow to start kernels and read models."""
+
+_PANEL = """
+const app = window.jupyterapp ?? window.jupyterlab;
+const panel = [...app.shell.widgets('main')].find((one) => one.content?.widgets && one.sessionContext);
+"""
+
+
+def code(source: str) -> Any:
+    """A code cell."""
+    return nbformat.v4.new_code_cell(source)
+
+
+def markdown(source: str) -> Any:
+    """A Markdown cell."""
+    return nbformat.v4.new_markdown_cell(source)
+
+
+def write(path: Path, cells: Sequence[Any]) -> str:
+    """Write a notebook; returns its name."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=list(cells), metadata={"kernelspec": kernel})
+    nbformat.write(notebook, path)
+    return path.name
+
+
+class Watch:
+    """What a page did that nobody sees: requests, dialogs, errors."""
+
+    def __init__(self, page: Page) -> None:
+        self.requests: list[str] = []
+        self.failed: list[str] = []
+        self.dialogs: list[str] = []
+        self.errors: list[str] = []
+        page.on("request", self._request)
+        page.on("requestfailed", lambda request: self.failed.append(request.url))
+        page.on("dialog", self._dialog)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def _request(self, request: Request) -> None:
+        self.requests.append(request.url)
+
+    def _dialog(self, dialog: Any) -> None:
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    def left_for(self, *allowed: str) -> list[str]:
+        """Addresses asked that are of none of the allowed hosts (``127.0.0.1:8888``)."""
+        strangers = []
+        for url in self.requests:
+            parts = urlsplit(url)
+            if parts.scheme in ("http", "https", "ws", "wss") and parts.netloc not in allowed:
+                strangers.append(url)
+        return strangers
+
+
+class Notebook:
+    """One notebook open in JupyterLab or Notebook 7."""
+
+    def __init__(self, page: Page, artifacts: Path) -> None:
+        self.page = page
+        self.watch = Watch(page)
+        self._artifacts = artifacts
+
+    # -- opening ----------------------------------------------------------------------------------
+
+    def open(self, url: str, *, kernel: bool = True) -> None:
+        """Open a notebook and wait until it is there, and its kernel too."""
+        self.page.goto(url)
+        self.ready(kernel=kernel)
+
+    def ready(self, *, kernel: bool = True) -> None:
+        """Wait for the notebook, as after a reload."""
+        self.page.wait_for_function(
+            f"() => {{ {_PANEL} return panel?.content.model?.cells.length > 0; }}", timeout=WAIT
+        )
+        if kernel:
+            self.page.wait_for_function(
+                f"""async () => {{ {_PANEL}
+                    await panel.sessionContext.ready;
+                    const kernel = panel.sessionContext.session?.kernel;
+                    return kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
+                }}""",
+                timeout=WAIT,
+            )
+
+    def reload(self) -> None:
+        """Load the page again, as a person does."""
+        self.page.reload()
+        self.ready()
+
+    # -- cells ------------------------------------------------------------------------------------
+
+    def cell(self, index: int) -> Locator:
+        """A cell, brought into sight: JupyterLab takes distant ones out of the page."""
+        self.page.evaluate(
+            f"""async (index) => {{ {_PANEL}
+                const {{ content }} = panel;
+                content.activeCellIndex = index;
+                await content.scrollToItem(index, 'start');
+            }}""",
+            index,
+        )
+        found = self.page.locator(f'.jp-Cell[data-windowed-list-index="{index}"]')
+        expect(found).to_be_attached(timeout=WAIT)
+        return found
+
+    def run(self, index: int) -> None:
+        """Run a cell and wait for its end."""
+        self.start(index)
+        self.finished(index)
+
+    def start(self, index: int) -> None:
+        """Run a cell without waiting."""
+        self.page.evaluate(
+            f"""(index) => {{ {_PANEL}
+                panel.content.activeCellIndex = index;
+                void app.commands.execute('notebook:run-cell');
+            }}""",
+            index,
+        )
+        self.page.wait_for_function(
+            f"""(index) => {{ {_PANEL}
+                const cell = panel.content.widgets[index].model;
+                return cell.executionState !== 'idle' || cell.executionCount !== null;
+            }}""",
+            arg=index,
+            timeout=WAIT,
+        )
+
+    def finished(self, index: int) -> None:
+        """Wait until a cell has ended."""
+        self.page.wait_for_function(
+            f"""(index) => {{ {_PANEL}
+                const cell = panel.content.widgets[index].model;
+                return cell.executionState === 'idle' && cell.executionCount !== null;
+            }}""",
+            arg=index,
+            timeout=2 * WAIT,
+        )
+
+    def run_all(self) -> None:
+        """Run all cells, one after another as JupyterLab does, and wait for the last."""
+        self.page.evaluate(
+            f"() => {{ {_PANEL} void app.commands.execute('notebook:run-all-cells'); }}"
+        )
+        self.page.wait_for_function(
+            f"""() => {{ {_PANEL}
+                return panel.content.widgets.every((cell) => cell.model.type !== 'code'
+                    || (cell.model.executionCount !== null && cell.model.executionState === 'idle'));
+            }}""",
+            timeout=3 * WAIT,
+        )
+
+    def outputs(self, index: int) -> list[dict[str, Any]]:
+        """A cell's outputs as they would be saved."""
+        found: list[dict[str, Any]] = self.page.evaluate(
+            f"(index) => {{ {_PANEL} return panel.content.widgets[index].model.outputs.toJSON(); }}",
+            index,
+        )
+        return found
+
+    def bundle(self, index: int) -> dict[str, Any]:
+        """The saved data of a cell's view."""
+        for output in self.outputs(index):
+            if MIME in output.get("data", {}):
+                data: dict[str, Any] = output["data"][MIME]
+                return data
+        raise AssertionError(f"Cell {index} holds no view: {json.dumps(self.outputs(index))[:800]}")
+
+    def save(self) -> None:
+        """Save the notebook."""
+        self.page.evaluate(f"() => {{ {_PANEL} return panel.context.save(); }}")
+
+    # -- kernel -----------------------------------------------------------------------------------
+
+    def ask(self, expression: str) -> Any:
+        """The value of a Python expression in the notebook's kernel."""
+        answer = self.page.evaluate(
+            f"""async (expression) => {{ {_PANEL}
+                const future = panel.sessionContext.session.kernel.requestExecute({{
+                    code: '', silent: true, store_history: false,
+                    user_expressions: {{ value: expression }},
+                }});
+                return (await future.done).content.user_expressions.value;
+            }}""",
+            expression,
+        )
+        assert answer["status"] == "ok", answer
+        return ast.literal_eval(answer["data"]["text/plain"])
+
+    def execute(self, source: str) -> None:
+        """Run statements in the kernel, off every cell."""
+        status = self.page.evaluate(
+            f"""async (code) => {{ {_PANEL}
+                const future = panel.sessionContext.session.kernel.requestExecute({{
+                    code, silent: false, store_history: false, stop_on_error: false,
+                }});
+                return (await future.done).content;
+            }}""",
+            source,
+        )
+        assert status["status"] == "ok", status
+
+    def view_in_kernel(self, index: int) -> str:
+        """A Python expression for the kernel's state of a cell's view."""
+        view = self.bundle(index)["live"]["view"]
+        return f"__import__('lmkit.kernel_session').kernel_session.current_session().view({view!r})"
+
+    def restart(self) -> None:
+        """Restart the kernel without asking."""
+        self.page.evaluate(
+            f"() => {{ {_PANEL} return panel.sessionContext.session.kernel.restart(); }}"
+        )
+        self.ready()
+
+    def interrupt(self) -> None:
+        """Interrupt the kernel."""
+        self.page.evaluate(
+            f"() => {{ {_PANEL} return panel.sessionContext.session.kernel.interrupt(); }}"
+        )
+
+    def kernel_state(self) -> str:
+        """``idle``, ``busy`` ..."""
+        state: str = self.page.evaluate(
+            f"() => {{ {_PANEL} return panel.sessionContext.session.kernel.status; }}"
+        )
+        return state
+
+    # -- views ------------------------------------------------------------------------------------
+
+    def view(self, index: int, *, state: str = "live") -> Locator:
+        """lmkit's view in a cell, when its badge says ``state``."""
+        view = self.cell(index).locator('[data-lmkit="view"]').first
+        expect(part(view, "badge")).to_have_attribute("data-state", state, timeout=WAIT)
+        return view
+
+    def shot(self, name: str, where: Locator | None = None) -> None:
+        """Keep a picture of the page, or of an element, as an artifact."""
+        self._artifacts.mkdir(parents=True, exist_ok=True)
+        path = self._artifacts / f"{name}.png"
+        if where is None:
+            self.page.screenshot(path=path)
+        else:
+            where.screenshot(path=path)
+
+
+def part(view: Locator, name: str) -> Locator:
+    """A named part of a view."""
+    return view.locator(f'[data-lmkit="{name}"]').first
