@@ -1,6 +1,17 @@
+import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
 
+/** As in the build: importing a style sheet gives its text. */
+const cssText: Plugin = {
+  name: "css-text",
+  enforce: "pre",
+  resolveId(source, importer) {
+    return source.endsWith(".css") ? this.resolve(`${source}?raw`, importer) : null;
+  },
+};
+
 const workspace = (name: string, environment: "node" | "jsdom") => ({
+  plugins: [cssText],
   test: {
     name,
     root: name,

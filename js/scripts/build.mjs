@@ -1,6 +1,6 @@
 // Builds what the Python package carries: lmkit/static/{core,widget}.js and lmkit/labextension/.
 // The labextension, the slow part, is built again only when what goes into it has changed.
-import { execFileSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -67,9 +67,16 @@ if (!built || readFileSync(stamp, "utf8") !== digest) {
   rmSync(labextension, { recursive: true, force: true });
   const core = require.resolve("@jupyterlab/core-meta/core.package.json");
   const builder = require.resolve("@jupyter/builder/lib/build-labextension.js");
-  execFileSync(process.execPath, [builder, "--core-package-file", core, `${js}/jupyterlab`], {
-    stdio: ["ignore", "ignore", "inherit"],
-  });
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [builder, "--core-package-file", core, `${js}/jupyterlab`],
+    { encoding: "utf8" },
+  );
+  if (status !== 0) {
+    // it reports its progress on stderr too: worth reading only when it failed
+    console.error(stdout, stderr);
+    process.exit(1);
+  }
   // tells pip and Jupyter where the extension comes from
   const install = {
     packageManager: "python",

@@ -19,6 +19,8 @@ export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
   /** The kernel that this view talks or tries to talk to. */
   #kernel: Kernel.IKernelConnection | null = null;
   #connected = false;
+  /** Counts mounts: a connection that was begun for an earlier one says nothing about this one. */
+  #mounts = 0;
 
   /** @param session the notebook's, or null where there is no kernel to ask */
   constructor(mimeType: string, session: ISessionContext | null) {
@@ -57,6 +59,8 @@ export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
   #remount(): void {
     this.#unmount?.();
     this.#unmount = null;
+    this.#connected = false;
+    this.#mounts++;
     this.#sight.disconnect();
     this.#sight.observe(this.node);
   }
@@ -71,13 +75,14 @@ export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
   }
 
   async #connect(session: ISessionContext, view: string): Promise<Channel> {
+    const mount = this.#mounts;
     await session.ready;
     this.#kernel = session.session?.kernel ?? null;
     if (!this.#kernel) throw new Error("This notebook has no kernel: choose one and run the cell.");
     const channel = await connect(this.#kernel, view);
-    this.#connected = true;
+    if (mount === this.#mounts) this.#connected = true;
     channel.onClose(() => {
-      this.#connected = false;
+      if (mount === this.#mounts) this.#connected = false;
     });
     return channel;
   }

@@ -204,25 +204,25 @@ describe("messages", () => {
   ajv.addSchema(JSON.parse(readFileSync(here("../schema.json"), "utf8")), "protocol");
 
   test.each([
-    ["Bundle", parseBundle, [...bundles, ...refused.bundle]],
-    ["Outgoing", parseOutgoing, [...outgoing, ...refused.outgoing]],
-  ] as const)("a mutated %s is accepted exactly when ajv accepts it", (name, parse, from) => {
+    ["Bundle", parseBundle, bundles, refused.bundle],
+    ["Outgoing", parseOutgoing, outgoing, refused.outgoing],
+  ] as const)("a mutated %s is accepted exactly when ajv accepts it", (name, parse, good, bad) => {
     const accepts = ajv.getSchema(`protocol#/$defs/${name}`);
-    let [good, bad] = [0, 0];
+    let [accepted, refusals] = [0, 0];
     fc.assert(
-      fc.property(mutated(from), (value) => {
+      fc.property(fc.oneof(mutated(good), mutated(bad)), (value) => {
         const read = orError(() => parse(value));
         expect(read !== null, JSON.stringify(value)).toBe(accepts?.(value));
-        if (read === null) bad++;
+        if (read === null) refusals++;
         else {
-          good++;
+          accepted++;
           expect(parse(read)).toStrictEqual(read);
         }
       }),
       { numRuns: 1000 },
     );
     // the property is about both
-    expect(Math.min(good, bad)).toBeGreaterThan(50);
+    expect(Math.min(accepted, refusals)).toBeGreaterThan(20);
   });
 
   test("nothing read shares an object with what was given, or changes a prototype", () => {
