@@ -21,15 +21,17 @@ def terminal_progress(view: PanelView) -> Iterator[None]:
     from tqdm import tqdm
 
     bar: Any = None
+    label = ""  # a bar that TQDM_DISABLE turned off has none of its own
 
     def show(event: Event) -> None:
-        nonlocal bar
+        nonlocal bar, label
         if not isinstance(event, StatusChanged) or event.status.progress is None:
             return
         progress = event.status.progress
-        if bar is None or bar.desc != f"{progress.label}: ":
+        if bar is None or label != progress.label:
             if bar is not None:
                 bar.close()
+            label = progress.label
             bar = tqdm(total=progress.total or None, desc=progress.label, leave=False, delay=DELAY)
         bar.total = progress.total or None
         bar.update(progress.done - bar.n)
