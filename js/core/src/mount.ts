@@ -10,7 +10,7 @@ import { translator } from "./messages.ts";
 import { panel } from "./panel/panel.ts";
 import { errorBox } from "./panel/status.ts";
 import { errorInfo, KernelSource, type Source } from "./source.ts";
-import { STYLES } from "./styles.ts";
+import STYLES from "./theme.css";
 import { followTheme, type ThemeChoice } from "./theme.ts";
 
 export interface MountOptions {

@@ -1,14 +1,13 @@
 /**
  * The sequential scale of attention.
  *
- * Colours are ColorBrewer's Blues (d3-scale-chromatic), from the theme's own background to the end
- * that contrasts with it, resampled at equal distances in CIELAB (d3-color): zero is the page, equal
- * steps of the mapped value are equal steps for the eye, and one hue means that a line drawn with
- * opacity and a cell of the map of the same weight have the same colour.
+ * Colours are ColorBrewer's Blues, from the theme's own background to the end that contrasts with
+ * it, resampled at equal distances in CIELAB: zero is the page, equal steps of the mapped value are
+ * equal steps for the eye, and one hue means that a line drawn with opacity and a cell of the map of
+ * the same weight have the same colour.
  */
 
-import { type LabColor, lab, rgb } from "d3-color";
-import { schemeBlues } from "d3-scale-chromatic";
+import { fromLab, type Lab, parseColour, toLab } from "./colour.ts";
 import type { Mapping } from "./store.ts";
 
 export const MAPPINGS: readonly Mapping[] = ["sqrt", "linear", "log"];
@@ -46,20 +45,25 @@ export type Rgb = readonly [number, number, number];
 /** 256 colours from the background on; index 0 is the background itself. */
 export type Ramp = readonly Rgb[];
 
-const BLUES = schemeBlues[9] as readonly string[];
+/** ColorBrewer's Blues of nine, as d3-scale-chromatic has it (a test compares). */
+export const BLUES: readonly string[] = (
+  "#f7fbff #deebf7 #c6dbef #9ecae1 #6baed6 #4292c6 #2171b5 #08519c #08306b"
+).split(" ");
 
-function distance(a: LabColor, b: LabColor): number {
-  return Math.hypot(a.l - b.l, a.a - b.a, a.b - b.b);
+function distance(a: Lab, b: Lab): number {
+  return Math.hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]);
 }
 
 /** Build the 256 colours for a background given as a CSS colour. */
 export function makeRamp(background: string, dark: boolean): Ramp {
   const ends = dark ? [8, 6, 4, 2, 0] : [2, 4, 6, 8];
-  const stops = [lab(background), ...ends.map((index) => lab(BLUES[index] as string))];
+  const stops = [background, ...ends.map((index) => BLUES[index] as string)].map((colour) =>
+    toLab(parseColour(colour)),
+  );
   const lengths = [0];
   for (let i = 1; i < stops.length; i += 1) {
     lengths.push(
-      (lengths[i - 1] as number) + distance(stops[i - 1] as LabColor, stops[i] as LabColor),
+      (lengths[i - 1] as number) + distance(stops[i - 1] as Lab, stops[i] as Lab),
     );
   }
   const whole = lengths[lengths.length - 1] as number;
@@ -67,14 +71,13 @@ export function makeRamp(background: string, dark: boolean): Ramp {
     const along = (whole * index) / 255;
     let segment = 1;
     while (segment < stops.length - 1 && (lengths[segment] as number) < along) segment += 1;
-    const [a, b] = [stops[segment - 1] as LabColor, stops[segment] as LabColor];
+    const [a, b] = [stops[segment - 1] as Lab, stops[segment] as Lab];
     const start = lengths[segment - 1] as number;
     const span = (lengths[segment] as number) - start || 1;
     const part = (along - start) / span;
-    const colour = rgb(
-      lab(a.l + (b.l - a.l) * part, a.a + (b.a - a.a) * part, a.b + (b.b - a.b) * part),
-    ).clamp();
-    return [Math.round(colour.r), Math.round(colour.g), Math.round(colour.b)];
+    const mix = (axis: 0 | 1 | 2) => a[axis] + (b[axis] - a[axis]) * part;
+    const [red, green, blue] = fromLab([mix(0), mix(1), mix(2)]);
+    return [Math.round(red), Math.round(green), Math.round(blue)];
   });
 }
 

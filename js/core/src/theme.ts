@@ -1,6 +1,6 @@
 /** The colours that canvases need, read from the host's theme and re-read when it changes. */
 
-import { rgb } from "d3-color";
+import { parseColour } from "./colour.ts";
 import type { Scope } from "./dom.ts";
 import { h } from "./dom.ts";
 import { makeRamp, type Ramp } from "./scale.ts";
@@ -26,29 +26,15 @@ export interface ThemeHandle {
   subscribe(listener: () => void): () => void;
 }
 
-function parts(colour: string): { r: number; g: number; b: number; opacity: number } {
-  const parsed = rgb(colour);
-  if (Number.isFinite(parsed.r)) return parsed;
-  // color(srgb 0.1 0.2 0.3 / 1), as color-mix computes to
-  const found = /color\(srgb ([\d.e-]+) ([\d.e-]+) ([\d.e-]+)(?: \/ ([\d.e-]+))?\)/.exec(colour);
-  if (!found) return { r: 255, g: 255, b: 255, opacity: 0 };
-  const [r, g, b] = [1, 2, 3].map((index) => Number(found[index]) * 255) as [
-    number,
-    number,
-    number,
-  ];
-  return { r, g, b, opacity: found[4] === undefined ? 1 : Number(found[4]) };
-}
-
 /** Perceived lightness 0..1 of a CSS colour; null when it is transparent. */
 export function lightness(colour: string): number | null {
-  const { r, g, b, opacity } = parts(colour);
+  const { r, g, b, opacity } = parseColour(colour);
   if (opacity < 0.5) return null;
   return (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255;
 }
 
 function plain(colour: string): string {
-  const { r, g, b } = parts(colour);
+  const { r, g, b } = parseColour(colour);
   return `rgb(${Math.round(r)}, ${Math.round(g)}, ${Math.round(b)})`;
 }
 

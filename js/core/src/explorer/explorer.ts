@@ -20,11 +20,13 @@ export function explorer(
   const { t } = context;
   const gridPane = h("div", { class: "pane grid-pane" });
   const picturePane = h("div", { class: "pane picture-pane" });
+  const legendPane = h("div", { class: "pane legend-pane" });
   const section = h(
     "section",
     { class: "explorer", "data-lmkit": "explorer", "aria-label": t("explorer.label") },
     gridPane,
     picturePane,
+    legendPane,
   );
   host.append(section);
   gridPane.append(
@@ -37,14 +39,14 @@ export function explorer(
   );
   grid(gridPane, spec, store, context, scope);
   const info = h("p", { class: "note layer-info", "data-lmkit": "layer-info" });
-  gridPane.append(info);
-  legend(gridPane, store, context, scope);
+  legendPane.append(info);
+  legend(legendPane, store, context, scope);
   picture(picturePane, spec, model, store, context, scope);
   const tell = () => refill(info, layerInfo(model, context));
   scope.add(model.subscribe(tell));
   tell();
   if (spec.missing.length > 0) {
-    gridPane.append(
+    legendPane.append(
       h(
         "p",
         { class: "note warn", "data-lmkit": "missing-layers" },

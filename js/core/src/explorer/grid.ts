@@ -12,6 +12,9 @@ const LABEL = 26;
 const GAP = 2;
 const SMALLEST = 14;
 const LARGEST = 40;
+/** Where the grid stands above the picture it stays small, so that both are in sight. */
+const LARGEST_ABOVE = 22;
+const BESIDE = 640;
 
 interface Row {
   readonly element: HTMLElement;
@@ -111,7 +114,9 @@ export function grid(
 
   const layout = () => {
     const room = scroller.clientWidth - LABEL - 2;
-    const next = Math.max(SMALLEST, Math.min(LARGEST, Math.floor(room / heads) || SMALLEST));
+    const above = (host.parentElement?.clientWidth ?? 0) < BESIDE - 60;
+    const largest = above ? LARGEST_ABOVE : LARGEST;
+    const next = Math.max(SMALLEST, Math.min(largest, Math.floor(room / heads) || SMALLEST));
     const every = next >= 18 ? 1 : heads > 20 ? 4 : 2;
     if (next !== size || columns.childElementCount === 0) {
       size = next;

@@ -181,6 +181,9 @@ export function heatmap(
   };
 
   const drawOver = () => {
+    const at = cursor();
+    if (at && at.row !== null && at.column !== null) showTip(at.row, at.column);
+    else tip.hidden = true;
     const drawing = fitCanvas(over, frame.clientWidth, height);
     if (!drawing) return;
     const { x, y, cell } = layout;
@@ -191,22 +194,24 @@ export function heatmap(
       const row = model.pooled ? -1 : queries.indexOf(token);
       if (row >= 0) drawing.fillRect(x - 4, y + row * cell, 3, Math.max(2, cell));
     }
-    const at = cursor();
-    if (!at) {
-      tip.hidden = true;
-      return;
-    }
+    if (!at) return;
+    const { row, column } = at;
+    const size = Math.max(cell, 2);
     drawing.strokeStyle = current.mark;
     drawing.lineWidth = 1;
-    const size = Math.max(cell, 2);
-    if (at.row !== null) drawing.strokeRect(x, y + at.row * cell - 0.5, w, size + 1);
-    if (at.column !== null) drawing.strokeRect(x + at.column * cell - 0.5, y, size + 1, hgt);
-    if (at.row !== null && at.column !== null) {
-      drawing.lineWidth = 2;
-      drawing.strokeRect(x + at.column * cell, y + at.row * cell, size, size);
-      showTip(at.row, at.column);
+    if (cell < 5) {
+      // One line each: two would cover more of the map than they point at.
+      drawing.globalAlpha = 0.7;
+      if (row !== null) drawing.fillRect(x, y + (row + 0.5) * cell - 0.5, w, 1);
+      if (column !== null) drawing.fillRect(x + (column + 0.5) * cell - 0.5, y, 1, hgt);
+      drawing.globalAlpha = 1;
     } else {
-      tip.hidden = true;
+      if (row !== null) drawing.strokeRect(x, y + row * cell - 0.5, w, size + 1);
+      if (column !== null) drawing.strokeRect(x + column * cell - 0.5, y, size + 1, hgt);
+    }
+    if (row !== null && column !== null) {
+      drawing.lineWidth = 2;
+      drawing.strokeRect(x + column * cell, y + row * cell, size, size);
     }
   };
   const redraw = scope.frame(draw);

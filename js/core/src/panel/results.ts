@@ -12,6 +12,7 @@ const FIRST_LABELS = 20;
 const FIRST_ROWS = 50;
 const FIRST_SPANS = 1000;
 const FIRST_CHARACTERS = 20_000;
+const STEP = 1000;
 const LONG_LABEL = 200;
 const DISTINCT = 4;
 /** With more rows, or more text, a part scrolls and so must take the keyboard. */
@@ -45,8 +46,7 @@ function labels(result: Labels, context: Context, scope: Scope): HTMLElement {
     tabindex: order.length > SCROLLS ? 0 : null,
     "aria-label": result.title || null,
   });
-  const draw = (all: boolean) => {
-    const most = all ? order.length : Math.min(order.length, FIRST_LABELS);
+  const draw = (most: number) => {
     refill(
       list,
       ...order.slice(0, most).map((entry, place) => {
@@ -80,7 +80,7 @@ function labels(result: Labels, context: Context, scope: Scope): HTMLElement {
       }),
     );
   };
-  draw(false);
+  draw(FIRST_LABELS);
   const parts: Node[] = [list];
   if (order.length === 0) parts.push(h("p", { class: "note" }, t("result.empty")));
   if (result.multi) {
@@ -89,27 +89,37 @@ function labels(result: Labels, context: Context, scope: Scope): HTMLElement {
     );
   }
   if (order.length > FIRST_LABELS) {
-    parts.push(toggle(order.length, (all) => draw(all), context, scope));
+    parts.push(expander(order.length, FIRST_LABELS, draw, context, scope));
   }
   const element = titled(result.title, "labels", ...parts);
   if (order.length > DISTINCT) element.classList.add("many");
   return element;
 }
 
-function toggle(
+/** A button that shows more, a thousand at a time, and in the end fewer again. */
+function expander(
   total: number,
-  show: (all: boolean) => void,
+  first: number,
+  show: (most: number) => void,
   context: Context,
   scope: Scope,
 ): HTMLElement {
   const { t } = context;
-  let all = false;
-  const more = t("result.all", { n: count(total, t.locale) });
-  const button = h("button", { type: "button", class: "quiet", "data-lmkit": "show-all" }, more);
+  let most = first;
+  const button = h("button", { type: "button", class: "quiet", "data-lmkit": "show-all" });
+  const name = () => {
+    button.textContent =
+      most >= total
+        ? t("result.less")
+        : total - most <= STEP
+          ? t("result.all", { n: count(total, t.locale) })
+          : t("add.more", { n: count(STEP, t.locale) });
+  };
+  name();
   scope.on(button, "click", () => {
-    all = !all;
-    button.textContent = all ? t("result.less") : more;
-    show(all);
+    most = most >= total ? first : Math.min(total, most + STEP);
+    name();
+    show(most);
   });
   return button;
 }
@@ -200,14 +210,16 @@ function plainText(result: PlainText, context: Context, scope: Scope): HTMLEleme
     visibleProse(start.text),
   );
   if (!start.cut) return titled(result.title, "text", body);
-  const all = toggle(
-    codePoints(result.text),
-    (whole) => {
-      body.textContent = visibleProse(whole ? result.text : start.text);
-    },
-    context,
-    scope,
+  const total = codePoints(result.text);
+  const all = h(
+    "button",
+    { type: "button", class: "quiet", "data-lmkit": "show-all" },
+    context.t("result.all", { n: count(total, context.t.locale) }),
   );
+  scope.on(all, "click", () => {
+    body.textContent = visibleProse(result.text);
+    all.remove();
+  });
   return titled(result.title, "text", body, all);
 }
 
@@ -222,10 +234,10 @@ function cellText(value: string | number | boolean | null): { text: string; numb
 function table(result: Table, context: Context, scope: Scope): HTMLElement {
   const { t } = context;
   const body = h("tbody");
-  const draw = (all: boolean) => {
+  const draw = (most: number) => {
     refill(
       body,
-      ...result.rows.slice(0, all ? result.rows.length : FIRST_ROWS).map((row) =>
+      ...result.rows.slice(0, most).map((row) =>
         h(
           "tr",
           {},
@@ -244,7 +256,7 @@ function table(result: Table, context: Context, scope: Scope): HTMLElement {
       ),
     );
   };
-  draw(false);
+  draw(FIRST_ROWS);
   const numeric = result.columns.map((_, index) =>
     result.rows.slice(0, FIRST_ROWS).every((row) => typeof row[index] === "number"),
   );
@@ -270,7 +282,9 @@ function table(result: Table, context: Context, scope: Scope): HTMLElement {
   );
   const parts: Node[] = [element];
   if (result.rows.length === 0) parts.push(h("p", { class: "note" }, t("result.empty")));
-  if (result.rows.length > FIRST_ROWS) parts.push(toggle(result.rows.length, draw, context, scope));
+  if (result.rows.length > FIRST_ROWS) {
+    parts.push(expander(result.rows.length, FIRST_ROWS, draw, context, scope));
+  }
   return titled(result.title, "table", ...parts);
 }
 

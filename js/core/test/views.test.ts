@@ -1,0 +1,424 @@
+import type { HomeSpec, PanelSpec, Request, ViewSpec } from "@lmkit/protocol";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { FakeKernel, HOSTILE, VIEWS } from "../dev/samples.ts";
+import { mountBundle, mountLive } from "../src/index.ts";
+
+const live = { session: "session-1", view: "view-1" };
+const options = { theme: "light", locale: "en" } as const;
+
+beforeEach(() => {
+  vi.spyOn(HTMLCanvasElement.prototype, "getContext").mockReturnValue(null);
+});
+
+afterEach(() => {
+  document.body.replaceChildren();
+});
+
+function sample(name: string): PanelSpec {
+  return (VIEWS[name] as () => PanelSpec)();
+}
+
+/** A mounted view with ways to look into its shadow root. */
+class Mounted {
+  readonly element = document.createElement("div");
+  readonly root: ShadowRoot;
+  readonly undo: () => void;
+
+  constructor(mount: (element: HTMLElement) => () => void) {
+    document.body.append(this.element);
+    this.undo = mount(this.element);
+    this.root = this.element.firstElementChild?.shadowRoot as ShadowRoot;
+  }
+
+  all<T extends HTMLElement>(name: string): T[] {
+    return [...this.root.querySelectorAll<T>(`[data-lmkit="${name}"]`)];
+  }
+
+  one<T extends HTMLElement>(name: string): T {
+    const found = this.all<T>(name)[0];
+    if (!found) throw new Error(`There is no ${name}.`);
+    return found;
+  }
+
+  text(name: string): string {
+    return this.one(name).textContent ?? "";
+  }
+
+  key(target: HTMLElement, key: string, more: KeyboardEventInit = {}): KeyboardEvent {
+    const event = new KeyboardEvent("keydown", { key, bubbles: true, composed: true, cancelable: true, ...more });
+    target.dispatchEvent(event);
+    return event;
+  }
+}
+
+function bundle(spec: ViewSpec, more: object = {}): unknown {
+  return JSON.parse(JSON.stringify({ version: "0.1.0", spec, live, heads: 72, headsCarried: 0, ...more }));
+}
+
+async function liveView(spec: ViewSpec, kernel = new FakeKernel(spec, 0)) {
+  const view = new Mounted((element) => mountBundle(element, bundle(spec), kernel, options));
+  await vi.waitFor(() => expect(view.one("badge").dataset["state"]).toBe("live"));
+  return { view, kernel };
+}
+
+const sentOf = (kernel: FakeKernel, type: Request["type"]) =>
+  kernel.sent.filter((message) => message.type === type);
+
+describe("a saved output", () => {
+  test("is drawn with its results, and says how to go live", () => {
+    const view = new Mounted((element) => mountBundle(element, bundle(sample("short")), null, options));
+    expect(view.text("saved-note")).toBe("Saved view: run the cell to go live. It carries no head.");
+    expect(view.text("badge")).toBe("saved");
+    expect(view.all("label-row").map((row) => row.getAttribute("aria-label"))).toEqual([
+      "positive 0.930",
+      "negative 0.0698",
+    ]);
+    expect(view.text("shape")).toBe("6 layers × 12 heads");
+    expect(view.text("path")).toBe("sdpa, exact to 3e-7");
+    expect(view.one<HTMLButtonElement>("run").disabled).toBe(true);
+    expect(view.text("head-missing")).toContain("not saved with the notebook");
+  });
+
+  test("that cannot be read is an error in words, not a blank", () => {
+    for (const data of [null, 7, { protocol: 9 }, { version: "1", spec: { kind: "nothing" } }]) {
+      const view = new Mounted((element) => mountBundle(element, data, null, options));
+      expect(view.text("error")).toMatch(/saved|protocol/);
+      view.undo();
+    }
+  });
+
+  test("of a session that the kernel does not know stays, and says so", async () => {
+    const kernel = new FakeKernel(sample("short"), 0);
+    kernel.answer = ({ id, view }) =>
+      kernel.say({ type: "error", id, view, error: { code: "unknown-session", message: "?" } });
+    const view = new Mounted((element) => mountBundle(element, bundle(sample("short")), kernel, options));
+    expect(view.text("saved-note")).toContain("looking for its kernel");
+    await vi.waitFor(() => expect(view.text("saved-note")).toContain("run the cell to go live"));
+    expect(view.all("label-row")).toHaveLength(2);
+  });
+
+  test("goes live, and back to saved when the kernel ends", async () => {
+    const { view, kernel } = await liveView(sample("short"));
+    expect(view.one("saved-note").hidden).toBe(true);
+    expect(view.one<HTMLButtonElement>("run").disabled).toBe(false);
+    kernel.die();
+    expect(view.text("saved-note")).toContain("The kernel has ended.");
+    expect(view.one<HTMLButtonElement>("run").disabled).toBe(true);
+    expect(view.all("label-row")).toHaveLength(2);
+  });
+});
+
+describe("a live view", () => {
+  test("is a frame until the kernel's welcome", async () => {
+    const kernel = new FakeKernel(sample("short"), 0);
+    const view = new Mounted((element) => mountLive(element, live, kernel, options));
+    expect(view.all("loading")).toHaveLength(1);
+    await vi.waitFor(() => expect(view.all("label-row")).toHaveLength(2));
+    expect(view.all("loading")).toHaveLength(0);
+  });
+
+  test("runs the form's values; progress, stop and end are seen at once", async () => {
+    const { view, kernel } = await liveView(sample("short"));
+    const field = view.one<HTMLTextAreaElement>("field");
+    field.value = "Another text.";
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+    view.key(field, "Enter", { ctrlKey: true });
+    expect(sentOf(kernel, "run")).toMatchObject([{ values: { text: "Another text." } }]);
+    const run = sentOf(kernel, "run")[0] as Request;
+    const stop = view.one<HTMLButtonElement>("stop");
+    expect(stop.disabled).toBe(false);
+    expect(view.one<HTMLButtonElement>("run").disabled).toBe(true);
+    await vi.waitFor(() => expect(view.text("status")).toContain("3 of 6"));
+    stop.click();
+    expect(view.text("status")).toContain("Stopping");
+    expect(stop.disabled).toBe(true);
+    expect(sentOf(kernel, "cancel")).toMatchObject([{ target: run.id }]);
+    kernel.say({ type: "status", view: live.view, status: { state: "cancelled", run: null } });
+    expect(view.text("status")).toContain("Stopped");
+    expect(view.one<HTMLButtonElement>("run").disabled).toBe(false);
+    expect(view.all("label-row")).toHaveLength(2);
+  });
+
+  test("draws a failed run with hint and details, and keeps the results", async () => {
+    const { view, kernel } = await liveView(sample("short"));
+    const error = { code: "x", message: "It <b>failed</b>.", hint: "Try less.", details: "Traceback" };
+    kernel.say({ type: "status", view: live.view, status: { state: "error", error } });
+    expect(view.text("error")).toContain("It <b>failed</b>.");
+    expect(view.text("error")).toContain("Try less.");
+    expect(view.text("error-details")).toContain("Traceback");
+    expect(view.all("label-row")).toHaveLength(2);
+  });
+
+  test("does not run an empty text, and says which", async () => {
+    const { view, kernel } = await liveView(sample("empty"));
+    expect(view.text("empty")).toContain("Run");
+    view.one<HTMLButtonElement>("run").click();
+    expect(sentOf(kernel, "run")).toEqual([]);
+    expect(view.text("form-problem")).toBe("Text is empty.");
+  });
+
+  test("takes a changed spec: results, tokens, values; the layer and head stay", async () => {
+    const { view, kernel } = await liveView(sample("short"));
+    view.all("cell").find((cell) => cell.dataset["layer"] === "1" && cell.dataset["head"] === "2")?.click();
+    const next = sample("long");
+    kernel.spec = next;
+    kernel.say({ type: "changed", view: live.view, spec: next });
+    expect(view.all("label-row")).toHaveLength(5);
+    expect(view.text("token-count")).toBe("512 tokens");
+    expect(view.one<HTMLTextAreaElement>("field").value).toBe(next.values["text"]);
+    expect(view.one("picture").getAttribute("aria-label")).toBe("Layer 1, head 2, arcs");
+    expect(view.text("warnings")).toContain("512");
+  });
+
+  test("does not write into the box that the user is typing in", async () => {
+    const { view, kernel } = await liveView(sample("short"));
+    const field = view.one<HTMLTextAreaElement>("field");
+    field.focus();
+    field.value = "typing";
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+    kernel.say({ type: "changed", view: live.view, spec: { ...kernel.spec, values: { text: "from Python" } } });
+    expect(field.value).toBe("typing");
+    field.blur();
+    kernel.say({ type: "changed", view: live.view, spec: { ...kernel.spec, values: { text: "from Python" } } });
+    expect(field.value).toBe("from Python");
+  });
+
+  test("says why there is no attention", async () => {
+    const { view } = await liveView(sample("running"));
+    expect(view.text("attention-note")).toContain("state-space model");
+  });
+});
+
+describe("the explorer", () => {
+  test("switches head by click and keys, tells the kernel and screen readers", async () => {
+    const { view, kernel } = await liveView(sample("short"));
+    const label = () => view.one("picture").getAttribute("aria-label");
+    expect(label()).toBe("Layer 3, head 7, arcs");
+    const cell = view.all("cell").find((item) => item.dataset["layer"] === "1" && item.dataset["head"] === "2");
+    cell?.click();
+    expect(label()).toBe("Layer 1, head 2, arcs");
+    expect(cell?.getAttribute("aria-selected")).toBe("true");
+    expect(view.text("live-region")).toContain("Layer 1, head 2");
+    const picture = view.one("picture");
+    view.key(picture, "]");
+    view.key(picture, ".");
+    expect(label()).toBe("Layer 2, head 3, arcs");
+    view.key(picture, "2");
+    expect(label()).toBe("Layer 2, head 3, map");
+    expect(view.one("tab-map").getAttribute("aria-selected")).toBe("true");
+    await vi.waitFor(() => expect(sentOf(kernel, "tile").map((message) => (message as { key: string }).key)).toContain("head/2/3"));
+    await vi.waitFor(() => expect(sentOf(kernel, "select").at(-1)).toMatchObject({ selection: { layer: 2, head: 3, tokens: [] } }));
+  });
+
+  test("the grid is walked by arrows and opened by Enter", async () => {
+    const { view } = await liveView(sample("short"));
+    const at = () => view.root.activeElement as HTMLElement;
+    const cells = view.all("cell");
+    expect(cells.filter((cell) => cell.tabIndex === 0)).toHaveLength(1);
+    cells.find((cell) => cell.tabIndex === 0)?.focus();
+    view.key(at(), "ArrowDown");
+    view.key(at(), "ArrowLeft");
+    expect(at().getAttribute("aria-label")).toBe("Layer 4, head 6");
+    expect(view.one("picture").getAttribute("aria-label")).toContain("Layer 3, head 7");
+    view.key(at(), "Enter");
+    expect(view.one("picture").getAttribute("aria-label")).toContain("Layer 4, head 6");
+  });
+
+  test("sums over the chosen tokens, exactly, and Escape lets them go", async () => {
+    const { view, kernel } = await liveView(sample("short"));
+    const tokens = view.all("token");
+    tokens[4]?.click();
+    tokens[9]?.dispatchEvent(new MouseEvent("click", { bubbles: true, ctrlKey: true }));
+    await vi.waitFor(() => expect(view.text("sentence")).toContain("2 tokens, summed, attend to"));
+    await vi.waitFor(() => expect(view.text("sentence")).not.toContain("≈"));
+    expect(sentOf(kernel, "tile").map((message) => (message as { key: string }).key)).toContain("sum/3/7/4,9");
+    expect(view.all("token").filter((item) => item.getAttribute("aria-selected") === "true")).toHaveLength(2);
+    view.key(view.one("picture"), "Escape");
+    await vi.waitFor(() => expect(view.text("sentence")).toContain("Point at a token"));
+  });
+
+  test("the picture is read by keys: exact values come from the kernel", async () => {
+    const { view } = await liveView(sample("short"));
+    const picture = view.one("picture");
+    await vi.waitFor(() => expect(picture.dataset["state"]).toBe("ready"));
+    view.key(picture, "2");
+    view.key(picture, "ArrowDown");
+    view.key(picture, "ArrowDown");
+    view.key(picture, "ArrowRight");
+    await vi.waitFor(() => expect(view.text("live-region")).toMatch(/^the → the: \d/));
+    expect(view.one("value").dataset["exact"]).toBe("true");
+    view.key(picture, "1");
+    view.key(picture, "ArrowDown");
+    await vi.waitFor(() => expect(view.text("live-region")).toContain("[CLS] attends to: "));
+  });
+
+  test("a selection made elsewhere is followed and not sent back", async () => {
+    const { view, kernel } = await liveView(sample("short"));
+    kernel.say({ type: "selected", view: live.view, selection: { layer: 5, head: 11, tokens: [2] } });
+    expect(view.one("picture").getAttribute("aria-label")).toContain("Layer 5, head 11");
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    expect(sentOf(kernel, "select")).toEqual([]);
+  });
+
+  test("special tokens can be hidden, tokens found, keys shown, the scale switched", async () => {
+    const { view } = await liveView(sample("short"));
+    view.one<HTMLInputElement>("hide-specials").click();
+    await vi.waitFor(() => expect(view.all("token").filter((token) => token.hidden)).toHaveLength(2));
+    const picture = view.one("picture");
+    view.key(picture, "/");
+    const find = view.one<HTMLInputElement>("find");
+    expect(view.root.activeElement).toBe(find);
+    find.value = "mov";
+    find.dispatchEvent(new Event("input"));
+    expect(view.text("found")).toBe("1 of 1");
+    view.key(picture, "s");
+    expect(view.one<HTMLSelectElement>("scale").value).toBe("linear");
+    view.key(picture, "?");
+    expect(view.one("help").hidden).toBe(false);
+    view.key(picture, "Escape");
+    expect(view.one("help").hidden).toBe(true);
+  });
+
+  test("keys that mean nothing here are left to the notebook", async () => {
+    const { view } = await liveView(sample("short"));
+    const picture = view.one("picture");
+    expect(view.key(picture, "s", { ctrlKey: true }).defaultPrevented).toBe(false);
+    expect(view.key(picture, "x").defaultPrevented).toBe(false);
+    expect(view.key(view.one("field"), "s").defaultPrevented).toBe(false);
+  });
+});
+
+describe("hostile text", () => {
+  test("is drawn as text everywhere, and nothing is lost", async () => {
+    const { view } = await liveView(sample("hostile"));
+    expect(view.root.querySelector("img, script, iframe, b:not([class]), i[class=x]")).toBeNull();
+    expect("__hacked" in globalThis).toBe(false);
+    const tokens = view.all("token");
+    expect(tokens).toHaveLength(HOSTILE.length);
+    expect(tokens[0]?.textContent).toContain("<img·src=x·onerror=");
+    expect(tokens[2]?.textContent).toContain("⟨RLO⟩");
+    expect(tokens[3]?.textContent).toContain("⟨NUL⟩");
+    expect(tokens[10]?.textContent?.length).toBeLessThan(100);
+    expect(tokens[10]?.title).toContain("100,000 characters");
+    tokens[10]?.click();
+    expect(view.text("whole-token")).toContain("x".repeat(100_000));
+    expect(view.text("warnings")).toContain("</script><script>");
+    expect(view.text("marked-text")).toContain("<b>not</b>");
+    expect(view.all("label-row")).toHaveLength(HOSTILE.length);
+  });
+
+  test("many labels show twenty, and all on request", async () => {
+    const scores = Array.from({ length: 200 }, (_, index) => ({ label: `label ${index}`, score: index / 200 }));
+    const spec = { ...sample("empty"), results: [{ kind: "labels", multi: true, threshold: 0.5, title: "", scores }] };
+    const { view } = await liveView(spec as PanelSpec);
+    expect(view.all("label-row")).toHaveLength(20);
+    expect(view.all("label-row")[0]?.getAttribute("aria-label")).toBe("label 199 0.995, above the threshold 0.500");
+    expect(view.text("show-all")).toBe("Show all 200");
+    view.one("show-all").click();
+    expect(view.all("label-row")).toHaveLength(200);
+    view.one("show-all").click();
+    expect(view.all("label-row")).toHaveLength(20);
+  });
+});
+
+describe("the home view", () => {
+  const home = () => (VIEWS["home"] as () => HomeSpec)();
+
+  test("names plugins, and broken ones with their error", async () => {
+    const { view } = await liveView(home());
+    expect(view.all("plugin").map((row) => [row.dataset["name"], row.dataset["state"]])).toEqual([
+      ["lmkit-classification", "ready"],
+      ["lmkit-ner", "ready"],
+      ["acme-lmkit", "quarantined"],
+      ["old-plugin", "blocked"],
+    ]);
+    expect(view.text("error")).toContain("No module named 'acme'");
+    expect(view.all("task")[0]?.textContent).toContain("%%lm classification --model …");
+  });
+
+  test("its buttons are actions, one at a time", async () => {
+    const { view, kernel } = await liveView(home());
+    view.all<HTMLButtonElement>("unload")[0]?.click();
+    expect(view.all<HTMLButtonElement>("device").filter((item) => item.tagName === "BUTTON")[0]?.disabled).toBe(true);
+    await vi.waitFor(() => expect(view.one<HTMLButtonElement>("rescan").disabled).toBe(false));
+    view.one("rescan").click();
+    await vi.waitFor(() => expect(view.one<HTMLButtonElement>("rescan").disabled).toBe(false));
+    view.all("device").find((item) => item.tagName === "BUTTON")?.click();
+    expect(sentOf(kernel, "action")).toMatchObject([
+      { name: "unload", argument: "starter:sentiment" },
+      { name: "rescan", argument: "" },
+      { name: "device", argument: "cuda:0" },
+    ]);
+  });
+
+  test("a failed action is told", async () => {
+    const { view, kernel } = await liveView(home());
+    kernel.answer = ({ id, view: name }) =>
+      kernel.say({ type: "error", id, view: name, error: { code: "x", message: "It is in use." } });
+    view.all("unload")[0]?.click();
+    await vi.waitFor(() => expect(view.text("status")).toContain("It is in use."));
+  });
+});
+
+describe("mounting", () => {
+  test("the undo removes every element and listener, and closes the channel", async () => {
+    const added = new Map<EventTarget, number>();
+    const count = (target: EventTarget, by: number) => added.set(target, (added.get(target) ?? 0) + by);
+    const add = vi.spyOn(EventTarget.prototype, "addEventListener").mockImplementation(function (this: EventTarget, ...args) {
+      count(this, 1);
+      return Reflect.apply(add.getMockImplementation() ? original.add : original.add, this, args);
+    });
+    const remove = vi.spyOn(EventTarget.prototype, "removeEventListener").mockImplementation(function (this: EventTarget, ...args) {
+      count(this, -1);
+      return Reflect.apply(original.remove, this, args);
+    });
+    const { view, kernel } = await liveView(sample("short"));
+    const closed = vi.spyOn(kernel, "close");
+    view.undo();
+    add.mockRestore();
+    remove.mockRestore();
+    expect(view.element.childElementCount).toBe(0);
+    expect(closed).toHaveBeenCalledOnce();
+    const left = [...added].filter(([target, n]) => n > 0 && !(target instanceof AbortSignal));
+    expect(left).toEqual([]);
+  });
+  const original = {
+    add: EventTarget.prototype.addEventListener,
+    remove: EventTarget.prototype.removeEventListener,
+  };
+
+  test("two copies live side by side, with no id twice, and one may go", async () => {
+    const spec = sample("short");
+    const one = await liveView(spec);
+    const two = await liveView(spec);
+    const ids = [one, two].flatMap(({ view }) => [...view.root.querySelectorAll("[id]")].map((item) => item.id));
+    expect(new Set(ids).size).toBe(ids.length);
+    one.view.undo();
+    two.view.key(two.view.one("picture"), "]");
+    expect(two.view.one("picture").getAttribute("aria-label")).toContain("Layer 4");
+  });
+
+  test("the same element can be drawn into again", async () => {
+    const view = new Mounted((element) => mountBundle(element, bundle(sample("short")), null, options));
+    view.undo();
+    const undo = mountBundle(view.element, bundle(sample("home") as never), null, options);
+    expect(view.element.childElementCount).toBe(1);
+    undo();
+  });
+
+  test("a channel that the output cannot use is closed", async () => {
+    const kernel = new FakeKernel(sample("short"));
+    const closed = vi.spyOn(kernel, "close");
+    const view = new Mounted((element) =>
+      mountBundle(element, bundle(sample("short"), { live: null }), Promise.resolve(kernel), options),
+    );
+    await vi.waitFor(() => expect(closed).toHaveBeenCalledOnce());
+    expect(view.text("badge")).toBe("saved");
+  });
+
+  test("speaks Chinese where asked", () => {
+    const view = new Mounted((element) => mountBundle(element, bundle(sample("short")), null, { ...options, locale: "zh-CN" }));
+    expect(view.text("run")).toBe("运行");
+    expect(view.one("root").lang).toBe("zh-Hans");
+  });
+});
