@@ -27,66 +27,122 @@ const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 /** name, view, mode, and what to do before the picture is taken */
 const SHOTS = [
   ["short", "short", "live", async () => {}],
-  ["short-hover", "short", "live", async (page) => {
-    await page.locator('[data-lmkit="token"][data-index="9"]').hover();
-  }],
-  ["short-map", "short", "live", async (page) => {
-    await page.locator('[data-lmkit="tab-map"]').click();
-    await page.waitForTimeout(100);
-    const box = await page.locator('[data-lmkit="picture-canvas"]').boundingBox();
-    await page.mouse.move(box.x + box.width * 0.45, box.y + box.height * 0.5);
-  }],
-  ["short-selected", "short", "live", async (page) => {
-    await page.locator('[data-lmkit="token"][data-index="5"]').click();
-    await page.locator('[data-lmkit="token"][data-index="10"]').click({ modifiers: ["Control"] });
-    await page.mouse.move(5, 5);
-  }],
-  ["short-help", "short", "live", async (page) => {
-    await page.locator('[data-lmkit="keys"]').click();
-  }],
+  [
+    "short-hover",
+    "short",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="token"][data-index="9"]').hover();
+    },
+  ],
+  [
+    "short-map",
+    "short",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-map"]').click();
+      await page.waitForTimeout(100);
+      const box = await page.locator('[data-lmkit="picture-canvas"]').boundingBox();
+      await page.mouse.move(box.x + box.width * 0.45, box.y + box.height * 0.5);
+    },
+  ],
+  [
+    "short-selected",
+    "short",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="token"][data-index="5"]').click();
+      await page.locator('[data-lmkit="token"][data-index="10"]').click({ modifiers: ["Control"] });
+      await page.mouse.move(5, 5);
+    },
+  ],
+  [
+    "short-help",
+    "short",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="keys"]').click();
+    },
+  ],
   ["deep", "deep", "live", async () => {}],
-  ["deep-map", "deep", "live", async (page) => {
-    await page.locator('[data-lmkit="tab-map"]').click();
-  }],
+  [
+    "deep-map",
+    "deep",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-map"]').click();
+    },
+  ],
   ["long", "long", "live", async () => {}],
-  ["long-map", "long", "live", async (page) => {
-    await page.locator('[data-lmkit="tab-map"]').click();
-    await page.waitForTimeout(200);
-    const box = await page.locator('[data-lmkit="picture-canvas"]').boundingBox();
-    await page.mouse.move(box.x + 150, box.y + 120);
-  }],
+  [
+    "long-map",
+    "long",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-map"]').click();
+      await page.waitForTimeout(200);
+      const box = await page.locator('[data-lmkit="picture-canvas"]').boundingBox();
+      await page.mouse.move(box.x + 150, box.y + 120);
+    },
+  ],
   ["huge", "huge", "live", async () => {}],
   ["hostile", "hostile", "live", async () => {}],
-  ["hostile-scrolled", "hostile", "live", async (page) => {
-    await page.locator('[data-lmkit="picture"]').scrollIntoViewIfNeeded();
-    await page.locator('[data-lmkit="token"][data-index="10"]').click();
-  }],
-  ["error", "error", "live", async (page) => {
-    await page.locator('[data-lmkit="error-details"] summary').click();
-  }],
+  [
+    "hostile-scrolled",
+    "hostile",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="picture"]').scrollIntoViewIfNeeded();
+      await page.locator('[data-lmkit="token"][data-index="10"]').click();
+    },
+  ],
+  [
+    "error",
+    "error",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="error-details"] summary').click();
+    },
+  ],
   ["running", "running", "live", async () => {}],
-  ["stopping", "running", "live", async (page) => {
-    await page.locator('[data-lmkit="stop"]').click();
-  }],
+  [
+    "stopping",
+    "running",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="stop"]').click();
+    },
+  ],
   ["empty", "empty", "live", async () => {}],
   ["home", "home", "live", async () => {}],
   ["saved", "short", "saved", async () => {}],
-  ["saved-missing", "short", "saved", async (page) => {
-    await page.locator('[data-lmkit="cell"][data-layer="1"][data-head="2"]').click();
-  }],
+  [
+    "saved-missing",
+    "short",
+    "saved",
+    async (page) => {
+      await page.locator('[data-lmkit="cell"][data-layer="1"][data-head="2"]').click();
+    },
+  ],
   ["loading", "short", "loading", async () => {}],
   ["broken", "short", "broken", async () => {}],
 ];
 
 const wanted = process.argv.slice(2).filter((word) => !word.startsWith("--"));
 const option = (name, fallback) =>
-  process.argv.find((word) => word.startsWith(`--${name}=`))?.slice(name.length + 3).split(",") ?? fallback;
+  process.argv
+    .find((word) => word.startsWith(`--${name}=`))
+    ?.slice(name.length + 3)
+    .split(",") ?? fallback;
 const themes = option("themes", ["light", "dark"]);
 const widths = option("widths", ["480", "860"]);
 const locale = option("locale", ["en"])[0];
 const ratio = Number(option("ratio", ["1"])[0]);
 
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+const browser = await chromium.launch({
+  executablePath: "/usr/bin/chromium",
+  args: ["--no-sandbox"],
+});
 let failures = 0;
 for (const theme of themes) {
   for (const width of widths) {
@@ -105,23 +161,39 @@ for (const theme of themes) {
       });
       await page.route("**/*", (route) =>
         route.request().url().startsWith("http://lmkit.test/")
-          ? route.fulfill({ contentType: "text/html", body: '<!doctype html><html lang="en"><title>lmkit</title><main id="view"></main>' })
+          ? route.fulfill({
+              contentType: "text/html",
+              body: '<!doctype html><html lang="en"><title>lmkit</title><main id="view"></main>',
+            })
           : route.abort(),
       );
-      await page.goto(`http://lmkit.test/?view=${view}&mode=${mode}&theme=${theme}&width=${width}&locale=${locale}`);
+      await page.goto(
+        `http://lmkit.test/?view=${view}&mode=${mode}&theme=${theme}&width=${width}&locale=${locale}`,
+      );
       await page.addScriptTag({ content: script });
       await page.waitForTimeout(350);
       await act(page);
       await page.waitForTimeout(350);
       const file = `${name}-${theme}-${width}${locale === "en" ? "" : `-${locale}`}.png`;
       await page.screenshot({ path: `${out}${file}` });
-      if (await page.evaluate(() => "__hacked" in globalThis)) problems.push("hostile text was executed");
+      if (await page.evaluate(() => "__hacked" in globalThis))
+        problems.push("hostile text was executed");
       await page.addScriptTag({ content: axe });
       const report = await page.evaluate(() =>
-        globalThis.axe.run(document, { rules: { region: { enabled: false }, "page-has-heading-one": { enabled: false } } }),
+        globalThis.axe.run(document, {
+          rules: { region: { enabled: false }, "page-has-heading-one": { enabled: false } },
+        }),
       );
       for (const violation of report.violations) {
-        problems.push(`axe ${violation.id}: ${violation.help}\n    ${violation.nodes.slice(0, 3).map((node) => `${node.target.flat().join(" ")}: ${node.failureSummary?.split("\n").slice(1, 3).join(";")}`).join("\n    ")}`);
+        problems.push(
+          `axe ${violation.id}: ${violation.help}\n    ${violation.nodes
+            .slice(0, 3)
+            .map(
+              (node) =>
+                `${node.target.flat().join(" ")}: ${node.failureSummary?.split("\n").slice(1, 3).join(";")}`,
+            )
+            .join("\n    ")}`,
+        );
       }
       if (problems.length > 0) failures += 1;
       console.log(`${problems.length > 0 ? "PROBLEM" : "ok     "} ${file}`);

@@ -1,6 +1,6 @@
 /** The page of the looking script: mounts one made-up view as the query says. */
 
-import type { AttentionSpec } from "@lmkit/protocol";
+import type { AttentionSpec, ViewSpec } from "@lmkit/protocol";
 import { mount, mountBundle, mountLive } from "../src/index.ts";
 import { KernelSource } from "../src/source.ts";
 import { FakeKernel, saveTile, VIEWS } from "./samples.ts";
@@ -19,7 +19,10 @@ element.style.width = `${width}px`;
 const where = { session: "s", view: "v" };
 const options = { theme, locale };
 
-async function savedTiles(attention: AttentionSpec | null, heads: readonly (readonly [number, number])[]) {
+async function savedTiles(
+  attention: AttentionSpec | null,
+  heads: readonly (readonly [number, number])[],
+) {
   if (!attention) return [];
   const keys = attention.layers.map((_, layer) => `thumb/${layer}`);
   for (const [layer, head] of heads) keys.push(`head/${layer}/${head}`);
@@ -28,7 +31,7 @@ async function savedTiles(attention: AttentionSpec | null, heads: readonly (read
 
 async function start(): Promise<void> {
   if (mode === "loading") {
-    const silent = new FakeKernel({ ...(VIEWS["empty"] as () => never)() }, 1e8);
+    const silent = new FakeKernel((VIEWS["empty"] as () => ViewSpec)(), 1e8);
     mountLive(element, where, silent, options);
     return;
   }
@@ -36,14 +39,21 @@ async function start(): Promise<void> {
     mountBundle(element, { protocol: 9, version: "9" }, null, options);
     return;
   }
-  const spec = (VIEWS[name] as () => ReturnType<(typeof VIEWS)["short"]>)();
+  const spec = (VIEWS[name] as () => ViewSpec)();
   if (mode === "saved") {
     const attention = spec.kind === "panel" ? spec.attention : null;
     const selection = attention?.selection;
     const heads = selection ? [[selection.layer, selection.head] as const] : [];
     const tiles = await savedTiles(attention, heads);
     const total = attention?.layers.reduce((sum, layer) => sum + layer.heads, 0) ?? 0;
-    const bundle = { version: "0.1.0", spec, tiles, live: where, heads: total, headsCarried: heads.length };
+    const bundle = {
+      version: "0.1.0",
+      spec,
+      tiles,
+      live: where,
+      heads: total,
+      headsCarried: heads.length,
+    };
     mountBundle(element, JSON.parse(JSON.stringify(bundle)), null, options);
     return;
   }

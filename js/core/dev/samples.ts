@@ -2,7 +2,6 @@
 
 import type {
   AttentionSpec,
-  HomeSpec,
   LayerSpec,
   PanelSpec,
   Request,
@@ -238,7 +237,9 @@ export function attentionOf(
 ): AttentionSpec {
   return {
     layers: Array.from({ length: layers }, (_, layer) => ({
-      name: causal ? `model.layers.${layer}.self_attn` : `bert.encoder.layer.${layer}.attention.self`,
+      name: causal
+        ? `model.layers.${layer}.self_attn`
+        : `bert.encoder.layer.${layer}.attention.self`,
       role: causal ? ("decoder" as const) : ("encoder" as const),
       heads,
       kvHeads: causal ? Math.max(1, Math.floor(heads / 3)) : heads,
@@ -266,7 +267,13 @@ function textField(text = "Text") {
 function panelOf(more: object): PanelSpec {
   return parseViewSpec({
     kind: "panel",
-    header: { task: "classification", title: "Classification", model: "starter:sentiment", device: "cpu", dtype: "float32" },
+    header: {
+      task: "classification",
+      title: "Classification",
+      model: "starter:sentiment",
+      device: "cpu",
+      dtype: "float32",
+    },
     fields: [textField()],
     values: { text: REVIEW },
     python: 'import lmkit\n\nkit = lmkit.load("starter:sentiment")\nr = kit.classify("...")\n',
@@ -291,7 +298,7 @@ const LONG =
   "A head that always looks one step back copies the token before it; another looks for the verb; a third rests on the separator when it has found nothing to do.";
 
 export const HOSTILE = [
-  "<img src=x onerror=\"globalThis.__hacked=1\">",
+  '<img src=x onerror="globalThis.__hacked=1">',
   "</script><script>globalThis.__hacked=1</script>",
   "\u202Eevil\u2066 abc",
   "nul\u0000byte\u0007",
@@ -317,44 +324,86 @@ function hostileTokens(): Token[] {
 }
 
 export const VIEWS: Record<string, () => ViewSpec> = {
-  short: () =>
-    panelOf({ results: [SENTIMENT], attention: attentionOf(words(REVIEW), 6, 12) }),
+  short: () => panelOf({ results: [SENTIMENT], attention: attentionOf(words(REVIEW), 6, 12) }),
   deep: () =>
     panelOf({
-      header: { task: "generation", title: "Generation", model: "starter:chat", device: "cuda:0", dtype: "bfloat16" },
+      header: {
+        task: "generation",
+        title: "Generation",
+        model: "starter:chat",
+        device: "cuda:0",
+        dtype: "bfloat16",
+      },
       fields: [
         textField("Prompt"),
-        { kind: "integer", name: "max_new_tokens", label: "New tokens", default: 32, minimum: 1, maximum: 512 },
-        { kind: "number", name: "temperature", label: "Temperature", default: 0.7, minimum: 0, maximum: 2, step: 0.05, help: "0 takes the likeliest token each time." },
-        { kind: "choice", name: "strategy", label: "Strategy", options: ["greedy", "sample", "beam"], default: "sample" },
+        {
+          kind: "integer",
+          name: "max_new_tokens",
+          label: "New tokens",
+          default: 32,
+          minimum: 1,
+          maximum: 512,
+        },
+        {
+          kind: "number",
+          name: "temperature",
+          label: "Temperature",
+          default: 0.7,
+          minimum: 0,
+          maximum: 2,
+          step: 0.05,
+          help: "0 takes the likeliest token each time.",
+        },
+        {
+          kind: "choice",
+          name: "strategy",
+          label: "Strategy",
+          options: ["greedy", "sample", "beam"],
+          default: "sample",
+        },
         { kind: "boolean", name: "echo", label: "Show the prompt too", default: true },
       ],
       values: { text: LONG, max_new_tokens: 64, echo: true },
       results: [{ kind: "text", text: `${LONG}\n\nThat is how it works.` }],
-      attention: attentionOf(words(LONG).slice(0, 64), 30, 9, true, { deviation: 2.6e-3, selection: { layer: 12, head: 4, tokens: [9] } }),
+      attention: attentionOf(words(LONG).slice(0, 64), 30, 9, true, {
+        deviation: 2.6e-3,
+        selection: { layer: 12, head: 4, tokens: [9] },
+      }),
     }),
   long: () =>
     panelOf({
-      header: { task: "classification", title: "Classification", model: "starter:news", device: "cpu", dtype: "float32" },
+      header: {
+        task: "classification",
+        title: "Classification",
+        model: "starter:news",
+        device: "cpu",
+        dtype: "float32",
+      },
       values: { text: `${LONG} `.repeat(9) },
       results: [
         {
           kind: "labels",
           multi: true,
           threshold: 0.5,
-          scores: ["business", "entertainment", "politics", "sport", "technology"].map((label, index) => ({
-            label,
-            score: [0.031, 0.612, 0.0042, 0.000071, 0.874][index] as number,
-          })),
+          scores: ["business", "entertainment", "politics", "sport", "technology"].map(
+            (label, index) => ({
+              label,
+              score: [0.031, 0.612, 0.0042, 0.000071, 0.874][index] as number,
+            }),
+          ),
         },
       ],
-      warnings: ["The text has 731 tokens; the model reads the first 512. 219 tokens were cut off."],
+      warnings: [
+        "The text has 731 tokens; the model reads the first 512. 219 tokens were cut off.",
+      ],
       attention: attentionOf(words(`${LONG} `.repeat(12)).slice(0, 512), 6, 12),
     }),
   huge: () =>
     panelOf({
       results: [],
-      attention: attentionOf(words(`${LONG} `.repeat(60)).slice(0, 1500), 2, 4, true, { selection: { layer: 1, head: 2, tokens: [] } }),
+      attention: attentionOf(words(`${LONG} `.repeat(60)).slice(0, 1500), 2, 4, true, {
+        selection: { layer: 1, head: 2, tokens: [] },
+      }),
     }),
   hostile: () =>
     panelOf({
@@ -365,7 +414,10 @@ export const VIEWS: Record<string, () => ViewSpec> = {
         {
           kind: "labels",
           title: "<script>1</script>",
-          scores: HOSTILE.map((label, index) => ({ label: label.slice(0, 9000), score: 1 / (index + 2) })),
+          scores: HOSTILE.map((label, index) => ({
+            label: label.slice(0, 9000),
+            score: 1 / (index + 2),
+          })),
         },
         {
           kind: "spans",
@@ -390,7 +442,11 @@ export const VIEWS: Record<string, () => ViewSpec> = {
           ],
         },
       ],
-      attention: attentionOf(hostileTokens(), 3, 5, false, { selection: { layer: 1, head: 1, tokens: [] }, missing: ["encoder.layer.3", "<i>layer</i>"], deviation: 0.31 }),
+      attention: attentionOf(hostileTokens(), 3, 5, false, {
+        selection: { layer: 1, head: 1, tokens: [] },
+        missing: ["encoder.layer.3", "<i>layer</i>"],
+        deviation: 0.31,
+      }),
     }),
   error: () =>
     panelOf({
@@ -410,8 +466,13 @@ export const VIEWS: Record<string, () => ViewSpec> = {
     panelOf({
       results: [SENTIMENT],
       attention: null,
-      attentionNote: "This model has no attention layers that lmkit can read: MambaForCausalLM is a state-space model.",
-      status: { state: "running", run: "r1", progress: { label: "Loading starter:sentiment", done: 37, total: 91, secondsLeft: 14 } },
+      attentionNote:
+        "This model has no attention layers that lmkit can read: MambaForCausalLM is a state-space model.",
+      status: {
+        state: "running",
+        run: "r1",
+        progress: { label: "Loading starter:sentiment", done: 37, total: 91, secondsLeft: 14 },
+      },
     }),
   empty: () => panelOf({ values: {}, results: [], attention: null, status: { state: "idle" } }),
   home: () =>
@@ -419,32 +480,77 @@ export const VIEWS: Record<string, () => ViewSpec> = {
       kind: "home",
       version: "0.1.0",
       tasks: [
-        { name: "classification", title: "Classification", plugin: "lmkit-classification", help: "Probabilities of labels for a text" },
-        { name: "ner", title: "Named entities", plugin: "lmkit-ner", help: "People, places and organisations in a text" },
+        {
+          name: "classification",
+          title: "Classification",
+          plugin: "lmkit-classification",
+          help: "Probabilities of labels for a text",
+        },
+        {
+          name: "ner",
+          title: "Named entities",
+          plugin: "lmkit-ner",
+          help: "People, places and organisations in a text",
+        },
         { name: "generation", title: "Generation", plugin: "lmkit-generation", help: "" },
       ],
       plugins: [
-        { name: "lmkit-classification", version: "0.1.0", state: "ready", tasks: ["classification"] },
+        {
+          name: "lmkit-classification",
+          version: "0.1.0",
+          state: "ready",
+          tasks: ["classification"],
+        },
         { name: "lmkit-ner", version: "0.1.0", state: "ready", tasks: ["ner"] },
         {
           name: "acme-lmkit",
           version: "2.3",
           state: "quarantined",
-          error: { code: "plugin-import", message: "The plugin acme-lmkit could not be imported: No module named 'acme'.", hint: "Install what it needs, then rescan.", details: "Traceback ...\nModuleNotFoundError: No module named 'acme'" },
+          error: {
+            code: "plugin-import",
+            message: "The plugin acme-lmkit could not be imported: No module named 'acme'.",
+            hint: "Install what it needs, then rescan.",
+            details: "Traceback ...\nModuleNotFoundError: No module named 'acme'",
+          },
         },
         { name: "old-plugin", version: "0.0.3", state: "blocked" },
       ],
       devices: [
         { name: "cpu", title: "CPU, 2 cores", chosen: true, memoryTotal: 24e9, memoryUsed: 3.2e9 },
-        { name: "cuda:0", title: "NVIDIA GeForce RTX 4090", chosen: false, memoryTotal: 25.2e9, memoryUsed: 1.1e9 },
+        {
+          name: "cuda:0",
+          title: "NVIDIA GeForce RTX 4090",
+          chosen: false,
+          memoryTotal: 25.2e9,
+          memoryUsed: 1.1e9,
+        },
       ],
       models: [
-        { name: "starter:sentiment", kind: "BertForSequenceClassification", parameters: 22_713_986, bytes: 90_855_944, device: "cpu", dtype: "float32" },
-        { name: "/home/ada/checkpoints/llama-finetuned-on-something-with-a-long-name", kind: "LlamaForCausalLM", parameters: 134_515_008, bytes: 538_060_032, device: "cuda:0", dtype: "bfloat16", pinned: true },
+        {
+          name: "starter:sentiment",
+          kind: "BertForSequenceClassification",
+          parameters: 22_713_986,
+          bytes: 90_855_944,
+          device: "cpu",
+          dtype: "float32",
+        },
+        {
+          name: "/home/ada/checkpoints/llama-finetuned-on-something-with-a-long-name",
+          kind: "LlamaForCausalLM",
+          parameters: 134_515_008,
+          bytes: 538_060_032,
+          device: "cuda:0",
+          dtype: "bfloat16",
+          pinned: true,
+        },
       ],
       modelsBudget: 4e9,
       starters: [
-        { name: "starter:sentiment", title: "Sentiment of English sentences (SST-2)", installed: true },
+        {
+          name: "starter:sentiment",
+          title: "Sentiment of English sentences (SST-2)",
+          installed: true,
+        },
         { name: "starter:news", title: "Topic of news articles (BBC News)", installed: true },
         { name: "starter:chat", title: "SmolLM2-135M-Instruct", installed: false },
       ],

@@ -19,7 +19,8 @@ const NUMBERS = /[-+]?[\d.]+(?:e[-+]?\d+)?%?/gi;
 export function parseColour(css: string): Colour {
   const hex = /^#([\da-f]{3}|[\da-f]{6})$/i.exec(css.trim())?.[1];
   if (hex) {
-    const digits = hex.length === 3 ? [...hex].map((digit) => digit + digit) : (hex.match(/../g) ?? []);
+    const digits =
+      hex.length === 3 ? [...hex].map((digit) => digit + digit) : (hex.match(/../g) ?? []);
     const [r = 0, g = 0, b = 0] = digits.map((pair) => Number.parseInt(pair, 16));
     return { r, g, b, opacity: 1 };
   }

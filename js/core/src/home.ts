@@ -11,7 +11,12 @@ import { errorInfo } from "./source.ts";
 import { visibleProse } from "./text.ts";
 
 /** Draw the home view into `root` until `scope` ends; returns how to give it a new spec. */
-export function home(root: HTMLElement, first: HomeSpec, context: Context, scope: Scope): (spec: HomeSpec) => void {
+export function home(
+  root: HTMLElement,
+  first: HomeSpec,
+  context: Context,
+  scope: Scope,
+): (spec: HomeSpec) => void {
   const { t, source } = context;
   const header = h("header", { class: "header", "data-lmkit": "header" });
   const saved = h("p", { class: "note saved", "data-lmkit": "saved-note" });
@@ -81,8 +86,19 @@ export function home(root: HTMLElement, first: HomeSpec, context: Context, scope
                 "li",
                 { class: "row", "data-lmkit": "task", "data-name": task.name },
                 h("span", { class: "row-name" }, text(task.title)),
-                h("code", { class: "code" }, bdi(`%%lm ${visibleProse(task.name)} --model `), h("i", {}, "…")),
-                h("span", { class: "note row-more" }, text(task.help), task.help === "" ? "" : " · ", text(t("home.usedby", { plugin: visibleProse(task.plugin) }))),
+                h(
+                  "code",
+                  { class: "code" },
+                  bdi(`%%lm ${visibleProse(task.name)} --model `),
+                  h("i", {}, "…"),
+                ),
+                h(
+                  "span",
+                  { class: "note row-more" },
+                  text(task.help),
+                  task.help === "" ? "" : " · ",
+                  text(t("home.usedby", { plugin: visibleProse(task.plugin) })),
+                ),
               ),
             ),
           ),
@@ -97,10 +113,27 @@ export function home(root: HTMLElement, first: HomeSpec, context: Context, scope
             ...spec.plugins.map((plugin) =>
               h(
                 "li",
-                { class: "row", "data-lmkit": "plugin", "data-name": plugin.name, "data-state": plugin.state },
+                {
+                  class: "row",
+                  "data-lmkit": "plugin",
+                  "data-name": plugin.name,
+                  "data-state": plugin.state,
+                },
                 h("span", { class: "row-name" }, text(plugin.name)),
-                h("span", { class: `state ${plugin.state}` }, t(`home.${plugin.state}` as MessageKey)),
-                h("span", { class: "note row-more" }, text([plugin.version, plugin.tasks.join(", ")].filter((part) => part !== "").join(" · "))),
+                h(
+                  "span",
+                  { class: `state ${plugin.state}` },
+                  t(`home.${plugin.state}` as MessageKey),
+                ),
+                h(
+                  "span",
+                  { class: "note row-more" },
+                  text(
+                    [plugin.version, plugin.tasks.join(", ")]
+                      .filter((part) => part !== "")
+                      .join(" · "),
+                  ),
+                ),
                 plugin.error ? errorBox(plugin.error, context, inner) : null,
               ),
             ),
@@ -115,23 +148,45 @@ export function home(root: HTMLElement, first: HomeSpec, context: Context, scope
         ...spec.devices.map((device) => {
           const memory =
             device.memoryTotal > 0
-              ? t("home.memory", { used: bytes(device.memoryUsed), total: bytes(device.memoryTotal) })
+              ? t("home.memory", {
+                  used: bytes(device.memoryUsed),
+                  total: bytes(device.memoryTotal),
+                })
               : "";
           return h(
             "li",
-            { class: "row", "data-lmkit": "device", "data-name": device.name, "aria-current": device.chosen ? "true" : null },
+            {
+              class: "row",
+              "data-lmkit": "device",
+              "data-name": device.name,
+              "aria-current": device.chosen ? "true" : null,
+            },
             h("span", { class: "row-name" }, text(device.name)),
-            h("span", { class: "note row-more" }, text(device.title === device.name ? "" : device.title), memory === "" || device.title === device.name ? "" : " · ", memory),
+            h(
+              "span",
+              { class: "note row-more" },
+              text(device.title === device.name ? "" : device.title),
+              memory === "" || device.title === device.name ? "" : " · ",
+              memory,
+            ),
             device.chosen
               ? h("span", { class: "state chosen" }, t("home.chosen"))
-              : button(t("home.choose"), t("home.choose.label", { name: visibleProse(device.name) }), "device", device.name),
+              : button(
+                  t("home.choose"),
+                  t("home.choose.label", { name: visibleProse(device.name) }),
+                  "device",
+                  device.name,
+                ),
           );
         }),
       ),
     );
   const models = () => {
     const used = spec.models.reduce((sum, model) => sum + model.bytes, 0);
-    const meter = h("progress", { max: Math.max(1, spec.modelsBudget), "aria-label": t("home.models") });
+    const meter = h("progress", {
+      max: Math.max(1, spec.modelsBudget),
+      "aria-label": t("home.models"),
+    });
     meter.value = Math.min(used, spec.modelsBudget);
     return section(
       t("home.models"),
@@ -160,7 +215,12 @@ export function home(root: HTMLElement, first: HomeSpec, context: Context, scope
                       .join(" · "),
                   ),
                 ),
-                button(t("home.unload"), t("home.unload.label", { name: visibleProse(model.name) }), "unload", model.name),
+                button(
+                  t("home.unload"),
+                  t("home.unload.label", { name: visibleProse(model.name) }),
+                  "unload",
+                  model.name,
+                ),
               ),
             ),
           ),
@@ -169,7 +229,11 @@ export function home(root: HTMLElement, first: HomeSpec, context: Context, scope
             "div",
             { class: "budget" },
             meter,
-            h("span", { class: "note number" }, t("home.budget", { used: bytes(used), total: bytes(spec.modelsBudget) })),
+            h(
+              "span",
+              { class: "note number" },
+              t("home.budget", { used: bytes(used), total: bytes(spec.modelsBudget) }),
+            ),
           )
         : null,
     );
@@ -184,19 +248,37 @@ export function home(root: HTMLElement, first: HomeSpec, context: Context, scope
             ...spec.starters.map((starter) =>
               h(
                 "li",
-                { class: "row", "data-lmkit": "starter", "data-name": starter.name, "data-installed": String(starter.installed) },
-                h("code", { class: "code row-name" }, text(starter.name.startsWith("starter:") ? starter.name : `starter:${starter.name}`)),
-                h("span", { class: `state ${starter.installed ? "ready" : "blocked"}` }, t(starter.installed ? "home.installed" : "home.missing")),
+                {
+                  class: "row",
+                  "data-lmkit": "starter",
+                  "data-name": starter.name,
+                  "data-installed": String(starter.installed),
+                },
+                h(
+                  "code",
+                  { class: "code row-name" },
+                  text(
+                    starter.name.startsWith("starter:") ? starter.name : `starter:${starter.name}`,
+                  ),
+                ),
+                h(
+                  "span",
+                  { class: `state ${starter.installed ? "ready" : "blocked"}` },
+                  t(starter.installed ? "home.installed" : "home.missing"),
+                ),
                 h("span", { class: "note row-more" }, text(starter.title)),
               ),
             ),
           ),
-          spec.starters.every((starter) => starter.installed) ? null : note(t("home.starters.hint")),
+          spec.starters.every((starter) => starter.installed)
+            ? null
+            : note(t("home.starters.hint")),
         );
 
   const draw = () => {
     const root = content.getRootNode();
-    const active = root instanceof ShadowRoot || root instanceof Document ? root.activeElement : null;
+    const active =
+      root instanceof ShadowRoot || root instanceof Document ? root.activeElement : null;
     const held = active instanceof HTMLElement && content.contains(active) ? active : null;
     const again = held ? `[data-lmkit="${held.dataset["lmkit"]}"]` : null;
     const argument = held?.dataset["argument"];

@@ -60,7 +60,12 @@ function mountView(
     "data-lmkit": "root",
   });
   root.classList.toggle("fill", options.fill === true);
-  const live = h("div", { class: "unseen", role: "status", "aria-live": "polite", "data-lmkit": "live-region" });
+  const live = h("div", {
+    class: "unseen",
+    role: "status",
+    "aria-live": "polite",
+    "data-lmkit": "live-region",
+  });
   const stage = h("div", { class: "frame" });
   root.append(stage, live);
   shadow.append(root);
@@ -158,7 +163,12 @@ function mountView(
     source.subscribe((event) => {
       if (event.type === "changed") show(event.spec);
       else if (event.type === "failed") showFailure(event.error);
-      else if (event.type === "state" && kind === null && event.state !== "connecting" && event.state !== "live") {
+      else if (
+        event.type === "state" &&
+        kind === null &&
+        event.state !== "connecting" &&
+        event.state !== "live"
+      ) {
         const message = t(event.state === "lost" ? "saved.lost" : "saved.note");
         showError({ code: event.state, message, hint: "", details: "" });
       }

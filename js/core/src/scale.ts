@@ -46,9 +46,8 @@ export type Rgb = readonly [number, number, number];
 export type Ramp = readonly Rgb[];
 
 /** ColorBrewer's Blues of nine, as d3-scale-chromatic has it (a test compares). */
-export const BLUES: readonly string[] = (
-  "#f7fbff #deebf7 #c6dbef #9ecae1 #6baed6 #4292c6 #2171b5 #08519c #08306b"
-).split(" ");
+export const BLUES: readonly string[] =
+  "#f7fbff #deebf7 #c6dbef #9ecae1 #6baed6 #4292c6 #2171b5 #08519c #08306b".split(" ");
 
 function distance(a: Lab, b: Lab): number {
   return Math.hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]);
@@ -62,9 +61,7 @@ export function makeRamp(background: string, dark: boolean): Ramp {
   );
   const lengths = [0];
   for (let i = 1; i < stops.length; i += 1) {
-    lengths.push(
-      (lengths[i - 1] as number) + distance(stops[i - 1] as Lab, stops[i] as Lab),
-    );
+    lengths.push((lengths[i - 1] as number) + distance(stops[i - 1] as Lab, stops[i] as Lab));
   }
   const whole = lengths[lengths.length - 1] as number;
   return Array.from({ length: 256 }, (_, index): Rgb => {

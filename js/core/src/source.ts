@@ -2,20 +2,20 @@
 
 import {
   type Answer,
+  decodeTile,
   type ErrorInfo,
   type Event,
   type FieldValue,
   PROTOCOL,
   ProtocolError,
+  parseOutgoing,
   type Request,
   type SavedTile,
   type Selection,
   type Status,
   type Tile,
-  type ViewSpec,
-  decodeTile,
-  parseOutgoing,
   unpackTile,
+  type ViewSpec,
 } from "@lmkit/protocol";
 import { TileCache } from "./cache.ts";
 import type { Channel } from "./channel.ts";

@@ -90,7 +90,18 @@ export function followTheme(root: HTMLElement, choice: ThemeChoice, scope: Scope
   };
   if (typeof MutationObserver !== "undefined") {
     const observer = new MutationObserver(changed);
-    const what = { attributes: true, attributeFilter: ["class", "style", "data-theme", "data-jp-theme-name", "data-jp-theme-light", "data-vscode-theme-kind", "lang"] };
+    const what = {
+      attributes: true,
+      attributeFilter: [
+        "class",
+        "style",
+        "data-theme",
+        "data-jp-theme-name",
+        "data-jp-theme-light",
+        "data-vscode-theme-kind",
+        "lang",
+      ],
+    };
     observer.observe(document.documentElement, what);
     if (document.body) observer.observe(document.body, what);
     scope.add(() => observer.disconnect());

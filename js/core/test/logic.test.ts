@@ -2,8 +2,8 @@
 import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 import { TileCache } from "../src/cache.ts";
-import { layoutMap } from "../src/explorer/heatmap.ts";
 import { shrink } from "../src/explorer/draw.ts";
+import { layoutMap } from "../src/explorer/heatmap.ts";
 import { command, gridMove, step } from "../src/explorer/keys.ts";
 import { MESSAGES, timeLeft, translator } from "../src/messages.ts";
 import { bytes, deviation, exact, quoted, three } from "../src/numbers.ts";
@@ -48,8 +48,16 @@ describe("selection", () => {
       { heads: 4, queries: 10 },
       { heads: 2, queries: 10 },
     ];
-    expect(validChoice(layers, { layer: 1, head: 1, tokens: [2, 12] })).toEqual({ layer: 1, head: 1, tokens: [2] });
-    expect(validChoice(layers, { layer: 7, head: 3, tokens: [] })).toEqual({ layer: 1, head: 1, tokens: [] });
+    expect(validChoice(layers, { layer: 1, head: 1, tokens: [2, 12] })).toEqual({
+      layer: 1,
+      head: 1,
+      tokens: [2],
+    });
+    expect(validChoice(layers, { layer: 7, head: 3, tokens: [] })).toEqual({
+      layer: 1,
+      head: 1,
+      tokens: [],
+    });
   });
 
   test("the store tells of changes only", () => {
@@ -97,7 +105,20 @@ describe("keys", () => {
   test("never lead out of the grid", () => {
     const heads = fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 8 });
     const moves = fc.array(
-      fc.constantFrom("ArrowUp", "ArrowDown", "ArrowLeft", "ArrowRight", "Home", "End", "PageUp", "PageDown", "[", "]", ",", "."),
+      fc.constantFrom(
+        "ArrowUp",
+        "ArrowDown",
+        "ArrowLeft",
+        "ArrowRight",
+        "Home",
+        "End",
+        "PageUp",
+        "PageDown",
+        "[",
+        "]",
+        ",",
+        ".",
+      ),
     );
     fc.assert(
       fc.property(heads, moves, (rows, pressed) => {
@@ -127,7 +148,13 @@ describe("keys", () => {
 describe("numbers", () => {
   test("have three significant digits", () => {
     expect([0, 1, 0.93, 0.412345, 0.01234, 0.000123, 0.0000153].map(three)).toEqual([
-      "0", "1.00", "0.930", "0.412", "0.0123", "0.000123", "1.53e-5",
+      "0",
+      "1.00",
+      "0.930",
+      "0.412",
+      "0.0123",
+      "0.000123",
+      "1.53e-5",
     ]);
   });
 
@@ -139,7 +166,13 @@ describe("numbers", () => {
   });
 
   test("bytes have a unit", () => {
-    expect([0, 512, 999_600, 90_855_944, 4e9].map(bytes)).toEqual(["0 B", "512 B", "1.00 MB", "90.9 MB", "4.00 GB"]);
+    expect([0, 512, 999_600, 90_855_944, 4e9].map(bytes)).toEqual([
+      "0 B",
+      "512 B",
+      "1.00 MB",
+      "90.9 MB",
+      "4.00 GB",
+    ]);
   });
 });
 
@@ -163,14 +196,22 @@ describe("words", () => {
   });
 
   test("values are put in as they are, not read again", () => {
-    expect(translator("en")("home.unload.label", { name: "{name} $& <b>" })).toBe("Unload {name} $& <b>");
+    expect(translator("en")("home.unload.label", { name: "{name} $& <b>" })).toBe(
+      "Unload {name} $& <b>",
+    );
   });
 });
 
 describe("the cache", () => {
   test("never holds more than its budget, and keeps what was used last", () => {
     const tile = (key: string, size: number) =>
-      ({ key, shape: [size], encoding: "sqrt-u8", values: new Uint8Array(size), at: () => 0 }) as const;
+      ({
+        key,
+        shape: [size],
+        encoding: "sqrt-u8",
+        values: new Uint8Array(size),
+        at: () => 0,
+      }) as const;
     const cache = new TileCache(10);
     cache.put("a", tile("a", 4));
     cache.put("b", tile("b", 4));
@@ -178,14 +219,17 @@ describe("the cache", () => {
     cache.put("c", tile("c", 4));
     expect([cache.has("a"), cache.has("b"), cache.has("c")]).toEqual([true, false, true]);
     fc.assert(
-      fc.property(fc.array(fc.tuple(fc.constantFrom("a", "b", "c", "d", "e"), fc.nat(10))), (puts) => {
-        const small = new TileCache(10);
-        for (const [key, size] of puts) {
-          small.put(key, tile(key, size));
-          expect(small.bytes).toBeLessThanOrEqual(10);
-          expect(small.has(key)).toBe(true);
-        }
-      }),
+      fc.property(
+        fc.array(fc.tuple(fc.constantFrom("a", "b", "c", "d", "e"), fc.nat(10))),
+        (puts) => {
+          const small = new TileCache(10);
+          for (const [key, size] of puts) {
+            small.put(key, tile(key, size));
+            expect(small.bytes).toBeLessThanOrEqual(10);
+            expect(small.has(key)).toBe(true);
+          }
+        },
+      ),
     );
   });
 });
@@ -194,14 +238,20 @@ describe("the map", () => {
   test("fits its box, with whole device pixels for a cell where one has them", () => {
     const size = fc.integer({ min: 1, max: 512 });
     fc.assert(
-      fc.property(size, size, fc.integer({ min: 200, max: 900 }), fc.constantFrom(1, 1.25, 2, 3), (rows, columns, width, ratio) => {
-        const layout = layoutMap(width, 300, rows, columns, ratio);
-        expect(layout.x + layout.cell * columns).toBeLessThanOrEqual(width);
-        expect(layout.y + layout.cell * rows).toBeLessThanOrEqual(300);
-        expect(layout.cell).toBeGreaterThan(0);
-        const device = layout.cell * ratio;
-        if (device >= 1) expect(device).toBeCloseTo(Math.round(device), 6);
-      }),
+      fc.property(
+        size,
+        size,
+        fc.integer({ min: 200, max: 900 }),
+        fc.constantFrom(1, 1.25, 2, 3),
+        (rows, columns, width, ratio) => {
+          const layout = layoutMap(width, 300, rows, columns, ratio);
+          expect(layout.x + layout.cell * columns).toBeLessThanOrEqual(width);
+          expect(layout.y + layout.cell * rows).toBeLessThanOrEqual(300);
+          expect(layout.cell).toBeGreaterThan(0);
+          const device = layout.cell * ratio;
+          if (device >= 1) expect(device).toBeCloseTo(Math.round(device), 6);
+        },
+      ),
     );
   });
 

@@ -4,7 +4,16 @@ import { schemeBlues } from "d3-scale-chromatic";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { fromLab, type Lab, parseColour, toLab } from "../src/colour.ts";
-import { BLUES, byteTable, LOG_FLOOR, MAPPINGS, makeRamp, mapped, ticks, unmapped } from "../src/scale.ts";
+import {
+  BLUES,
+  byteTable,
+  LOG_FLOOR,
+  MAPPINGS,
+  makeRamp,
+  mapped,
+  ticks,
+  unmapped,
+} from "../src/scale.ts";
 import { lightness } from "../src/theme.ts";
 
 const mapping = fc.constantFrom(...MAPPINGS);
@@ -13,12 +22,17 @@ const channel = fc.integer({ min: 0, max: 255 });
 describe("mappings", () => {
   test("keep order and the ends", () => {
     fc.assert(
-      fc.property(mapping, fc.double({ min: 0, max: 1, noNaN: true }), fc.double({ min: 0, max: 1, noNaN: true }), (name, a, b) => {
-        const [low, high] = a < b ? [a, b] : [b, a];
-        expect(mapped(low, name)).toBeLessThanOrEqual(mapped(high, name));
-        expect(mapped(0, name)).toBe(0);
-        expect(mapped(1, name)).toBe(1);
-      }),
+      fc.property(
+        mapping,
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        (name, a, b) => {
+          const [low, high] = a < b ? [a, b] : [b, a];
+          expect(mapped(low, name)).toBeLessThanOrEqual(mapped(high, name));
+          expect(mapped(0, name)).toBe(0);
+          expect(mapped(1, name)).toBe(1);
+        },
+      ),
     );
   });
 
@@ -89,25 +103,28 @@ describe("the ramp", () => {
     ["#002b36", true],
   ] as const;
 
-  test.each(themes)("starts at the background %s and steps evenly to the eye", (background, dark) => {
-    const ramp = makeRamp(background, dark);
-    expect(ramp).toHaveLength(256);
-    const start = parseColour(background);
-    expect(ramp[0]).toEqual([start.r, start.g, start.b]);
-    const labs = ramp.map(([r, g, b]) => toLab({ r, g, b }));
-    // Sixteen steps at a time: single ones are smaller than the rounding to bytes. A straight line
-    // across a stop is a little shorter than the way along the ramp.
-    const lengths = Array.from({ length: 15 }, (_, part) => {
-      const [from, to] = [labs[part * 16] as Lab, labs[part * 16 + 16] as Lab];
-      return Math.hypot(from[0] - to[0], from[1] - to[1], from[2] - to[2]);
-    });
-    expect(Math.max(...lengths) / Math.min(...lengths)).toBeLessThan(1.3);
-    const light = labs.map((value) => value[0]);
-    expect(Math.abs((light[255] as number) - (light[0] as number))).toBeGreaterThan(60);
-    // Lightness alone carries the order, for a reader without colour vision or a grey print.
-    for (let index = 16; index < 256; index += 16) {
-      const step = (light[index] as number) - (light[index - 16] as number);
-      expect(dark ? step : -step).toBeGreaterThan(dark && index < 48 ? -2 : 1);
-    }
-  });
+  test.each(themes)(
+    "starts at the background %s and steps evenly to the eye",
+    (background, dark) => {
+      const ramp = makeRamp(background, dark);
+      expect(ramp).toHaveLength(256);
+      const start = parseColour(background);
+      expect(ramp[0]).toEqual([start.r, start.g, start.b]);
+      const labs = ramp.map(([r, g, b]) => toLab({ r, g, b }));
+      // Sixteen steps at a time: single ones are smaller than the rounding to bytes. A straight line
+      // across a stop is a little shorter than the way along the ramp.
+      const lengths = Array.from({ length: 15 }, (_, part) => {
+        const [from, to] = [labs[part * 16] as Lab, labs[part * 16 + 16] as Lab];
+        return Math.hypot(from[0] - to[0], from[1] - to[1], from[2] - to[2]);
+      });
+      expect(Math.max(...lengths) / Math.min(...lengths)).toBeLessThan(1.3);
+      const light = labs.map((value) => value[0]);
+      expect(Math.abs((light[255] as number) - (light[0] as number))).toBeGreaterThan(60);
+      // Lightness alone carries the order, for a reader without colour vision or a grey print.
+      for (let index = 16; index < 256; index += 16) {
+        const step = (light[index] as number) - (light[index - 16] as number);
+        expect(dark ? step : -step).toBeGreaterThan(dark && index < 48 ? -2 : 1);
+      }
+    },
+  );
 });

@@ -49,14 +49,27 @@ afterEach(() => {
 describe("the connection", () => {
   test("says hello with session, view and protocol, and goes live with the kernel's spec", async () => {
     const { kernel, events } = await live();
-    expect(kernel.sent[0]).toMatchObject({ type: "hello", session: "session-1", view: "view-1", protocol: 1 });
-    expect(events).toMatchObject([{ type: "state", state: "live" }, { type: "changed", welcome: true }]);
+    expect(kernel.sent[0]).toMatchObject({
+      type: "hello",
+      session: "session-1",
+      view: "view-1",
+      protocol: 1,
+    });
+    expect(events).toMatchObject([
+      { type: "state", state: "live" },
+      { type: "changed", welcome: true },
+    ]);
   });
 
   test.each(["unknown-session", "unknown-view"])("an error %s means a saved view", async (code) => {
     const kernel = new FakeKernel(spec);
     kernel.answer = (message) =>
-      kernel.say({ type: "error", id: message.id, view: message.view, error: { code, message: "gone" } });
+      kernel.say({
+        type: "error",
+        id: message.id,
+        view: message.view,
+        error: { code, message: "gone" },
+      });
     const source = new KernelSource({ where, channel: kernel, spec });
     await vi.waitFor(() => expect(source.state).toBe("unknown-session"));
     expect(await codeOf(source.tile("head/0/0"))).toBe("not-carried");
@@ -65,12 +78,22 @@ describe("the connection", () => {
   test("another error of hello is told", async () => {
     const kernel = new FakeKernel(spec);
     kernel.answer = (message) =>
-      kernel.say({ type: "error", id: message.id, view: message.view, error: { code: "protocol", message: "Versions differ." } });
+      kernel.say({
+        type: "error",
+        id: message.id,
+        view: message.view,
+        error: { code: "protocol", message: "Versions differ." },
+      });
     const source = new KernelSource({ where, channel: kernel, spec });
     const events: SourceEvent[] = [];
     source.subscribe((event) => events.push(event));
     await vi.waitFor(() => expect(source.state).toBe("lost"));
-    expect(events).toContainEqual(expect.objectContaining({ type: "failed", error: expect.objectContaining({ message: "Versions differ." }) }));
+    expect(events).toContainEqual(
+      expect.objectContaining({
+        type: "failed",
+        error: expect.objectContaining({ message: "Versions differ." }),
+      }),
+    );
   });
 
   test("a channel that never opens leaves the saved view", async () => {
@@ -124,7 +147,13 @@ describe("the connection", () => {
     const kernel = new FakeKernel(spec);
     const closed = vi.spyOn(kernel, "close");
     let open: (channel: FakeKernel) => void = () => {};
-    const source = new KernelSource({ where, channel: new Promise((resolve) => { open = resolve; }), spec });
+    const source = new KernelSource({
+      where,
+      channel: new Promise((resolve) => {
+        open = resolve;
+      }),
+      spec,
+    });
     source.close();
     open(kernel);
     await vi.waitFor(() => expect(closed).toHaveBeenCalledOnce());
@@ -221,7 +250,11 @@ describe("tiles", () => {
     const { source, kernel } = await live();
     const asked = codeOf(source.tile("head/0/0"));
     await vi.waitFor(() => expect(kernel.held).toHaveLength(1));
-    kernel.say({ type: "changed", view: "view-1", spec: { ...spec, header: { ...spec.header, model: "x" } } });
+    kernel.say({
+      type: "changed",
+      view: "view-1",
+      spec: { ...spec, header: { ...spec.header, model: "x" } },
+    });
     expect(await asked).toContain("AbortError");
     expect(kernel.cancels()).toEqual([kernel.held[0]?.id]);
   });
@@ -247,7 +280,8 @@ describe("tiles", () => {
         const asked = keys.map((key) => source.tile(key));
         await vi.waitFor(() => expect(kernel.held).toHaveLength(keys.length));
         kernel.held.sort(
-          (a, b) => order.indexOf((a as { key: string }).key) - order.indexOf((b as { key: string }).key),
+          (a, b) =>
+            order.indexOf((a as { key: string }).key) - order.indexOf((b as { key: string }).key),
         );
         kernel.release();
         for (const [index, tile] of (await Promise.all(asked)).entries()) {
@@ -269,7 +303,10 @@ describe("requests", () => {
     expect(kernel.held).toMatchObject([{ type: "run", id, values: { text: "x" } }]);
     kernel.say({ type: "error", id, view: "view-1", error: { code: "busy", message: "Busy." } });
     await vi.waitFor(() =>
-      expect(events.at(-1)).toMatchObject({ type: "status", status: { state: "error", error: { code: "busy" } } }),
+      expect(events.at(-1)).toMatchObject({
+        type: "status",
+        status: { state: "error", error: { code: "busy" } },
+      }),
     );
   });
 
@@ -295,7 +332,9 @@ describe("requests", () => {
     source.select({ layer: 0, head: 1, tokens: [] });
     source.select({ layer: 0, head: 2, tokens: [3] });
     vi.advanceTimersByTime(1000);
-    expect(kernel.held).toMatchObject([{ type: "select", selection: { layer: 0, head: 2, tokens: [3] } }]);
+    expect(kernel.held).toMatchObject([
+      { type: "select", selection: { layer: 0, head: 2, tokens: [3] } },
+    ]);
   });
 
   test("cancel names the run and is answered", async () => {

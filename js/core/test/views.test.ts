@@ -45,14 +45,22 @@ class Mounted {
   }
 
   key(target: HTMLElement, key: string, more: KeyboardEventInit = {}): KeyboardEvent {
-    const event = new KeyboardEvent("keydown", { key, bubbles: true, composed: true, cancelable: true, ...more });
+    const event = new KeyboardEvent("keydown", {
+      key,
+      bubbles: true,
+      composed: true,
+      cancelable: true,
+      ...more,
+    });
     target.dispatchEvent(event);
     return event;
   }
 }
 
 function bundle(spec: ViewSpec, more: object = {}): unknown {
-  return JSON.parse(JSON.stringify({ version: "0.1.0", spec, live, heads: 72, headsCarried: 0, ...more }));
+  return JSON.parse(
+    JSON.stringify({ version: "0.1.0", spec, live, heads: 72, headsCarried: 0, ...more }),
+  );
 }
 
 async function liveView(spec: ViewSpec, kernel = new FakeKernel(spec, 0)) {
@@ -66,8 +74,12 @@ const sentOf = (kernel: FakeKernel, type: Request["type"]) =>
 
 describe("a saved output", () => {
   test("is drawn with its results, and says how to go live", () => {
-    const view = new Mounted((element) => mountBundle(element, bundle(sample("short")), null, options));
-    expect(view.text("saved-note")).toBe("Saved view: run the cell to go live. It carries no head.");
+    const view = new Mounted((element) =>
+      mountBundle(element, bundle(sample("short")), null, options),
+    );
+    expect(view.text("saved-note")).toBe(
+      "Saved view: run the cell to go live. It carries no head.",
+    );
     expect(view.text("badge")).toBe("saved");
     expect(view.all("label-row").map((row) => row.getAttribute("aria-label"))).toEqual([
       "positive 0.930",
@@ -91,7 +103,9 @@ describe("a saved output", () => {
     const kernel = new FakeKernel(sample("short"), 0);
     kernel.answer = ({ id, view }) =>
       kernel.say({ type: "error", id, view, error: { code: "unknown-session", message: "?" } });
-    const view = new Mounted((element) => mountBundle(element, bundle(sample("short")), kernel, options));
+    const view = new Mounted((element) =>
+      mountBundle(element, bundle(sample("short")), kernel, options),
+    );
     expect(view.text("saved-note")).toContain("looking for its kernel");
     await vi.waitFor(() => expect(view.text("saved-note")).toContain("run the cell to go live"));
     expect(view.all("label-row")).toHaveLength(2);
@@ -141,7 +155,12 @@ describe("a live view", () => {
 
   test("draws a failed run with hint and details, and keeps the results", async () => {
     const { view, kernel } = await liveView(sample("short"));
-    const error = { code: "x", message: "It <b>failed</b>.", hint: "Try less.", details: "Traceback" };
+    const error = {
+      code: "x",
+      message: "It <b>failed</b>.",
+      hint: "Try less.",
+      details: "Traceback",
+    };
     kernel.say({ type: "status", view: live.view, status: { state: "error", error } });
     expect(view.text("error")).toContain("It <b>failed</b>.");
     expect(view.text("error")).toContain("Try less.");
@@ -159,7 +178,10 @@ describe("a live view", () => {
 
   test("takes a changed spec: results, tokens, values; the layer and head stay", async () => {
     const { view, kernel } = await liveView(sample("short"));
-    view.all("cell").find((cell) => cell.dataset["layer"] === "1" && cell.dataset["head"] === "2")?.click();
+    view
+      .all("cell")
+      .find((cell) => cell.dataset["layer"] === "1" && cell.dataset["head"] === "2")
+      ?.click();
     const next = sample("long");
     kernel.spec = next;
     kernel.say({ type: "changed", view: live.view, spec: next });
@@ -176,10 +198,18 @@ describe("a live view", () => {
     field.focus();
     field.value = "typing";
     field.dispatchEvent(new Event("input", { bubbles: true }));
-    kernel.say({ type: "changed", view: live.view, spec: { ...kernel.spec, values: { text: "from Python" } } });
+    kernel.say({
+      type: "changed",
+      view: live.view,
+      spec: { ...kernel.spec, values: { text: "from Python" } },
+    });
     expect(field.value).toBe("typing");
     field.blur();
-    kernel.say({ type: "changed", view: live.view, spec: { ...kernel.spec, values: { text: "from Python" } } });
+    kernel.say({
+      type: "changed",
+      view: live.view,
+      spec: { ...kernel.spec, values: { text: "from Python" } },
+    });
     expect(field.value).toBe("from Python");
   });
 
@@ -194,7 +224,9 @@ describe("the explorer", () => {
     const { view, kernel } = await liveView(sample("short"));
     const label = () => view.one("picture").getAttribute("aria-label");
     expect(label()).toBe("Layer 3, head 7, arcs");
-    const cell = view.all("cell").find((item) => item.dataset["layer"] === "1" && item.dataset["head"] === "2");
+    const cell = view
+      .all("cell")
+      .find((item) => item.dataset["layer"] === "1" && item.dataset["head"] === "2");
     cell?.click();
     expect(label()).toBe("Layer 1, head 2, arcs");
     expect(cell?.getAttribute("aria-selected")).toBe("true");
@@ -206,8 +238,16 @@ describe("the explorer", () => {
     view.key(picture, "2");
     expect(label()).toBe("Layer 2, head 3, map");
     expect(view.one("tab-map").getAttribute("aria-selected")).toBe("true");
-    await vi.waitFor(() => expect(sentOf(kernel, "tile").map((message) => (message as { key: string }).key)).toContain("head/2/3"));
-    await vi.waitFor(() => expect(sentOf(kernel, "select").at(-1)).toMatchObject({ selection: { layer: 2, head: 3, tokens: [] } }));
+    await vi.waitFor(() =>
+      expect(sentOf(kernel, "tile").map((message) => (message as { key: string }).key)).toContain(
+        "head/2/3",
+      ),
+    );
+    await vi.waitFor(() =>
+      expect(sentOf(kernel, "select").at(-1)).toMatchObject({
+        selection: { layer: 2, head: 3, tokens: [] },
+      }),
+    );
   });
 
   test("the grid is walked by arrows and opened by Enter", async () => {
@@ -231,8 +271,12 @@ describe("the explorer", () => {
     tokens[9]?.dispatchEvent(new MouseEvent("click", { bubbles: true, ctrlKey: true }));
     await vi.waitFor(() => expect(view.text("sentence")).toContain("2 tokens, summed, attend to"));
     await vi.waitFor(() => expect(view.text("sentence")).not.toContain("≈"));
-    expect(sentOf(kernel, "tile").map((message) => (message as { key: string }).key)).toContain("sum/3/7/4,9");
-    expect(view.all("token").filter((item) => item.getAttribute("aria-selected") === "true")).toHaveLength(2);
+    expect(sentOf(kernel, "tile").map((message) => (message as { key: string }).key)).toContain(
+      "sum/3/7/4,9",
+    );
+    expect(
+      view.all("token").filter((item) => item.getAttribute("aria-selected") === "true"),
+    ).toHaveLength(2);
     view.key(view.one("picture"), "Escape");
     await vi.waitFor(() => expect(view.text("sentence")).toContain("Point at a token"));
   });
@@ -254,7 +298,11 @@ describe("the explorer", () => {
 
   test("a selection made elsewhere is followed and not sent back", async () => {
     const { view, kernel } = await liveView(sample("short"));
-    kernel.say({ type: "selected", view: live.view, selection: { layer: 5, head: 11, tokens: [2] } });
+    kernel.say({
+      type: "selected",
+      view: live.view,
+      selection: { layer: 5, head: 11, tokens: [2] },
+    });
     expect(view.one("picture").getAttribute("aria-label")).toContain("Layer 5, head 11");
     await new Promise((resolve) => setTimeout(resolve, 150));
     expect(sentOf(kernel, "select")).toEqual([]);
@@ -263,7 +311,9 @@ describe("the explorer", () => {
   test("special tokens can be hidden, tokens found, keys shown, the scale switched", async () => {
     const { view } = await liveView(sample("short"));
     view.one<HTMLInputElement>("hide-specials").click();
-    await vi.waitFor(() => expect(view.all("token").filter((token) => token.hidden)).toHaveLength(2));
+    await vi.waitFor(() =>
+      expect(view.all("token").filter((token) => token.hidden)).toHaveLength(2),
+    );
     const picture = view.one("picture");
     view.key(picture, "/");
     const find = view.one<HTMLInputElement>("find");
@@ -308,11 +358,19 @@ describe("hostile text", () => {
   });
 
   test("many labels show twenty, and all on request", async () => {
-    const scores = Array.from({ length: 200 }, (_, index) => ({ label: `label ${index}`, score: index / 200 }));
-    const spec = { ...sample("empty"), results: [{ kind: "labels", multi: true, threshold: 0.5, title: "", scores }] };
+    const scores = Array.from({ length: 200 }, (_, index) => ({
+      label: `label ${index}`,
+      score: index / 200,
+    }));
+    const spec = {
+      ...sample("empty"),
+      results: [{ kind: "labels", multi: true, threshold: 0.5, title: "", scores }],
+    };
     const { view } = await liveView(spec as PanelSpec);
     expect(view.all("label-row")).toHaveLength(20);
-    expect(view.all("label-row")[0]?.getAttribute("aria-label")).toBe("label 199 0.995, above the threshold 0.500");
+    expect(view.all("label-row")[0]?.getAttribute("aria-label")).toBe(
+      "label 199 0.995, above the threshold 0.500",
+    );
     expect(view.text("show-all")).toBe("Show all 200");
     view.one("show-all").click();
     expect(view.all("label-row")).toHaveLength(200);
@@ -339,11 +397,17 @@ describe("the home view", () => {
   test("its buttons are actions, one at a time", async () => {
     const { view, kernel } = await liveView(home());
     view.all<HTMLButtonElement>("unload")[0]?.click();
-    expect(view.all<HTMLButtonElement>("device").filter((item) => item.tagName === "BUTTON")[0]?.disabled).toBe(true);
+    expect(
+      view.all<HTMLButtonElement>("device").filter((item) => item.tagName === "BUTTON")[0]
+        ?.disabled,
+    ).toBe(true);
     await vi.waitFor(() => expect(view.one<HTMLButtonElement>("rescan").disabled).toBe(false));
     view.one("rescan").click();
     await vi.waitFor(() => expect(view.one<HTMLButtonElement>("rescan").disabled).toBe(false));
-    view.all("device").find((item) => item.tagName === "BUTTON")?.click();
+    view
+      .all("device")
+      .find((item) => item.tagName === "BUTTON")
+      ?.click();
     expect(sentOf(kernel, "action")).toMatchObject([
       { name: "unload", argument: "starter:sentiment" },
       { name: "rescan", argument: "" },
@@ -363,15 +427,21 @@ describe("the home view", () => {
 describe("mounting", () => {
   test("the undo removes every element and listener, and closes the channel", async () => {
     const added = new Map<EventTarget, number>();
-    const count = (target: EventTarget, by: number) => added.set(target, (added.get(target) ?? 0) + by);
-    const add = vi.spyOn(EventTarget.prototype, "addEventListener").mockImplementation(function (this: EventTarget, ...args) {
+    const count = (target: EventTarget, by: number) =>
+      added.set(target, (added.get(target) ?? 0) + by);
+    const add = vi.spyOn(EventTarget.prototype, "addEventListener").mockImplementation(function (
+      this: EventTarget,
+      ...args
+    ) {
       count(this, 1);
       return Reflect.apply(add.getMockImplementation() ? original.add : original.add, this, args);
     });
-    const remove = vi.spyOn(EventTarget.prototype, "removeEventListener").mockImplementation(function (this: EventTarget, ...args) {
-      count(this, -1);
-      return Reflect.apply(original.remove, this, args);
-    });
+    const remove = vi
+      .spyOn(EventTarget.prototype, "removeEventListener")
+      .mockImplementation(function (this: EventTarget, ...args) {
+        count(this, -1);
+        return Reflect.apply(original.remove, this, args);
+      });
     const { view, kernel } = await liveView(sample("short"));
     const closed = vi.spyOn(kernel, "close");
     view.undo();
@@ -391,7 +461,9 @@ describe("mounting", () => {
     const spec = sample("short");
     const one = await liveView(spec);
     const two = await liveView(spec);
-    const ids = [one, two].flatMap(({ view }) => [...view.root.querySelectorAll("[id]")].map((item) => item.id));
+    const ids = [one, two].flatMap(({ view }) =>
+      [...view.root.querySelectorAll("[id]")].map((item) => item.id),
+    );
     expect(new Set(ids).size).toBe(ids.length);
     one.view.undo();
     two.view.key(two.view.one("picture"), "]");
@@ -399,7 +471,9 @@ describe("mounting", () => {
   });
 
   test("the same element can be drawn into again", async () => {
-    const view = new Mounted((element) => mountBundle(element, bundle(sample("short")), null, options));
+    const view = new Mounted((element) =>
+      mountBundle(element, bundle(sample("short")), null, options),
+    );
     view.undo();
     const undo = mountBundle(view.element, bundle(sample("home") as never), null, options);
     expect(view.element.childElementCount).toBe(1);
@@ -410,14 +484,21 @@ describe("mounting", () => {
     const kernel = new FakeKernel(sample("short"));
     const closed = vi.spyOn(kernel, "close");
     const view = new Mounted((element) =>
-      mountBundle(element, bundle(sample("short"), { live: null }), Promise.resolve(kernel), options),
+      mountBundle(
+        element,
+        bundle(sample("short"), { live: null }),
+        Promise.resolve(kernel),
+        options,
+      ),
     );
     await vi.waitFor(() => expect(closed).toHaveBeenCalledOnce());
     expect(view.text("badge")).toBe("saved");
   });
 
   test("speaks Chinese where asked", () => {
-    const view = new Mounted((element) => mountBundle(element, bundle(sample("short")), null, { ...options, locale: "zh-CN" }));
+    const view = new Mounted((element) =>
+      mountBundle(element, bundle(sample("short")), null, { ...options, locale: "zh-CN" }),
+    );
     expect(view.text("run")).toBe("运行");
     expect(view.one("root").lang).toBe("zh-Hans");
   });

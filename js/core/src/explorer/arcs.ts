@@ -130,7 +130,10 @@ export function arcs(
       const strength = mapped(value, mapping);
       if (strength < (single ? 0.01 : FAINT)) return;
       lines += 1;
-      (buckets[Math.min(BUCKETS - 1, Math.floor(strength * BUCKETS))] as number[]).push(row, column);
+      (buckets[Math.min(BUCKETS - 1, Math.floor(strength * BUCKETS))] as number[]).push(
+        row,
+        column,
+      );
     };
     const wantedQuery = (query: number) =>
       onlyQuery !== null
@@ -177,7 +180,8 @@ export function arcs(
     drawing.textBaseline = "middle";
     drawing.font = `12px ${current.fontCode}`;
     const room = column - 12;
-    if (!labels || labels.width !== room) labels = { query: new Map(), key: new Map(), width: room };
+    if (!labels || labels.width !== room)
+      labels = { query: new Map(), key: new Map(), width: room };
     const known = labels;
     const side = (
       which: "query" | "key",
@@ -186,8 +190,7 @@ export function arcs(
       all: readonly Token[],
     ) => {
       const isQuery = which === "query";
-      const values =
-        read && read.direction === (isQuery ? "from" : "to") ? read.values : null;
+      const values = read && read.direction === (isQuery ? "from" : "to") ? read.values : null;
       for (let row = seen.from; row < seen.to; row += 1) {
         const index = list[row] as number;
         const token = all[index] as Token;
@@ -225,7 +228,12 @@ export function arcs(
             const measure = drawing.measureText(text).width;
             drawing.fillStyle = current.background;
             drawing.globalAlpha = 0.85;
-            drawing.fillRect(isQuery ? textX - 2 : textX - measure - 2, y + 3, measure + 4, rowHeight - 6);
+            drawing.fillRect(
+              isQuery ? textX - 2 : textX - measure - 2,
+              y + 3,
+              measure + 4,
+              rowHeight - 6,
+            );
             drawing.globalAlpha = 1;
             drawing.fillStyle = current.ink;
             drawing.fillText(text, textX, middle(row) + 0.5);

@@ -21,7 +21,9 @@ export function positions(
     return out;
   }
   for (let index = from; index < to; index += 1) {
-    out[index - from] = Math.round(mapped(decodeValue(encoding, values[index]) ?? 0, mapping) * 255);
+    out[index - from] = Math.round(
+      mapped(decodeValue(encoding, values[index]) ?? 0, mapping) * 255,
+    );
   }
   return out;
 }

@@ -67,10 +67,19 @@ export function grid(
         tabindex: -1,
       }),
     );
-    const name = h("span", { class: "row-label", "aria-hidden": "true", title: layer.name }, `${l}`);
+    const name = h(
+      "span",
+      { class: "row-label", "aria-hidden": "true", title: layer.name },
+      `${l}`,
+    );
     const strip = h("div", { class: "row-cells" }, canvas, ...cells);
     strip.setAttribute("role", "presentation");
-    const element = h("div", { class: "grid-row", role: "row", "aria-rowindex": l + 1 }, name, strip);
+    const element = h(
+      "div",
+      { class: "grid-row", role: "row", "aria-rowindex": l + 1 },
+      name,
+      strip,
+    );
     return { element, canvas, cells, tile: null, state: "waiting", seen: false };
   });
   table.append(...rows.map((row) => row.element));
@@ -98,7 +107,12 @@ export function grid(
       drawing.strokeStyle = current.line;
       drawing.lineWidth = 1 / ratio;
       const edge = 0.5 / ratio;
-      drawing.strokeRect(x / ratio + edge, edge, inner / ratio - 2 * edge, inner / ratio - 2 * edge);
+      drawing.strokeRect(
+        x / ratio + edge,
+        edge,
+        inner / ratio - 2 * edge,
+        inner / ratio - 2 * edge,
+      );
       if (row.state === "failed") {
         drawing.beginPath();
         drawing.moveTo(x / ratio, inner / ratio);

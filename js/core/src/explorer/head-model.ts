@@ -68,7 +68,8 @@ export class HeadModel {
     );
     scope.add(
       context.source.subscribe((event) => {
-        if (event.type === "state" && event.state === "live" && this.status !== "ready") this.load();
+        if (event.type === "state" && event.state === "live" && this.status !== "ready")
+          this.load();
       }),
     );
   }
@@ -114,7 +115,9 @@ export class HeadModel {
       (tile) => {
         if (abort.signal.aborted) return;
         if (tile.shape.length !== 2) {
-          this.#fail(new Error(`The tile of this head has ${tile.shape.length} axes instead of 2.`));
+          this.#fail(
+            new Error(`The tile of this head has ${tile.shape.length} axes instead of 2.`),
+          );
           return;
         }
         this.tile = tile;

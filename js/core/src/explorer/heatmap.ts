@@ -153,7 +153,11 @@ export function heatmap(
         const token = model.queries[query] as Token;
         drawing.fillStyle = token.special ? current.muted : current.ink;
         drawing.textAlign = "right";
-        drawing.fillText(fitLabel(drawing, token.text, LEFT - 10), x - 6, y + (row + 0.5) * cell + 0.5);
+        drawing.fillText(
+          fitLabel(drawing, token.text, LEFT - 10),
+          x - 6,
+          y + (row + 0.5) * cell + 0.5,
+        );
       }
       for (const [column, key] of keys.entries()) {
         const token = model.keys[key] as Token;

@@ -82,7 +82,12 @@ export function gridMove(key: string, at: Cursor, heads: readonly number[]): Cur
 }
 
 /** The next layer or head of a step; heads run on into the next layer, ends stay put. */
-export function step(at: Cursor, what: "layer" | "head", by: 1 | -1, heads: readonly number[]): Cursor {
+export function step(
+  at: Cursor,
+  what: "layer" | "head",
+  by: 1 | -1,
+  heads: readonly number[],
+): Cursor {
   if (what === "layer") {
     const layer = Math.min(heads.length - 1, Math.max(0, at.layer + by));
     return { layer, head: Math.min(at.head, (heads[layer] ?? 1) - 1) };

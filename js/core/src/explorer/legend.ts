@@ -55,7 +55,11 @@ export function legend(
       marks,
       ...ticks(mapping).map((value) => {
         const at = mapped(value, mapping) * 100;
-        const tick = h("span", {}, mapping === "log" && value < 0.01 ? value.toExponential(0) : `${value}`);
+        const tick = h(
+          "span",
+          {},
+          mapping === "log" && value < 0.01 ? value.toExponential(0) : `${value}`,
+        );
         tick.style.left = `${at}%`;
         if (at < 2) tick.classList.add("first");
         else if (at > 98) tick.classList.add("last");

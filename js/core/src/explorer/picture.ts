@@ -2,7 +2,7 @@
 
 import type { AttentionSpec } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
-import { bdi, h, refill, Scope, uniqueId } from "../dom.ts";
+import { bdi, h, refill, type Scope, uniqueId } from "../dom.ts";
 import type { MessageKey } from "../messages.ts";
 import type { Picture, Store, ViewState } from "../store.ts";
 import { arcs } from "./arcs.ts";
@@ -15,7 +15,9 @@ const PICTURES: readonly Picture[] = ["arcs", "map"];
 
 /** As tall as a short text needs, and taller for a longer one as far as the width allows. */
 function pictureHeight(width: number, tokens: number): number {
-  return Math.round(Math.min(Math.max(260, width * 0.72), Math.max(296, Math.min(360, tokens * 22 + 26))));
+  return Math.round(
+    Math.min(Math.max(260, width * 0.72), Math.max(296, Math.min(360, tokens * 22 + 26))),
+  );
 }
 
 export function picture(
@@ -38,7 +40,13 @@ export function picture(
       const name = `${what}.${by > 0 ? "next" : "previous"}` as MessageKey;
       const element = h(
         "button",
-        { type: "button", class: "step", "aria-label": t(name), title: t(name), "data-lmkit": `${what}-${by > 0 ? "next" : "previous"}` },
+        {
+          type: "button",
+          class: "step",
+          "aria-label": t(name),
+          title: t(name),
+          "data-lmkit": `${what}-${by > 0 ? "next" : "previous"}`,
+        },
         by > 0 ? "›" : "‹",
       );
       scope.on(element, "click", () => {
@@ -73,7 +81,11 @@ export function picture(
       t(`picture.${name}` as MessageKey),
     ),
   );
-  const tablist = h("div", { class: "tabs", role: "tablist", "aria-label": t("picture.tabs") }, ...tabs);
+  const tablist = h(
+    "div",
+    { class: "tabs", role: "tablist", "aria-label": t("picture.tabs") },
+    ...tabs,
+  );
   for (const [index, tab] of tabs.entries()) {
     scope.on(tab, "click", () => store.set({ picture: PICTURES[index] as Picture, focus: null }));
     scope.on<KeyboardEvent>(tab, "keydown", (event) => {

@@ -28,7 +28,8 @@ export function reading(model: HeadModel, state: ViewState): Reading | null {
   if (focus && focus.query !== null) {
     const subject = model.queries[focus.query];
     const values = model.row(focus.query);
-    if (subject && values) return { subjects: [subject], direction: "to", over: model.keys, values };
+    if (subject && values)
+      return { subjects: [subject], direction: "to", over: model.keys, values };
   } else if (focus && focus.key !== null) {
     const subject = model.keys[focus.key];
     const values = model.column(focus.key);

@@ -24,12 +24,18 @@ export function sentence(
   const draw = () => {
     const read = reading(model, store.state);
     if (!read) {
-      refill(host, h("span", { class: "note" }, model.status === "ready" ? t("sentence.hint") : ""));
+      refill(
+        host,
+        h("span", { class: "note" }, model.status === "ready" ? t("sentence.hint") : ""),
+      );
       return;
     }
     const subjects = read.subjects
       .slice(0, MOST_SUBJECTS)
-      .flatMap((token, index) => [index > 0 ? " + " : null, bdi(shortToken(token.text), { class: "code subject" })]);
+      .flatMap((token, index) => [
+        index > 0 ? " + " : null,
+        bdi(shortToken(token.text), { class: "code subject" }),
+      ]);
     const items = top(read, MOST_ITEMS, store.state.hideSpecials).map((item) =>
       h(
         "span",
@@ -41,7 +47,14 @@ export function sentence(
     );
     refill(
       host,
-      h("span", {}, ...subjects, read.subjects.length > MOST_SUBJECTS ? " … " : " ", verb(read, t), ": "),
+      h(
+        "span",
+        {},
+        ...subjects,
+        read.subjects.length > MOST_SUBJECTS ? " … " : " ",
+        verb(read, t),
+        ": ",
+      ),
       ...items,
     );
   };
@@ -54,7 +67,11 @@ export function sentence(
 /** The button that copies the Python of what is shown. */
 export function copyPython(spec: () => PanelSpec, context: Context, scope: Scope): HTMLElement {
   const { t } = context;
-  const button = h("button", { type: "button", class: "quiet", "data-lmkit": "copy-python" }, t("copy.python"));
+  const button = h(
+    "button",
+    { type: "button", class: "quiet", "data-lmkit": "copy-python" },
+    t("copy.python"),
+  );
   scope.on(button, "click", () => {
     void copyText(spec().python, button).then((copied) => {
       const said = t(copied ? "copy.done" : "copy.failed");

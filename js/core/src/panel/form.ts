@@ -38,7 +38,10 @@ interface Control {
 
 function control(field: FieldSpec, value: FieldValue, onEdit: () => void, scope: Scope): Control {
   const id = uniqueId("field");
-  const help = field.help !== "" ? h("span", { class: "note field-note", id: `${id}-help` }, field.help) : null;
+  const help =
+    field.help !== ""
+      ? h("span", { class: "note field-note", id: `${id}-help` }, field.help)
+      : null;
   const shared = {
     id,
     "aria-describedby": help ? `${id}-help` : null,
@@ -51,7 +54,13 @@ function control(field: FieldSpec, value: FieldValue, onEdit: () => void, scope:
   if (field.kind === "text") {
     const rows = field.multiline ? 1 : null;
     const input = field.multiline
-      ? h("textarea", { ...shared, rows, placeholder: field.placeholder, spellcheck: "false", dir: "auto" })
+      ? h("textarea", {
+          ...shared,
+          rows,
+          placeholder: field.placeholder,
+          spellcheck: "false",
+          dir: "auto",
+        })
       : h("input", { ...shared, type: "text", placeholder: field.placeholder, dir: "auto" });
     input.value = String(value ?? "");
     const fit = () => {
@@ -129,7 +138,12 @@ function control(field: FieldSpec, value: FieldValue, onEdit: () => void, scope:
     "data-lmkit": "slider",
     "data-field": field.name,
   });
-  const box = h("input", { ...shared, type: "number", ...bounds, step: field.kind === "number" ? "any" : field.step });
+  const box = h("input", {
+    ...shared,
+    type: "number",
+    ...bounds,
+    step: field.kind === "number" ? "any" : field.step,
+  });
   const show = () => {
     slider.value = String(last);
     box.value = String(last);
@@ -169,7 +183,11 @@ export interface Form {
   /** Take values from the kernel, but never under the user's cursor. */
   take(values: FieldValues): void;
   /** `live`: may be edited and run. */
-  show(state: { readonly live: boolean; readonly running: boolean; readonly stopping: boolean }): void;
+  show(state: {
+    readonly live: boolean;
+    readonly running: boolean;
+    readonly stopping: boolean;
+  }): void;
   focus(): void;
 }
 
@@ -194,7 +212,13 @@ export function form(
 
   const run = h(
     "button",
-    { type: "submit", class: "primary", "data-lmkit": "run", title: t("run.hint"), "aria-keyshortcuts": "Control+Enter Meta+Enter" },
+    {
+      type: "submit",
+      class: "primary",
+      "data-lmkit": "run",
+      title: t("run.hint"),
+      "aria-keyshortcuts": "Control+Enter Meta+Enter",
+    },
     t("run"),
   );
   const stop = h("button", { type: "button", "data-lmkit": "stop" }, t("stop"));
@@ -205,7 +229,12 @@ export function form(
   const main = controls.filter((item) => item.wide);
   const rest = controls.filter((item) => !item.wide);
   const buttons = h("div", { class: "buttons" }, run, stop);
-  const line = h("div", { class: "form-line" }, h("div", { class: "form-main" }, ...main.map((item) => item.element)), buttons);
+  const line = h(
+    "div",
+    { class: "form-line" },
+    h("div", { class: "form-main" }, ...main.map((item) => item.element)),
+    buttons,
+  );
   if (main.length === 0) line.classList.add("bare");
   const more =
     rest.length === 0
@@ -218,7 +247,13 @@ export function form(
             h("summary", {}, t("field.more")),
             h("div", { class: "form-rest" }, ...rest.map((item) => item.element)),
           );
-  const element = h("form", { class: "form", "data-lmkit": "form", "aria-label": t("form.label") }, line, more, problem);
+  const element = h(
+    "form",
+    { class: "form", "data-lmkit": "form", "aria-label": t("form.label") },
+    line,
+    more,
+    problem,
+  );
   element.noValidate = true;
   host.append(element);
 
@@ -227,7 +262,8 @@ export function form(
   /** The first field that is required and empty. */
   const missing = (): Control | undefined =>
     controls.find(
-      (item) => item.field.kind === "text" && item.field.required && String(item.get()).trim() === "",
+      (item) =>
+        item.field.kind === "text" && item.field.required && String(item.get()).trim() === "",
     );
   const check = () => {
     if (!problem.hidden && !missing()) problem.hidden = true;
@@ -262,7 +298,8 @@ export function form(
     values: read,
     take(next) {
       const root = element.getRootNode();
-      const active = root instanceof Document || root instanceof ShadowRoot ? root.activeElement : null;
+      const active =
+        root instanceof Document || root instanceof ShadowRoot ? root.activeElement : null;
       for (const item of controls) {
         if (!Object.hasOwn(next, item.field.name)) continue;
         if (dirty && active && item.element.contains(active)) continue;

@@ -50,12 +50,19 @@ export function drawHeader(host: HTMLElement, spec: PanelSpec, context: Context)
           "token-count",
         )
       : null,
-    fact([header.device, header.dtype].filter((part) => part !== "").map(short).join(", "), "device"),
+    fact(
+      [header.device, header.dtype]
+        .filter((part) => part !== "")
+        .map(short)
+        .join(", "),
+      "device",
+    ),
     attention
       ? h(
           "bdi",
           {
-            class: attention.deviation !== null && attention.deviation > EXACT ? "fact warn" : "fact",
+            class:
+              attention.deviation !== null && attention.deviation > EXACT ? "fact warn" : "fact",
             "data-lmkit": "path",
           },
           pathText(short(attention.path), attention.deviation, t),

@@ -17,14 +17,23 @@ const KEYS: readonly (readonly [readonly string[], MessageKey])[] = [
   [["?"], "key.help"],
 ];
 
-export function help(host: HTMLElement, context: Context, scope: Scope): { toggle(): void; close(): boolean } {
+export function help(
+  host: HTMLElement,
+  context: Context,
+  scope: Scope,
+): { toggle(): void; close(): boolean } {
   const { t } = context;
   const id = uniqueId("help");
   const close = h("button", { type: "button", class: "quiet" }, t("help.close"));
   const box = h(
     "div",
     { class: "help", role: "dialog", "aria-labelledby": id, "data-lmkit": "help" },
-    h("div", { class: "help-head" }, h("span", { class: "pane-title", id }, t("help.title")), close),
+    h(
+      "div",
+      { class: "help-head" },
+      h("span", { class: "pane-title", id }, t("help.title")),
+      close,
+    ),
     h(
       "dl",
       {},

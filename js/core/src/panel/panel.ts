@@ -2,7 +2,7 @@
 
 import type { PanelSpec, Status } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
-import { h, refill, Scope } from "../dom.ts";
+import { h, refill, type Scope } from "../dom.ts";
 import { explorer } from "../explorer/explorer.ts";
 import { HeadModel } from "../explorer/head-model.ts";
 import { command, step } from "../explorer/keys.ts";
@@ -20,7 +20,12 @@ import { statusLine } from "./status.ts";
 import { tokenStrip } from "./tokens.ts";
 
 /** Draw a panel into `root` until `scope` ends. */
-export function panel(root: HTMLElement, first: PanelSpec, context: Context, scope: Scope): (spec: PanelSpec) => void {
+export function panel(
+  root: HTMLElement,
+  first: PanelSpec,
+  context: Context,
+  scope: Scope,
+): (spec: PanelSpec) => void {
   const { t, source } = context;
   let spec = first;
   let status: Status = first.status;
@@ -32,15 +37,41 @@ export function panel(root: HTMLElement, first: PanelSpec, context: Context, sco
   const saved = h("p", { class: "note saved", "data-lmkit": "saved-note" });
   const statusHost = h("div", { class: "status", "data-lmkit": "status" });
   const failures = h("div", { class: "status", "data-lmkit": "failures" });
-  const warnings = h("ul", { class: "warnings", role: "list", "data-lmkit": "warnings", "aria-label": t("warnings") });
+  const warnings = h("ul", {
+    class: "warnings",
+    role: "list",
+    "data-lmkit": "warnings",
+    "aria-label": t("warnings"),
+  });
   const results = h("div", { class: "results", "data-lmkit": "results" });
   const tokensHost = h("div");
   const explorerHost = h("div");
   const sentenceHost = h("p", { class: "sentence", "data-lmkit": "sentence" });
-  const keysButton = h("button", { type: "button", class: "quiet", "data-lmkit": "keys", "aria-keyshortcuts": "?" }, h("kbd", {}, "?"), ` ${t("keys")}`);
+  const keysButton = h(
+    "button",
+    { type: "button", class: "quiet", "data-lmkit": "keys", "aria-keyshortcuts": "?" },
+    h("kbd", {}, "?"),
+    ` ${t("keys")}`,
+  );
   const python = copyPython(() => spec, context, scope);
-  const footer = h("footer", { class: "footer" }, sentenceHost, h("span", { class: "tools" }, python, keysButton));
-  const body = h("div", { class: "body" }, formHost, saved, statusHost, failures, warnings, results, tokensHost, explorerHost);
+  const footer = h(
+    "footer",
+    { class: "footer" },
+    sentenceHost,
+    h("span", { class: "tools" }, python, keysButton),
+  );
+  const body = h(
+    "div",
+    { class: "body" },
+    formHost,
+    saved,
+    statusHost,
+    failures,
+    warnings,
+    results,
+    tokensHost,
+    explorerHost,
+  );
   root.append(header, body, footer);
   const overlay = help(root, context, scope);
   scope.on(keysButton, "click", () => overlay.toggle());
@@ -58,7 +89,12 @@ export function panel(root: HTMLElement, first: PanelSpec, context: Context, sco
   scope.add(
     store.subscribe((state, before) => {
       if (fromKernel || source.state !== "live") return;
-      if (state.layer === before.layer && state.head === before.head && state.tokens === before.tokens) return;
+      if (
+        state.layer === before.layer &&
+        state.head === before.head &&
+        state.tokens === before.tokens
+      )
+        return;
       source.select({ layer: state.layer, head: state.head, tokens: [...state.tokens] });
     }),
   );
@@ -124,7 +160,8 @@ export function panel(root: HTMLElement, first: PanelSpec, context: Context, sco
     statusScope.dispose();
     statusScope = scope.child();
     // A saved "running" is history: nothing runs where nothing is live.
-    const stale = status.state === "running" && source.state !== "live" && source.state !== "connecting";
+    const stale =
+      status.state === "running" && source.state !== "live" && source.state !== "connecting";
     const shown: Status = stale ? { ...status, state: "idle", progress: null } : status;
     drawLine(shown, stopping, spec.results.length > 0 || spec.attention !== null, statusScope);
     root.setAttribute("data-status", shown.state);
@@ -178,7 +215,11 @@ export function panel(root: HTMLElement, first: PanelSpec, context: Context, sco
     if (!attention) {
       if (spec.attentionNote !== "") {
         explorerHost.append(
-          h("p", { class: "note boxed", "data-lmkit": "attention-note", dir: "auto" }, visibleProse(spec.attentionNote)),
+          h(
+            "p",
+            { class: "note boxed", "data-lmkit": "attention-note", dir: "auto" },
+            visibleProse(spec.attentionNote),
+          ),
         );
       }
       return;
@@ -244,7 +285,13 @@ export function panel(root: HTMLElement, first: PanelSpec, context: Context, sco
       target instanceof HTMLTextAreaElement ||
       target instanceof HTMLSelectElement ||
       (target instanceof HTMLInputElement && target.type !== "checkbox");
-    return command({ key: event.key, ctrlKey: event.ctrlKey, metaKey: event.metaKey, altKey: event.altKey, typing });
+    return command({
+      key: event.key,
+      ctrlKey: event.ctrlKey,
+      metaKey: event.metaKey,
+      altKey: event.altKey,
+      typing,
+    });
   };
   scope.on<KeyboardEvent>(root, "keydown", (event) => {
     const what = commandOf(event);
@@ -267,7 +314,9 @@ export function panel(root: HTMLElement, first: PanelSpec, context: Context, sco
     } else if (what.do === "picture") {
       store.set({ picture: what.picture, focus: null });
     } else if (what.do === "scale") {
-      const next = MAPPINGS[(MAPPINGS.indexOf(store.state.mapping) + 1) % MAPPINGS.length] as Mapping;
+      const next = MAPPINGS[
+        (MAPPINGS.indexOf(store.state.mapping) + 1) % MAPPINGS.length
+      ] as Mapping;
       store.set({ mapping: next });
       context.announce(t("scale.now", { mapping: t(`legend.${next}` as MessageKey) }));
     } else if (what.do === "find") {

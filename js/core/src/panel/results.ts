@@ -1,6 +1,6 @@
 /** What a task found: labels, marked text, text, a table. */
 
-import type { Labels, Result, Span, Spans, Table, Text as PlainText } from "@lmkit/protocol";
+import type { Labels, Text as PlainText, Result, Span, Spans, Table } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, fill, h, refill, type Scope } from "../dom.ts";
 import { count, exact, three } from "../numbers.ts";
@@ -85,7 +85,11 @@ function labels(result: Labels, context: Context, scope: Scope): HTMLElement {
   if (order.length === 0) parts.push(h("p", { class: "note" }, t("result.empty")));
   if (result.multi) {
     parts.push(
-      h("p", { class: "note threshold-note" }, t("result.threshold", { threshold: three(result.threshold) })),
+      h(
+        "p",
+        { class: "note threshold-note" },
+        t("result.threshold", { threshold: three(result.threshold) }),
+      ),
     );
   }
   if (order.length > FIRST_LABELS) {
@@ -158,7 +162,10 @@ function marked(result: Spans, context: Context): HTMLElement {
     // One underline for each span over this piece: they stay apart where spans overlap.
     const layers = piece.spans
       .map((index) => Math.min(lane[index] as number, 5))
-      .map((depth, place) => ({ depth, colour: colour((spans[piece.spans[place] as number] as Span).label) }));
+      .map((depth, place) => ({
+        depth,
+        colour: colour((spans[piece.spans[place] as number] as Span).label),
+      }));
     mark.style.backgroundImage = layers
       .map((layer) => `linear-gradient(${layer.colour}, ${layer.colour})`)
       .join(", ");
@@ -190,12 +197,26 @@ function marked(result: Spans, context: Context): HTMLElement {
   const parts: Node[] = [box];
   if (start.cut) {
     parts.push(
-      h("p", { class: "note" }, t("result.long", { n: count(FIRST_CHARACTERS, t.locale), total: count(codePoints(result.text), t.locale) })),
+      h(
+        "p",
+        { class: "note" },
+        t("result.long", {
+          n: count(FIRST_CHARACTERS, t.locale),
+          total: count(codePoints(result.text), t.locale),
+        }),
+      ),
     );
   }
   if (result.spans.length > spans.length) {
     parts.push(
-      h("p", { class: "note" }, t("result.spans", { n: count(spans.length, t.locale), total: count(result.spans.length, t.locale) })),
+      h(
+        "p",
+        { class: "note" },
+        t("result.spans", {
+          n: count(spans.length, t.locale),
+          total: count(result.spans.length, t.locale),
+        }),
+      ),
     );
   }
   if (spans.length === 0) parts.push(h("p", { class: "note" }, t("result.empty")));
@@ -262,7 +283,13 @@ function table(result: Table, context: Context, scope: Scope): HTMLElement {
   );
   const element = h(
     "div",
-    { class: "table-scroll", tabindex: 0, role: "region", "aria-label": result.title || t("table.columns", { title: result.columns.slice(0, 3).join(", ") }) },
+    {
+      class: "table-scroll",
+      tabindex: 0,
+      role: "region",
+      "aria-label":
+        result.title || t("table.columns", { title: result.columns.slice(0, 3).join(", ") }),
+    },
     h(
       "table",
       {},
@@ -273,7 +300,11 @@ function table(result: Table, context: Context, scope: Scope): HTMLElement {
           "tr",
           {},
           ...result.columns.map((name, index) =>
-            h("th", { scope: "col", class: numeric[index] ? "number" : null }, bdi(cut(name, LONG_LABEL))),
+            h(
+              "th",
+              { scope: "col", class: numeric[index] ? "number" : null },
+              bdi(cut(name, LONG_LABEL)),
+            ),
           ),
         ),
       ),

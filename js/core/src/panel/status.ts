@@ -14,8 +14,14 @@ function long(text: string): number | null {
 /** An error: what happened, the hint, and details to open and copy. */
 export function errorBox(error: ErrorInfo, context: Pick<Context, "t">, scope: Scope): HTMLElement {
   const { t } = context;
-  const whole = [error.message, error.hint, error.details].filter((part) => part !== "").join("\n\n");
-  const copy = h("button", { type: "button", class: "quiet", "data-lmkit": "copy-details" }, t("copy.details"));
+  const whole = [error.message, error.hint, error.details]
+    .filter((part) => part !== "")
+    .join("\n\n");
+  const copy = h(
+    "button",
+    { type: "button", class: "quiet", "data-lmkit": "copy-details" },
+    t("copy.details"),
+  );
   scope.on(copy, "click", () => {
     void copyText(whole, copy).then((copied) => {
       copy.textContent = t(copied ? "copy.done" : "copy.failed");
@@ -27,8 +33,18 @@ export function errorBox(error: ErrorInfo, context: Pick<Context, "t">, scope: S
   return h(
     "div",
     { class: "error", role: "alert", "data-lmkit": "error", "data-code": error.code },
-    h("p", { class: "error-message", dir: "auto", tabindex: long(error.message) }, visibleProse(error.message) || t("error.title")),
-    error.hint === "" ? null : h("p", { class: "error-hint", dir: "auto", tabindex: long(error.hint) }, visibleProse(error.hint)),
+    h(
+      "p",
+      { class: "error-message", dir: "auto", tabindex: long(error.message) },
+      visibleProse(error.message) || t("error.title"),
+    ),
+    error.hint === ""
+      ? null
+      : h(
+          "p",
+          { class: "error-hint", dir: "auto", tabindex: long(error.hint) },
+          visibleProse(error.hint),
+        ),
     error.details === ""
       ? h("div", { class: "error-tools" }, copy)
       : h(
@@ -42,11 +58,19 @@ export function errorBox(error: ErrorInfo, context: Pick<Context, "t">, scope: S
 }
 
 /** A bar with what is being done, how far it is, and the time left where it is known. */
-export function progressBar(progress: Progress | null, context: Pick<Context, "t">, fallback: string): HTMLElement {
+export function progressBar(
+  progress: Progress | null,
+  context: Pick<Context, "t">,
+  fallback: string,
+): HTMLElement {
   const { t } = context;
   const label = progress && progress.label !== "" ? progress.label : fallback;
   const known = progress && progress.total > 0;
-  const bar = h("progress", { "aria-label": label, "data-lmkit": "progress", max: known ? progress.total : null });
+  const bar = h("progress", {
+    "aria-label": label,
+    "data-lmkit": "progress",
+    max: known ? progress.total : null,
+  });
   if (known) bar.value = Math.min(progress.done, progress.total);
   const parts = [
     known ? t("progress.of", { done: progress.done, total: progress.total }) : "",
@@ -92,7 +116,11 @@ export function statusLine(
     } else if (status.state === "cancelled") {
       refill(
         host,
-        h("p", { class: "note", "data-lmkit": "cancelled" }, t(hasResults ? "status.cancelled" : "status.cancelled.empty")),
+        h(
+          "p",
+          { class: "note", "data-lmkit": "cancelled" },
+          t(hasResults ? "status.cancelled" : "status.cancelled.empty"),
+        ),
       );
     } else {
       refill(host);

@@ -6,7 +6,7 @@ import { bdi, h, refill, type Scope, uniqueId } from "../dom.ts";
 import type { HeadModel } from "../explorer/head-model.ts";
 import { reading } from "../explorer/sentence.ts";
 import { count, exact, quoted } from "../numbers.ts";
-import { css, colourOf, mapped } from "../scale.ts";
+import { colourOf, css, mapped } from "../scale.ts";
 import { clickToken, type Store, type ViewState } from "../store.ts";
 import { codePoints, shortToken, visibleProse, visibleToken } from "../text.ts";
 
@@ -26,7 +26,8 @@ function tokenText(token: Token): HTMLElement {
 
 function tokenTitle(token: Token, index: number, context: Context): string {
   const { t } = context;
-  const raw = token.raw.length > 200 ? `${visibleToken(token.raw.slice(0, 200))}…` : visibleToken(token.raw);
+  const raw =
+    token.raw.length > 200 ? `${visibleToken(token.raw.slice(0, 200))}…` : visibleToken(token.raw);
   const parts = [t("token.index", { index }), t("token.raw", { raw })];
   if (token.special) parts.push(t("token.special"));
   if (token.text.length > LONG) {
@@ -74,7 +75,11 @@ export function tokenStrip(
   });
   search.hidden = true;
   const found = h("span", { class: "note", "data-lmkit": "found" });
-  const clear = h("button", { type: "button", class: "quiet", "data-lmkit": "clear-selection" }, t("tokens.clear"));
+  const clear = h(
+    "button",
+    { type: "button", class: "quiet", "data-lmkit": "clear-selection" },
+    t("tokens.clear"),
+  );
   const bar = h(
     "div",
     { class: "tokens-bar" },
@@ -89,7 +94,13 @@ export function tokenStrip(
   const whole = h("div", { class: "whole-token", "data-lmkit": "whole-token" });
   whole.hidden = true;
   host.append(
-    h("section", { class: "tokens", "data-lmkit": "tokens", "aria-label": t("tokens.label") }, bar, body, whole),
+    h(
+      "section",
+      { class: "tokens", "data-lmkit": "tokens", "aria-label": t("tokens.label") },
+      bar,
+      body,
+      whole,
+    ),
   );
 
   let strips: Strip[] = [];
@@ -151,7 +162,8 @@ export function tokenStrip(
   };
 
   const at = (event: Event): number | null => {
-    const item = event.target instanceof Element ? event.target.closest<HTMLElement>(".token") : null;
+    const item =
+      event.target instanceof Element ? event.target.closest<HTMLElement>(".token") : null;
     return item ? Number(item.dataset["index"]) : null;
   };
 
@@ -182,14 +194,20 @@ export function tokenStrip(
     inner.on<KeyboardEvent>(box, "keydown", (event) => {
       const index = at(event);
       if (index === null || event.ctrlKey || event.metaKey || event.altKey) return;
-      const moves: Record<string, number> = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -1, ArrowDown: 1 };
+      const moves: Record<string, number> = {
+        ArrowLeft: -1,
+        ArrowRight: 1,
+        ArrowUp: -1,
+        ArrowDown: 1,
+      };
       let next: number | null = null;
       const visible = strip.items
         .map((item, position) => (item.hidden ? -1 : position))
         .filter((position) => position >= 0);
       const place = visible.indexOf(index);
       const by = moves[event.key];
-      if (by !== undefined) next = visible[Math.max(0, Math.min(visible.length - 1, place + by))] ?? null;
+      if (by !== undefined)
+        next = visible[Math.max(0, Math.min(visible.length - 1, place + by))] ?? null;
       else if (event.key === "Home") next = visible[0] ?? null;
       else if (event.key === "End") next = visible[visible.length - 1] ?? null;
       if (next !== null) {
@@ -233,7 +251,11 @@ export function tokenStrip(
     }
     refill(
       whole,
-      h("span", { class: "note" }, t("token.length", { n: count(codePoints(token.text), t.locale) })),
+      h(
+        "span",
+        { class: "note" },
+        t("token.length", { n: count(codePoints(token.text), t.locale) }),
+      ),
       bdi(visibleProse(token.text), { class: "code" }),
     );
     whole.tabIndex = 0;
@@ -251,7 +273,10 @@ export function tokenStrip(
     strips =
       queries === keys
         ? [makeStrip(queries, "both", t("tokens.label"))]
-        : [makeStrip(queries, "query", t("tokens.label")), makeStrip(keys, "key", t("tokens.keys"))];
+        : [
+            makeStrip(queries, "query", t("tokens.label")),
+            makeStrip(keys, "key", t("tokens.keys")),
+          ];
     update();
   };
 
@@ -267,8 +292,7 @@ export function tokenStrip(
     const matching = new Set(matches);
     for (const strip of strips) {
       const values =
-        read &&
-        (strip.side === "both" || (strip.side === "key") === (read.direction === "to"))
+        read && (strip.side === "both" || (strip.side === "key") === (read.direction === "to"))
           ? read.values
           : null;
       for (const [index, item] of strip.items.entries()) {
@@ -289,7 +313,9 @@ export function tokenStrip(
         if (values && value > 0) {
           const height = Math.max(4, mapped(value, state.mapping) * 100);
           bar.style.height = `${height}%`;
-          bar.style.background = css(colourOf(Math.max(value, 0.02), state.mapping, theme.current.ramp));
+          bar.style.background = css(
+            colourOf(Math.max(value, 0.02), state.mapping, theme.current.ramp),
+          );
           item.dataset["value"] = values.exact ? exact(value) : quoted(value, false);
         } else if (bar.style.height !== "0px") {
           bar.style.height = "0px";
