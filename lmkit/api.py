@@ -244,6 +244,10 @@ class LoadedModel(ABC):
     def warnings(self) -> tuple[str, ...]:
         """What the user must know of this model: a random head, a truncated text."""
 
+    def hold(self) -> AbstractContextManager[object]:
+        """Keep the weights in memory for a block; lmkit does so for each run of a task."""
+        return nullcontext(self)
+
     @abstractmethod
     def trace(self, text: str, pair: str | None = None, *, values: bool = False) -> TextTrace:
         """Run one forward pass over ``text`` without gradients and keep its attention.

@@ -49,7 +49,7 @@ def run_task(
     checked = check_values(fields_of(task), values)
     started = time.monotonic()
     try:
-        with doing(work):
+        with doing(work), model.hold():
             work.check()
             returned = task().run(model, **checked)
             work.check()
