@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -122,9 +121,10 @@ def trace_forward(
 ) -> Trace:
     """One forward pass in eval mode without gradients, captured.
 
-    Training mode is put back module by module. ``use_cache=False`` is passed where the model
-    takes it and ``inputs`` doesn't say otherwise: a cache would keep the keys and values of all
-    layers alive in the output.
+    Training mode is put back module by module. ``past_key_values`` is taken out of the output
+    unless ``inputs`` asks for it by ``use_cache``: it would keep the keys and values of all
+    layers alive. The pass itself runs with the model's default, since models exist (FSMT) that
+    compute something else without a cache.
 
     Args:
         model: As for :func:`capture`.
@@ -143,9 +143,6 @@ def trace_forward(
         BudgetExceededError, Cancelled, CaptureError: as :func:`capture`.
     """
     arguments = dict(inputs)
-    inner = unwrap(model)
-    if "use_cache" not in arguments and "use_cache" in inspect.signature(inner.forward).parameters:
-        arguments["use_cache"] = False
     training = [m for m in model.modules() if m.training]
     for module in training:
         module.training = False
@@ -160,8 +157,14 @@ def trace_forward(
     finally:
         for module in training:
             module.training = True
-    trace.output = output
+    trace.output = output if arguments.get("use_cache") else _without_cache(output)
     return trace
+
+
+def _without_cache(output: Any) -> Any:
+    if hasattr(output, "items") and getattr(output, "past_key_values", None) is not None:
+        return type(output)(**{k: v for k, v in output.items() if k != "past_key_values"})
+    return output
 
 
 class _Passes:
@@ -257,7 +260,7 @@ def _nothing(model: nn.Module, recorder: Recorder, fallback: Fallback | None) ->
         )
     return AttentionUnavailableError(
         f"{name} has no attention: its layers mix tokens in another way, such as a state space, "
-        "a recurrence or a convolution.",
+        "a recurrence, a convolution or a Fourier transform.",
         hint="Its output is there as usual; only the attention views have nothing to show.",
     )
 

@@ -87,20 +87,20 @@ class Fallback:
         return output if as_dict else output.to_tuple()
 
     def _keep(self, given: Any, role: str) -> None:
+        made: list[StoredRecord] = []
         for index, tensor in enumerate(given):
             name = self._name(index, role)
             if not isinstance(tensor, torch.Tensor):
                 continue
-            problem = _problem(name, tensor, self.recorder.padding)
-            if problem is not None:
+            problem = _problem(name, role, tensor, self.recorder.padding)
+            if problem is not None:  # of this stack; the others may be in order
                 self.problem = problem
-                self.recorder.records.clear()
                 return
             kept = tensor.detach()
             self.recorder.spend(kept.numel() * kept.element_size())
             batch, heads, queries, keys = kept.shape
             causal = queries > 1 and queries <= keys and _is_causal(kept)
-            self.recorder.records.append(
+            made.append(
                 StoredRecord(
                     name=name,
                     role=role or role_of(name, encoder_decoder=False, causal=causal, cross=False),
@@ -117,6 +117,7 @@ class Fallback:
                     attention=kept,
                 )
             )
+        self.recorder.records.extend(made)
 
     def _name(self, index: int, role: str) -> str:
         layers = self.layers
@@ -137,9 +138,14 @@ def _is_causal(attention: torch.Tensor) -> bool:
 
 
 def _problem(
-    name: str, tensor: torch.Tensor, padding: torch.Tensor | None
+    name: str, role: str, tensor: torch.Tensor, padding: torch.Tensor | None
 ) -> AttentionUnavailableError | None:
-    if tensor.dim() != 4 or tensor.shape[-1] < tensor.shape[-2]:
+    if tensor.dim() != 4:
+        return AttentionUnavailableError(
+            f"What layer {name} calls attention, of shape {tuple(tensor.shape)}, has no weight for "
+            "each query and key: there is nothing to show."
+        )
+    if role != "cross" and tensor.shape[-1] < tensor.shape[-2]:
         return AttentionUnavailableError(
             f"Layer {name} returns the shape {tuple(tensor.shape)}, which is not "
             "(batch, heads, queries, keys): this model's attention can't be shown exactly.",

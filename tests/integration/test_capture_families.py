@@ -199,6 +199,7 @@ def _difference(trace: Trace, want: dict[str, tuple[torch.Tensor, ...]]) -> tupl
                     got = trace.batch(b).attention(info.index, h)[:real]
                     expected = attention[b, h].numpy()[:real]
                     assert got.shape == expected.shape
+                    assert np.isfinite(got).all()
                     worst = max(worst, float(np.abs(got - expected).max()))
                     peak = max(peak, float(got[-1].max()) * info.keys)
     return worst, peak
@@ -251,12 +252,11 @@ def test_output_and_config_are_those_of_a_plain_pass(family: Family) -> None:
     inputs = inputs_of(family)
     before = _configs(model)
     with torch.no_grad():
-        plain = model(**inputs, use_cache=False) if "Model" not in family.model else model(**inputs)
+        plain = model(**inputs)
     trace = trace_forward(model, inputs)
     ours = trace.output
     assert type(ours) is type(plain)
-    if "past_key_values" not in plain:
-        assert list(ours) == list(plain)
+    assert list(ours) == [key for key in plain if key != "past_key_values"]
     for key in ours:
         for a, b in zip(_leaves(ours[key]), _leaves(plain[key]), strict=True):
             assert torch.equal(a, b)
@@ -315,3 +315,29 @@ def test_a_hybrid_names_its_layers_without_attention() -> None:
     assert [i.name for i in trace.layers] == ["model.layers.1.self_attn"]
     assert trace.missing == ("model.layers.0",)
     assert trace.attention(0, 0).shape == (12, 12)
+
+
+def test_a_stack_that_returns_windows_is_named_and_the_others_are_kept() -> None:
+    config = tf.LEDConfig(
+        **ENCODER_DECODER, attention_window=8, max_encoder_position_embeddings=128
+    )
+    model = tf.LEDModel(config).eval()
+    torch.manual_seed(5)
+    inputs = {
+        "input_ids": torch.randint(5, 90, (1, 32)),
+        "decoder_input_ids": torch.randint(5, 90, (1, 40)),
+    }
+    trace = trace_forward(model, inputs)
+    assert {i.role for i in trace.layers} == {"decoder", "cross"}
+    assert trace.missing == ("encoder.layers.0", "encoder.layers.1")
+    assert trace.attention_received().shape == (40,)
+    cross = next(i for i in trace.layers if i.role == "cross")
+    assert trace.attention(cross.index, 1).shape == (40, 32)
+
+
+def test_a_cache_is_handed_out_only_where_it_was_asked_for() -> None:
+    model = build(FAMILIES["llama"])
+    ids = torch.randint(5, 90, (1, 12))
+    assert "past_key_values" not in trace_forward(model, {"input_ids": ids}).output
+    asked = trace_forward(model, {"input_ids": ids, "use_cache": True}).output
+    assert asked.past_key_values.get_seq_length() == 12
