@@ -83,6 +83,8 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
     leave = reject;
   });
   gone.catch(() => {});
+  // A view fits itself to its width, so it has none of its own to offer to an HBox.
+  el.style.width ||= "100%";
   el.textContent = "Loading lmkit\u2026";
   loadCore(model, gone).then(
     (core) => {

@@ -145,6 +145,14 @@ test("the channel carries requests, answers with their buffers, and the end of t
   expect(closed).toHaveBeenCalledOnce();
 });
 
+test("a view takes the width there is, unless the widget's layout gives it one", () => {
+  expect(show("one").el.style.width).toBe("100%");
+  const el = document.createElement("div");
+  el.style.width = "400px";
+  loader.render({ model: new FakeModel({ _session: "s", _view: "v" }), el });
+  expect(el.style.width).toBe("400px");
+});
+
 test("undo unmounts and hears nothing more", async () => {
   const { model, undo } = show("one");
   model.answer();
