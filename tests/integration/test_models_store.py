@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 import threading
+import types
 import warnings
 import weakref
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 import torch
 import transformers
 
+from lmkit.api import LoadedModel, Task, Text, hookimpl
 from lmkit.errors import (
     DeviceError,
     DeviceMemoryError,
@@ -27,9 +29,11 @@ from lmkit.errors import (
     UnsafeCheckpointError,
     WrongModelKindError,
 )
+from lmkit.host import PluginHost
 from lmkit.models import HuggingFaceModel, ModelStore, loading
 from lmkit.models import store as store_module
 from lmkit.protocol.messages import Progress
+from lmkit.runner import run_task
 from lmkit.work import Work, doing
 from tests import tiny
 
@@ -258,6 +262,38 @@ def test_a_model_in_use_stays(store: ModelStore, bert: Path) -> None:
         assert store.clear() == 0
         assert loaded.loaded
     assert store.clear() > 0
+
+
+def test_a_run_of_a_task_holds_its_model(store: ModelStore, bert: Path) -> None:
+    class Clearing(Task):
+        name = "clearing"
+
+        def run(self, model: LoadedModel) -> Text:
+            assert isinstance(model, HuggingFaceModel)
+            return Text(text=f"{store.clear()} {model.loaded}")
+
+    module = types.SimpleNamespace(
+        lmkit_register_tasks=hookimpl(lambda register: register(Clearing))
+    )
+    host = PluginHost(entry_points=list)
+    host.register(module, "clearing")
+    outcome = run_task(host, host.task("clearing"), store.get(bert), {}, Work())
+    assert outcome.results == (Text(text="0 True"),)
+    assert store.clear() > 0
+
+
+def test_a_model_can_be_checked_without_loading_it(
+    store: ModelStore, bert: Path, mine: tuple[Any, Any]
+) -> None:
+    store.check(str(bert), dtype="float16")
+    store.check(mine[0], tokenizer=mine[1])
+    for wrong in ({"device": "cuda:7"}, {"dtype": "int3"}):
+        with pytest.raises(ModelError):
+            store.check(bert, **wrong)
+    (bert / "model.safetensors").rename(bert / "pytorch_model.bin")
+    with pytest.raises(UnsafeCheckpointError):
+        store.check(bert)
+    assert store.list() == ()
 
 
 def test_the_least_recently_used_goes_first(made: Path) -> None:
