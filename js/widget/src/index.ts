@@ -83,8 +83,9 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
     leave = reject;
   });
   gone.catch(() => {});
-  // A view fits itself to its width, so it has none of its own to offer to an HBox.
-  el.style.width ||= "100%";
+  // A view fits itself to its width, so it has none of its own to offer to an HBox. Of a Layout ipywidgets
+  // clears what is not given, so "width" would not stay; where it is given, it comes later and wins.
+  el.style.setProperty("inline-size", "100%");
   el.textContent = "Loading lmkit\u2026";
   loadCore(model, gone).then(
     (core) => {
