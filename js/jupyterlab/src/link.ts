@@ -7,6 +7,8 @@ const TARGET = "lmkit";
 export const NOT_LOADED =
   "lmkit is not loaded in this kernel: run %load_ext lmkit, then run the cell again.";
 
+const ENDED = "The connection to the kernel ended: run the cell again.";
+
 type Heard = Parameters<Channel["listen"]>[0];
 
 /** What JupyterLab's comms have beyond their interface: a subshell of the kernel, once it has started. */
@@ -21,11 +23,15 @@ class Link {
   readonly #onEnd = new Set<() => void>();
   readonly #comm: SubshellComm;
   #ended = false;
+  #refused = false;
 
   constructor(readonly kernel: Kernel.IKernelConnection) {
     this.#comm = kernel.createComm(TARGET);
     this.#comm.onMsg = (message) => this.#hear(message);
-    this.#comm.onClose = () => this.end();
+    this.#comm.onClose = () => {
+      this.#refused = true;
+      this.end();
+    };
     // a restart disposes the comm without a word
     kernel.statusChanged.connect(this.#onStatus);
     kernel.disposed.connect(this.end);
@@ -35,15 +41,18 @@ class Link {
   async open(): Promise<this> {
     const comm = this.#comm;
     const ended = new Promise<void>((resolve) => this.#onEnd.add(resolve));
-    await Promise.race([this.kernel.info, ended]);
+    // a message that was under way when the kernel went rejects
+    const done = (step: Promise<unknown> | undefined) =>
+      Promise.race([step?.catch(this.end), ended]);
+    await done(this.kernel.info);
     // Opened on a subshell, the comm is answered while a cell computes. Where subshells are off or
     // unknown to the kernel the promise would never settle.
     if (!this.#ended && this.kernel.supportsSubshells && comm.commsOverSubshells !== "disabled") {
-      await Promise.race([comm.subshellStarted?.catch(() => undefined), ended]);
+      await done(comm.subshellStarted?.catch(() => undefined));
     }
     // the kernel closes a comm of an unknown target before it reports this message as done
-    if (!this.#ended) await Promise.race([comm.open().done, ended]);
-    if (this.#ended) throw new Error(NOT_LOADED);
+    if (!this.#ended) await done(comm.open().done);
+    if (this.#ended) throw new Error(this.#refused ? NOT_LOADED : ENDED);
     return this;
   }
 
@@ -103,10 +112,11 @@ const links = new WeakMap<Kernel.IKernelConnection, Promise<Link>>();
 export async function connect(kernel: Kernel.IKernelConnection, view: string): Promise<Channel> {
   let link = links.get(kernel);
   if (!link) {
-    link = new Link(kernel).open();
+    const opening = new Link(kernel).open();
+    link = opening;
     links.set(kernel, link);
     // a later view tries again
-    link.catch(() => links.delete(kernel));
+    link.catch(() => links.get(kernel) === opening && links.delete(kernel));
   }
   return (await link).channel(view);
 }

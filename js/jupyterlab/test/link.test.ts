@@ -5,10 +5,10 @@ import { expect, test, vi } from "vitest";
 import { connect, NOT_LOADED } from "../src/link.ts";
 
 /** A promise and its key. */
-function later<T = void>() {
-  let resolve: (value: T) => void = () => {};
-  const promise = new Promise<T>((done) => {
-    resolve = done;
+function later() {
+  let resolve: (value?: PromiseLike<void>) => void = () => {};
+  const promise = new Promise<void>((done) => {
+    resolve = done as typeof resolve;
   });
   return { promise, resolve };
 }
@@ -87,6 +87,14 @@ test.each([
   expect(fake.last.opens).toBe(1);
 });
 
+test("a subshell that cannot be had costs speed, not the connection", async () => {
+  const { fake, kernel } = kernels();
+  const channel = connect(kernel, "v");
+  fake.last.subshell.resolve(Promise.reject(new Error("no more subshells")));
+  fake.last.opened.resolve();
+  await channel;
+});
+
 test("a kernel that closes the comm says that lmkit is not loaded; the next view asks again", async () => {
   const { fake, kernel } = kernels();
   const refused = expect(connect(kernel, "v")).rejects.toThrow(NOT_LOADED);
@@ -161,9 +169,21 @@ test.each(["restarting", "autorestarting", "dead"])(
   },
 );
 
+test("a message lost with its kernel is the end of the connection, said in words", async () => {
+  const { fake, kernel } = kernels();
+  const refused = expect(connect(kernel, "v")).rejects.toThrow(
+    "The connection to the kernel ended",
+  );
+  fake.last.opened.promise = Promise.reject(new Error("Canceled future for comm_open message"));
+  fake.last.subshell.resolve();
+  await refused;
+});
+
 test("a kernel that restarts while the comm opens leaves no view waiting", async () => {
   const { fake, kernel } = kernels();
-  const refused = expect(connect(kernel, "v")).rejects.toThrow();
+  const refused = expect(connect(kernel, "v")).rejects.toThrow(
+    "The connection to the kernel ended",
+  );
   await new Promise((resolve) => setTimeout(resolve));
   fake.statusChanged.emit("restarting");
   await refused;
