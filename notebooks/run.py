@@ -67,7 +67,7 @@ def execute(notebook: Any, folder: Path, *, timeout: int = 600) -> Any:
         resources={"metadata": {"path": str(folder)}},
     )
     # A progress bar says nothing once the work is done.
-    client.execute(env={**os.environ, "TQDM_DISABLE": "1"})
+    client.execute(env={**os.environ, "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"})
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},

@@ -1,4 +1,4 @@
-"""A JupyterLab server of its own for tests: own folders, a free port, ended with all its kernels."""
+"""A JupyterLab server for tests: own folders, a free port, ended with all its kernels."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ WAIT = 60_000
 
 _PANEL = """
 const app = window.jupyterapp ?? window.jupyterlab;
-const panel = [...app.shell.widgets('main')].find((one) => one.content?.widgets && one.sessionContext);
+const panel = [...app.shell.widgets('main')].find(
+    (one) => one.content?.widgets && one.sessionContext);
 """
 
 
@@ -80,6 +81,16 @@ class Notebook:
         self.watch = Watch(page)
         self._artifacts = artifacts
 
+    def js(self, body: str, argument: Any = None) -> Any:
+        """Run JavaScript with ``app``, the notebook's ``panel`` and ``argument`` at hand."""
+        return self.page.evaluate(f"async (argument) => {{ {_PANEL} {body} }}", argument)
+
+    def until(self, condition: str, argument: Any = None, *, timeout: int = WAIT) -> None:
+        """Wait until JavaScript with the same names gives something true."""
+        self.page.wait_for_function(
+            f"(argument) => {{ {_PANEL} {condition} }}", arg=argument, timeout=timeout
+        )
+
     # -- opening ----------------------------------------------------------------------------------
 
     def open(self, url: str, *, kernel: bool = True) -> None:
@@ -89,17 +100,13 @@ class Notebook:
 
     def ready(self, *, kernel: bool = True) -> None:
         """Wait for the notebook, as after a reload."""
-        self.page.wait_for_function(
-            f"() => {{ {_PANEL} return panel?.content.model?.cells.length > 0; }}", timeout=WAIT
-        )
+        self.page.wait_for_function("() => window.jupyterapp !== undefined", timeout=WAIT)
+        self.until("return panel?.content.model?.cells.length > 0;")
         if kernel:
-            self.page.wait_for_function(
-                f"""async () => {{ {_PANEL}
-                    await panel.sessionContext.ready;
-                    const kernel = panel.sessionContext.session?.kernel;
-                    return kernel?.connectionStatus === 'connected' && kernel.status === 'idle';
-                }}""",
-                timeout=WAIT,
+            self.js("await panel.sessionContext.ready;")
+            self.until(
+                """const kernel = panel.sessionContext.session?.kernel;
+                return kernel?.connectionStatus === 'connected' && kernel.status === 'idle';"""
             )
 
     def reload(self) -> None:
@@ -107,16 +114,17 @@ class Notebook:
         self.page.reload()
         self.ready()
 
+    def close(self) -> None:
+        """Shut the kernel down: a test's models need not stay in memory."""
+        self.js("await panel?.sessionContext.shutdown();")
+
     # -- cells ------------------------------------------------------------------------------------
 
     def cell(self, index: int) -> Locator:
         """A cell, brought into sight: JupyterLab takes distant ones out of the page."""
-        self.page.evaluate(
-            f"""async (index) => {{ {_PANEL}
-                const {{ content }} = panel;
-                content.activeCellIndex = index;
-                await content.scrollToItem(index, 'start');
-            }}""",
+        self.js(
+            """panel.content.activeCellIndex = argument;
+            await panel.content.scrollToItem(argument, 'start');""",
             index,
         )
         found = self.page.locator(f'.jp-Cell[data-windowed-list-index="{index}"]')
@@ -129,52 +137,45 @@ class Notebook:
         self.finished(index)
 
     def start(self, index: int) -> None:
-        """Run a cell without waiting."""
-        self.page.evaluate(
-            f"""(index) => {{ {_PANEL}
-                panel.content.activeCellIndex = index;
-                void app.commands.execute('notebook:run-cell');
-            }}""",
+        """Run a cell and wait until the kernel has begun with it."""
+        self.js(
+            """panel.content.widgets[argument].model.executionCount = null;
+            panel.content.activeCellIndex = argument;
+            void app.commands.execute('notebook:run-cell');""",
             index,
         )
-        self.page.wait_for_function(
-            f"""(index) => {{ {_PANEL}
-                const cell = panel.content.widgets[index].model;
-                return cell.executionState !== 'idle' || cell.executionCount !== null;
-            }}""",
-            arg=index,
-            timeout=WAIT,
+        self.until(
+            """const cell = panel.content.widgets[argument].model;
+            return panel.sessionContext.session.kernel.status === 'busy'
+                || cell.executionCount !== null;""",
+            index,
         )
 
-    def finished(self, index: int) -> None:
-        """Wait until a cell has ended."""
-        self.page.wait_for_function(
-            f"""(index) => {{ {_PANEL}
+    def finished(self, *indexes: int) -> None:
+        """Wait until cells have ended."""
+        self.until(
+            """return argument.every((index) => {
                 const cell = panel.content.widgets[index].model;
                 return cell.executionState === 'idle' && cell.executionCount !== null;
-            }}""",
-            arg=index,
-            timeout=2 * WAIT,
+            });""",
+            list(indexes),
+            timeout=3 * WAIT,
         )
 
     def run_all(self) -> None:
         """Run all cells, one after another as JupyterLab does, and wait for the last."""
-        self.page.evaluate(
-            f"() => {{ {_PANEL} void app.commands.execute('notebook:run-all-cells'); }}"
+        count = self.js(
+            """void app.commands.execute('notebook:run-all-cells');
+            return panel.content.widgets
+                .map((cell, index) => (cell.model.type === 'code' ? index : -1))
+                .filter((index) => index >= 0);"""
         )
-        self.page.wait_for_function(
-            f"""() => {{ {_PANEL}
-                return panel.content.widgets.every((cell) => cell.model.type !== 'code'
-                    || (cell.model.executionCount !== null && cell.model.executionState === 'idle'));
-            }}""",
-            timeout=3 * WAIT,
-        )
+        self.finished(*count)
 
     def outputs(self, index: int) -> list[dict[str, Any]]:
         """A cell's outputs as they would be saved."""
-        found: list[dict[str, Any]] = self.page.evaluate(
-            f"(index) => {{ {_PANEL} return panel.content.widgets[index].model.outputs.toJSON(); }}",
-            index,
+        found: list[dict[str, Any]] = self.js(
+            "return panel.content.widgets[argument].model.outputs.toJSON();", index
         )
         return found
 
@@ -188,20 +189,18 @@ class Notebook:
 
     def save(self) -> None:
         """Save the notebook."""
-        self.page.evaluate(f"() => {{ {_PANEL} return panel.context.save(); }}")
+        self.js("await panel.context.save();")
 
     # -- kernel -----------------------------------------------------------------------------------
 
     def ask(self, expression: str) -> Any:
         """The value of a Python expression in the notebook's kernel."""
-        answer = self.page.evaluate(
-            f"""async (expression) => {{ {_PANEL}
-                const future = panel.sessionContext.session.kernel.requestExecute({{
-                    code: '', silent: true, store_history: false,
-                    user_expressions: {{ value: expression }},
-                }});
-                return (await future.done).content.user_expressions.value;
-            }}""",
+        answer = self.js(
+            """const future = panel.sessionContext.session.kernel.requestExecute({
+                code: '', silent: true, store_history: false,
+                user_expressions: { value: argument },
+            });
+            return (await future.done).content.user_expressions.value;""",
             expression,
         )
         assert answer["status"] == "ok", answer
@@ -209,13 +208,11 @@ class Notebook:
 
     def execute(self, source: str) -> None:
         """Run statements in the kernel, off every cell."""
-        status = self.page.evaluate(
-            f"""async (code) => {{ {_PANEL}
-                const future = panel.sessionContext.session.kernel.requestExecute({{
-                    code, silent: false, store_history: false, stop_on_error: false,
-                }});
-                return (await future.done).content;
-            }}""",
+        status = self.js(
+            """const future = panel.sessionContext.session.kernel.requestExecute({
+                code: argument, silent: false, store_history: false, stop_on_error: false,
+            });
+            return (await future.done).content;""",
             source,
         )
         assert status["status"] == "ok", status
@@ -227,23 +224,16 @@ class Notebook:
 
     def restart(self) -> None:
         """Restart the kernel without asking."""
-        self.page.evaluate(
-            f"() => {{ {_PANEL} return panel.sessionContext.session.kernel.restart(); }}"
-        )
+        self.js("await panel.sessionContext.session.kernel.restart();")
         self.ready()
 
     def interrupt(self) -> None:
         """Interrupt the kernel."""
-        self.page.evaluate(
-            f"() => {{ {_PANEL} return panel.sessionContext.session.kernel.interrupt(); }}"
-        )
+        self.js("await panel.sessionContext.session.kernel.interrupt();")
 
-    def kernel_state(self) -> str:
+    def kernel_status(self) -> str:
         """``idle``, ``busy`` ..."""
-        state: str = self.page.evaluate(
-            f"() => {{ {_PANEL} return panel.sessionContext.session.kernel.status; }}"
-        )
-        return state
+        return str(self.js("return panel.sessionContext.session.kernel.status;"))
 
     # -- views ------------------------------------------------------------------------------------
 

@@ -1,0 +1,67 @@
+"""Reads lmkit's pictures as a person does: by the colours of the legend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from playwright.sync_api import Locator
+
+__all__ = ["Pixels", "attention_at", "map_place", "pixels"]
+
+_PIXELS = """(canvas) => {
+    const { width, height } = canvas;
+    const bytes = canvas.getContext('2d').getImageData(0, 0, width, height).data;
+    let binary = '';
+    for (const byte of bytes) binary += String.fromCharCode(byte);
+    const ratio = width / canvas.getBoundingClientRect().width;
+    return { width, height, ratio, data: btoa(binary) };
+}"""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A canvas: RGBA values, shape (height, width, 4), and device pixels for one CSS pixel."""
+
+    values: np.ndarray
+    ratio: float
+
+    def at(self, x: float, y: float) -> np.ndarray:
+        """Colour at a place in CSS pixels."""
+        found: np.ndarray = self.values[int(y * self.ratio), int(x * self.ratio), :3]
+        return found
+
+
+def pixels(canvas: Locator) -> Pixels:
+    """What a canvas shows now."""
+    import base64
+
+    found: dict[str, Any] = canvas.evaluate(_PIXELS)
+    raw = np.frombuffer(base64.b64decode(found["data"]), np.uint8)
+    return Pixels(raw.reshape(found["height"], found["width"], 4).astype(int), found["ratio"])
+
+
+def attention_at(colour: np.ndarray, legend: Pixels) -> float:
+    """The attention that a colour stands for, by the legend's strip in its square-root scale."""
+    middle = legend.values[legend.values.shape[0] // 2, 2:-2, :3]
+    place = int(np.abs(middle - colour).sum(axis=1).argmin())
+    return ((place + 2) / (legend.values.shape[1] - 1)) ** 2
+
+
+def map_place(drawn: Pixels) -> tuple[float, float, float]:
+    """Left, top and side of a square map in CSS pixels: the one large opaque area of its canvas."""
+    best = []
+    for row in drawn.values[:, :, 3] == 255:
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(int), [0]])))
+        starts, ends = edges[::2], edges[1::2]
+        longest = int((ends - starts).argmax()) if len(starts) else -1
+        best.append(
+            (int(ends[longest] - starts[longest]), int(starts[longest])) if longest >= 0 else (0, 0)
+        )
+    widest = max(length for length, _ in best)
+    rows = [index for index, (length, _) in enumerate(best) if length >= widest - 1]
+    # A line of one CSS pixel goes around the cells.
+    line = drawn.ratio
+    left = best[rows[len(rows) // 2]][1] + line
+    return left / drawn.ratio, (rows[0] + line) / drawn.ratio, (widest - 2 * line) / drawn.ratio
