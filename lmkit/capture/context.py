@@ -26,14 +26,16 @@ from lmkit.errors import AttentionUnavailableError, CaptureError
 __all__ = ["TOLERANCE", "capture", "trace_forward"]
 
 #: Largest deviation of A.v from the layer's output, relative to max|v|, that counts as the same
-#: attention. A right capture stays under a tenth of it; a dropped window or swapped key-value
-#: heads give 0.8 and more.
+#: attention. Wrong masks and swapped heads give 0.8 and more on trained models.
 TOLERANCE: dict[torch.dtype, float] = {
-    torch.float64: 1e-3,
-    torch.float32: 1e-3,
+    torch.float64: 5e-3,
+    torch.float32: 5e-3,
     torch.float16: 2e-2,
     torch.bfloat16: 6e-2,
 }
+# Eager attention rounds the scores themselves to the model's dtype before the softmax: a bfloat16
+# score of 50 is off by up to 0.125. There the model, not the record, is the noisy side.
+_EAGER_HALF = 4.0
 
 
 @contextmanager
@@ -268,17 +270,20 @@ def _nothing(model: nn.Module, recorder: Recorder, fallback: Fallback | None) ->
 def _deviations(recorder: Recorder) -> dict[str, float]:
     if not recorder.deviations:
         return {}
-    # One transfer for all layers: reading each on its own would wait for the device each time.
-    stacked = torch.stack([d.to("cpu", non_blocking=False) for _, _, d in recorder.deviations])
+    stacked = torch.stack([d.cpu().double() for _, d in recorder.deviations])
     worst: dict[str, float] = {}
-    for (name, _, _), value in zip(recorder.deviations, stacked.tolist(), strict=True):
+    for (name, _), value in zip(recorder.deviations, stacked.tolist(), strict=True):
         worst[name] = max(worst.get(name, 0.0), value if value == value else float("inf"))
     return worst
 
 
 def _untrue(recorder: Recorder, worst: dict[str, float]) -> CaptureError | None:
-    for name, dtype, _ in recorder.deviations:
-        if worst[name] > TOLERANCE.get(dtype, 6e-2):
+    for record in recorder.records:
+        limit = TOLERANCE.get(record.dtype, 6e-2)
+        if record.path == "eager" and record.dtype in (torch.float16, torch.bfloat16):
+            limit *= _EAGER_HALF
+        name = record.name
+        if worst.get(name, 0.0) > limit:
             return AttentionUnavailableError(
                 f"The attention recomputed for layer {name} does not give what the layer put out "
                 f"(off by {worst[name]:.2g} of the largest value): it would be a wrong picture.",

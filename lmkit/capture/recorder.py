@@ -142,7 +142,7 @@ class Recorder:
         self.on_layer = on_layer
         self.total = len(self.expected)
         self.records: list[CallRecord] = []
-        self.deviations: list[tuple[str, torch.dtype, torch.Tensor]] = []
+        self.deviations: list[tuple[str, torch.Tensor]] = []
         self.step = -1
         self.padding: torch.Tensor | None = None
         self.done = 0
@@ -321,7 +321,7 @@ class Recorder:
                 error = error * (a.sum(-1, keepdim=True) > 0)
             norm = torch.linalg.vector_norm
             worst = norm(error, torch.inf) / norm(v, torch.inf).clamp_min_(1e-30)
-            self.deviations.append((made.name, made.dtype, worst))
+            self.deviations.append((made.name, worst))
 
     # after the pass
 

@@ -32,11 +32,12 @@ def bin_edges(length: int, bins: int) -> list[int]:
 
 
 def _arithmetic(device: torch.device) -> torch.dtype:
-    if torch.get_float32_matmul_precision() != "highest":
-        return torch.float64
-    if device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32:
-        return torch.float64
-    return torch.float64 if device.type == "xpu" else torch.float32
+    if device.type == "mps":  # knows no float64, and does not round float32 products
+        return torch.float32
+    rounded = torch.get_float32_matmul_precision() != "highest" or (
+        device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32
+    )
+    return torch.float64 if rounded else torch.float32
 
 
 def storage_bytes(tensors: Sequence[torch.Tensor | None]) -> int:
@@ -270,10 +271,10 @@ class CallRecord:
     def received(
         self, b: int, weights: torch.Tensor, *, cancel: Callable[[], bool] | None = None
     ) -> torch.Tensor:
-        """Sum over heads and queries of weight(query) * attention: (keys,), float64."""
+        """Sum over heads and queries of weight(query) * attention: (keys,), float64, on the CPU."""
         dtype = _arithmetic(self.device)
-        weights = weights.to(self.device, dtype)
-        out = torch.zeros(self.keys, dtype=torch.float64, device=self.device)
+        weights = weights.to(dtype).to(self.device)
+        out = torch.zeros(self.keys, dtype=torch.float64)
         for h0, h1, part, at, lo, hi in self._blocks(b, (0, self.heads), None):
             if cancel is not None and cancel():
                 raise Cancelled("Stopped while the attention was summed.")
@@ -286,7 +287,7 @@ class CallRecord:
                 if extra is not None:
                     total = total + extra
                 w = w / total.clamp_min(torch.finfo(dtype).tiny)
-            out[lo:hi] += torch.matmul(w.unsqueeze(1), e).sum((0, 1)).to(torch.float64)
+            out[lo:hi] += torch.matmul(w.unsqueeze(1), e).sum((0, 1)).cpu().double()
         return out
 
 

@@ -317,7 +317,7 @@ class Trace:
             for info in chosen:
                 record = self._record(info.index)
                 got = record.received(self._batch, weights, cancel=cancel)
-                total += got.cpu() / record.heads
+                total += got / record.heads
         return _numpy(total / len(chosen))
 
     def summed(self, layer: int, head: int, queries: Sequence[int]) -> Floats:
