@@ -1,6 +1,8 @@
 /**
  * Looks at the views: mounts each in Chromium, light and dark, narrow and wide, writes screenshots
- * to test-artifacts/core/, and runs axe-core on each. `node core/dev/look.mjs [part of a name ...]`
+ * to test-artifacts/core/, and runs axe-core on each. Fails on what axe or the page complains about.
+ * `node core/dev/look.mjs [name ...] [--themes=light,dark] [--widths=480,860] [--ratio=1] [--locale=en]`
+ * `--bundle=FILE` looks at a saved output instead: the JSON under lmkit's MIME type.
  */
 import { mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -139,6 +141,19 @@ const widths = option("widths", ["480", "860"]);
 const locale = option("locale", ["en"])[0];
 const ratio = Number(option("ratio", ["1"])[0]);
 
+const file = option("bundle", [""])[0];
+const saved = file === "" ? "" : readFileSync(file, "utf8");
+const map = async (page) => {
+  await page.locator('[data-lmkit="tab-map"]').click();
+  await page.mouse.move(5, 5);
+};
+const shots = saved
+  ? [
+      ["bundle", "", "bundle", async () => {}],
+      ["bundle-map", "", "bundle", map],
+    ]
+  : SHOTS;
+
 const browser = await chromium.launch({
   executablePath: "/usr/bin/chromium",
   args: ["--no-sandbox"],
@@ -151,7 +166,7 @@ for (const theme of themes) {
       deviceScaleFactor: ratio,
       colorScheme: theme,
     });
-    for (const [name, view, mode, act] of SHOTS) {
+    for (const [name, view, mode, act] of shots) {
       if (wanted.length > 0 && !wanted.includes(name)) continue;
       const page = await context.newPage();
       const problems = [];
@@ -170,12 +185,13 @@ for (const theme of themes) {
       await page.goto(
         `http://lmkit.test/?view=${view}&mode=${mode}&theme=${theme}&width=${width}&locale=${locale}`,
       );
+      await page.evaluate((text) => Object.assign(globalThis, { bundle: text }), saved);
       await page.addScriptTag({ content: script });
       await page.waitForTimeout(350);
       await act(page);
       await page.waitForTimeout(350);
-      const file = `${name}-${theme}-${width}${locale === "en" ? "" : `-${locale}`}.png`;
-      await page.screenshot({ path: `${out}${file}` });
+      const picture = `${name}-${theme}-${width}${locale === "en" ? "" : `-${locale}`}.png`;
+      await page.screenshot({ path: `${out}${picture}` });
       if (await page.evaluate(() => "__hacked" in globalThis))
         problems.push("hostile text was executed");
       await page.addScriptTag({ content: axe });
@@ -196,7 +212,7 @@ for (const theme of themes) {
         );
       }
       if (problems.length > 0) failures += 1;
-      console.log(`${problems.length > 0 ? "PROBLEM" : "ok     "} ${file}`);
+      console.log(`${problems.length > 0 ? "PROBLEM" : "ok     "} ${picture}`);
       for (const problem of problems) console.log(`  ${problem}`);
       await page.close();
     }

@@ -39,6 +39,15 @@ async function start(): Promise<void> {
     mountBundle(element, { protocol: 9, version: "9" }, null, options);
     return;
   }
+  if (mode === "bundle") {
+    mountBundle(
+      element,
+      JSON.parse((globalThis as { bundle?: string }).bundle ?? ""),
+      null,
+      options,
+    );
+    return;
+  }
   const spec = (VIEWS[name] as () => ViewSpec)();
   if (mode === "saved") {
     const attention = spec.kind === "panel" ? spec.attention : null;

@@ -15,7 +15,7 @@ export const MESSAGES = {
   "error.title": ["Something went wrong", "出错了"],
   "error.unreadable": ["This output cannot be shown", "无法显示此输出"],
   "explorer.label": ["Attention explorer", "注意力浏览器"],
-  "field.more": ["More options", "更多选项"],
+  "field.more": ["More", "更多"],
   "form.empty": ["Write a text, then press Run.", "输入文本，然后按“运行”。"],
   "form.label": ["Input", "输入"],
   "form.required": ["{label} is empty.", "{label}为空。"],

@@ -36,6 +36,8 @@ export type SourceEvent =
 
 export interface Source {
   readonly state: Liveness;
+  /** Why there is no connection, where a shell said so; else empty. */
+  readonly reason: string;
   /** How many heads a saved output carries; null where nothing was saved. */
   readonly saved: { readonly heads: number; readonly carried: number } | null;
   /** True when the tile is at hand, or may be asked of a kernel. */
@@ -107,6 +109,7 @@ export interface SourceOptions {
 /** The source of every view: saved tiles, and a kernel when a channel comes. */
 export class KernelSource implements Source {
   readonly saved: { readonly heads: number; readonly carried: number } | null;
+  reason = "";
 
   #state: Liveness;
   #where: { readonly session: string; readonly view: string } | null;
@@ -140,7 +143,10 @@ export class KernelSource implements Source {
     else if (channel instanceof Promise) {
       channel.then(
         (open) => this.#connect(open),
-        () => this.#become("saved"),
+        (error: unknown) => {
+          this.reason = errorInfo(error).message;
+          this.#become("saved");
+        },
       );
     } else {
       // A microtask later, so that the caller can subscribe first.

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test, vi } from "vitest";
 import { TileCache } from "../src/cache.ts";
 import { shrink } from "../src/explorer/draw.ts";
-import { layoutMap } from "../src/explorer/heatmap.ts";
+import { binOf, binSpan, layoutMap } from "../src/explorer/heatmap.ts";
 import { command, gridMove, step } from "../src/explorer/keys.ts";
 import { MESSAGES, timeLeft, translator } from "../src/messages.ts";
 import { bytes, deviation, exact, quoted, three } from "../src/numbers.ts";
@@ -250,6 +250,29 @@ describe("the map", () => {
           expect(layout.cell).toBeGreaterThan(0);
           const device = layout.cell * ratio;
           if (device >= 1) expect(device).toBeCloseTo(Math.round(device), 6);
+        },
+      ),
+    );
+  });
+
+  test("bins cover all tokens, once, and each token knows its bin", () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 60 }),
+        fc.integer({ min: 0, max: 300 }),
+        (bins, more) => {
+          const length = bins + more;
+          let next = 0;
+          for (let bin = 0; bin < bins; bin += 1) {
+            const { first, last } = binSpan(bin, bins, length);
+            expect(first).toBe(next);
+            expect(last).toBeGreaterThan(first);
+            for (let token = first; token < last; token += 1) {
+              expect(binOf(token, bins, length)).toBe(bin);
+            }
+            next = last;
+          }
+          expect(next).toBe(length);
         },
       ),
     );

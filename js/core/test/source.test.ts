@@ -99,6 +99,7 @@ describe("the connection", () => {
   test("a channel that never opens leaves the saved view", async () => {
     const source = new KernelSource({ where, channel: Promise.reject(new Error("no comm")), spec });
     await vi.waitFor(() => expect(source.state).toBe("saved"));
+    expect(source.reason).toBe("no comm");
   });
 
   test("a kernel that dies rejects what was asked and makes the view saved", async () => {

@@ -44,6 +44,23 @@ export function layoutMap(
   return { x: BARE, y: BARE, cell: whole(fit(BARE, BARE)), labels: false, rows, columns };
 }
 
+/** The tokens first to last (excluded) of one bin of many: the kernel's `bin_edges`. */
+export function binSpan(
+  bin: number,
+  bins: number,
+  length: number,
+): { first: number; last: number } {
+  return {
+    first: Math.floor((bin * length) / bins),
+    last: Math.floor(((bin + 1) * length) / bins),
+  };
+}
+
+/** The bin that a token lies in: the inverse of `binSpan`. */
+export function binOf(token: number, bins: number, length: number): number {
+  return Math.floor(((token + 1) * bins - 1) / length);
+}
+
 export function heatmap(
   host: HTMLElement,
   model: HeadModel,
@@ -95,13 +112,7 @@ export function heatmap(
     const index = list[position] ?? 0;
     if (!model.pooled) return { first: index, last: index + 1 };
     const whole = which === "query" ? model.layer.queries : model.layer.keys;
-    return {
-      first: Math.floor((position * whole) / list.length),
-      last: Math.max(
-        Math.floor((position * whole) / list.length) + 1,
-        Math.floor(((position + 1) * whole) / list.length),
-      ),
-    };
+    return binSpan(position, list.length, whole);
   };
   const name = (tokens: readonly Token[], span: { first: number; last: number }): string => {
     const first = shortToken(tokens[span.first]?.text ?? "");
@@ -234,7 +245,7 @@ export function heatmap(
         return position < 0 ? null : position;
       }
       const whole = which === "query" ? model.layer.queries : model.layer.keys;
-      return Math.min(list.length - 1, Math.floor((index * list.length) / Math.max(1, whole)));
+      return binOf(index, list.length, whole);
     };
     return { row: place("query"), column: place("key") };
   };

@@ -29,7 +29,6 @@ const TALLEST = 68;
 interface Control {
   readonly field: FieldSpec;
   readonly element: HTMLElement;
-  readonly wide: boolean;
   get(): FieldValue;
   set(value: FieldValue): void;
   focus(): void;
@@ -76,7 +75,6 @@ function control(field: FieldSpec, value: FieldValue, onEdit: () => void, scope:
     return {
       field,
       element: wrap(label, input, help),
-      wide: true,
       get: () => input.value,
       set: (next) => {
         const text = String(next ?? "");
@@ -100,7 +98,6 @@ function control(field: FieldSpec, value: FieldValue, onEdit: () => void, scope:
     return {
       field,
       element: wrap(label, input, help),
-      wide: false,
       get: () => input.value,
       set: (next) => {
         input.value = String(next);
@@ -118,7 +115,6 @@ function control(field: FieldSpec, value: FieldValue, onEdit: () => void, scope:
     return {
       field,
       element: wrap(h("label", { class: "check", for: id }, input, bdi(field.label)), help),
-      wide: false,
       get: () => input.checked,
       set: (next) => {
         input.checked = next === true;
@@ -163,7 +159,6 @@ function control(field: FieldSpec, value: FieldValue, onEdit: () => void, scope:
   return {
     field,
     element: wrap(label, h("span", { class: "slider" }, slider, box), help),
-    wide: false,
     get: () => last,
     set: (next) => {
       last = Number(next);
@@ -226,9 +221,30 @@ export function form(
   const problem = h("p", { class: "note warn", role: "alert", "data-lmkit": "form-problem" });
   problem.hidden = true;
 
-  const main = controls.filter((item) => item.wide);
-  const rest = controls.filter((item) => !item.wide);
-  const buttons = h("div", { class: "buttons" }, run, stop);
+  const isMain = ({ field }: Control) => field.kind === "text" && (field.body || field.required);
+  const main = controls.filter(isMain);
+  const rest = controls.filter((item) => !isMain(item));
+  const restId = uniqueId("more");
+  const restBox = h("div", { class: "form-rest", id: restId }, ...rest.map((item) => item.element));
+  const more = h(
+    "button",
+    { type: "button", class: "quiet more", "data-lmkit": "more-fields", "aria-controls": restId },
+    t("field.more"),
+  );
+  const open = (on: boolean) => {
+    restBox.hidden = !on;
+    more.setAttribute("aria-expanded", String(on));
+  };
+  // What differs from its default must be seen; the rest may wait until it is asked for.
+  open(main.length === 0 || rest.some((item) => item.get() !== item.field.default));
+  scope.on(more, "click", () => open(restBox.hasAttribute("hidden")));
+  const buttons = h(
+    "div",
+    { class: "buttons" },
+    run,
+    stop,
+    rest.length > 0 && main.length > 0 ? more : null,
+  );
   const line = h(
     "div",
     { class: "form-line" },
@@ -236,22 +252,13 @@ export function form(
     buttons,
   );
   if (main.length === 0) line.classList.add("bare");
-  const more =
-    rest.length === 0
-      ? null
-      : rest.length <= 3
-        ? h("div", { class: "form-rest" }, ...rest.map((item) => item.element))
-        : h(
-            "details",
-            { class: "form-more", "data-lmkit": "more-fields" },
-            h("summary", {}, t("field.more")),
-            h("div", { class: "form-rest" }, ...rest.map((item) => item.element)),
-          );
+  // One text box needs no name for the eye: the task's title and the text say what it is.
+  if (main.length === 1 && main[0]?.field.help === "") line.classList.add("lone");
   const element = h(
     "form",
     { class: "form", "data-lmkit": "form", "aria-label": t("form.label") },
     line,
-    more,
+    rest.length > 0 ? restBox : null,
     problem,
   );
   element.noValidate = true;

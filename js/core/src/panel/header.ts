@@ -92,7 +92,9 @@ export function savedText(context: Context): string {
       ? t("saved.connecting")
       : source.state === "lost"
         ? t("saved.lost")
-        : t("saved.note");
+        : source.reason !== ""
+          ? visibleProse(source.reason)
+          : t("saved.note");
   const { saved } = source;
   if (!saved || saved.heads === 0) return first;
   const second =
