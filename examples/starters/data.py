@@ -23,6 +23,7 @@ __all__ = [
     "Text",
     "as_typed",
     "contrast",
+    "everyday",
     "ewt_folds",
     "ner_corpora",
     "news_split",
@@ -66,6 +67,15 @@ def sst2(folder: Path, part: str) -> list[Text]:
         if not text:
             continue
         out.append(Text(text, int(label), f"sst2/{part}:{number + 1}"))
+    return out
+
+
+def everyday() -> list[Text]:
+    """Sentences of praise and blame about other things than films, written for this project."""
+    out = []
+    for line in (Path(__file__).parent / "everyday.tsv").read_text("utf-8").splitlines():
+        text, _, label = line.rpartition("\t")
+        out.append(Text(text, int(label), "everyday"))
     return out
 
 

@@ -250,6 +250,6 @@ def test_the_training_script_runs_and_is_resumed(tiny_data: Path, tmp_path: Path
 def test_other_settings_do_not_go_on_with_a_run(tiny_data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "sentiment" / "seed0"
     folder.mkdir(parents=True)
-    (folder / "settings.json").write_text("{}")
+    (folder / "settings.json").write_text('{"lr": 1.0}')
     with pytest.raises(AssertionError, match="begun with other settings"):
         run_training(tiny_data, tmp_path, "--only", "sentiment")
