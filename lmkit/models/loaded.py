@@ -168,7 +168,8 @@ class HuggingFaceModel(LoadedModel):
                 decoder_tokens = self._decoder_tokens(parts, tokens)
             said = (
                 *self._said_of_length(parts.tokenizer, encoded, stated, second is not None),
-                *_said_of_surrogates(text + (pair or "")),
+                *_said_of_surrogates(text, first),
+                *_said_of_surrogates(pair, second),
             )
             self._warn_of_text(said, work)
             made = ModelTrace(
@@ -505,10 +506,10 @@ def _lock_of(thing: Any) -> Any:
 _shared_lock = threading.RLock()
 
 
-def _said_of_surrogates(text: str) -> tuple[str, ...]:
-    count = sum(0xD800 <= ord(char) <= 0xDFFF for char in text)
-    if not count:
+def _said_of_surrogates(given: str | None, clean: str | None) -> tuple[str, ...]:
+    if given is None or given == clean:
         return ()
+    count = sum(0xD800 <= ord(char) <= 0xDFFF for char in given)
     what = "One lone surrogate" if count == 1 else f"{count:,} lone surrogates"
     return (f"{what} in the text, which no encoding can carry, became U+FFFD.",)
 

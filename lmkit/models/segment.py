@@ -28,19 +28,26 @@ def clean_text(text: str) -> str:
 
     The length stays, and with it every position in the text.
     """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        pass
+    else:
+        return text
     return "".join("\ufffd" if 0xD800 <= ord(c) <= 0xDFFF else c for c in text)
 
 
-def segment(text: str) -> list[tuple[int, int]]:
+def segment(text: str, until: int | None = None) -> list[tuple[int, int]]:
     """Spans (start, end) of the words of a text, in order, without white space.
 
     Letters, digits, marks and the apostrophe between them make up a word; each Chinese character
     is a word, as BERT has it; any other character is one, with the marks, variation selectors
-    and joined emoji that follow it.
+    and joined emoji that follow it. With ``until``, only those that begin before it.
     """
     spans: list[tuple[int, int]] = []
     at, length = 0, len(text)
-    while at < length:
+    stop = length if until is None else min(until, length)
+    while at < stop:
         kind = _kind(text[at])
         if kind == " ":
             at += 1
@@ -71,8 +78,10 @@ def assign(text: str, offsets: Sequence[tuple[int, int] | None]) -> tuple[Words,
         The words, and for each token the index of its word (None for special tokens and white
         space).
     """
-    spans = segment(text)
-    of_char = [-1] * len(text)
+    # Of a text of megabytes that was cut, only the part that was read is looked at.
+    until = max((offset[1] for offset in offsets if offset), default=0)
+    spans = segment(text, until)
+    of_char = [-1] * max(until, spans[-1][1] if spans else 0)
     for index, (start, end) in enumerate(spans):
         of_char[start:end] = [index] * (end - start)
     parent = list(range(len(spans)))

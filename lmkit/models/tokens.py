@@ -53,7 +53,7 @@ def encode(tokenizer: Any, text: str, pair: str | None, limit: int | None) -> En
     encoded = _call(tokenizer, text, pair, None)
     total = len(encoded["input_ids"])
     if limit is not None and total > limit:
-        encoded = _call(tokenizer, text, pair, limit)
+        encoded = _call(tokenizer, _enough(tokenizer, encoded, text, pair, limit), pair, limit)
     ids = [int(i) for i in encoded["input_ids"]]
     inputs = {
         key: [int(i) for i in value]
@@ -88,6 +88,20 @@ def _call(tokenizer: Any, text: str, pair: str | None, limit: int | None) -> Any
     if pair is None:
         return tokenizer(text, **keywords)
     return tokenizer(text, pair, **keywords)
+
+
+def _enough(tokenizer: Any, encoded: Any, text: str, pair: str | None, limit: int) -> str:
+    """The start of a long text that surely holds the tokens that are kept.
+
+    Tokenising megabytes takes seconds; once, to count, is enough.
+    """
+    batch = getattr(encoded, "encodings", None)
+    if not batch or pair is not None or getattr(tokenizer, "truncation_side", "") != "right":
+        return text
+    offsets = batch[0].offsets
+    if len(offsets) <= 2 * limit:
+        return text
+    return text[: max(end for _, end in offsets[: 2 * limit])]
 
 
 def _inside(offset: Span, text: str) -> Span:

@@ -328,6 +328,8 @@ def test_a_text_that_is_too_long_is_cut_with_its_numbers(
     whole = len(loaded.tokenizer("film " * 300, verbose=False)["input_ids"])
     trace = loaded.trace("film " * 300)
     assert len(trace.tokens) == limit
+    expected = loaded.tokenizer("film " * 300, truncation=True, max_length=limit)["input_ids"]
+    assert list(trace.input_ids) == expected
     assert trace.warnings == (
         f"The text has {whole:,} tokens; {loaded.name} reads {limit}. "
         f"The last {whole - limit:,} were left out.",
@@ -335,6 +337,18 @@ def test_a_text_that_is_too_long_is_cut_with_its_numbers(
     assert loaded.warnings == trace.warnings
     loaded.trace("film")
     assert loaded.warnings == ()
+
+
+@pytest.mark.parametrize("words", [*range(125, 132), 5_000])
+def test_the_shortcut_for_long_texts_changes_nothing(
+    models: dict[str, HuggingFaceModel], words: int
+) -> None:
+    loaded = models["bert"]
+    text = " ".join(["film", "plot", "river"][i % 3] for i in range(words))
+    expected = loaded.tokenizer(text, truncation=True, max_length=64)["input_ids"]
+    trace = loaded.trace(text)
+    assert list(trace.input_ids) == expected
+    assert f"The text has {words + 2:,} tokens" in trace.warnings[0]
 
 
 def test_a_model_that_states_no_limit_gets_one(

@@ -43,6 +43,12 @@ def test_words_are_in_order_apart_and_leave_out_white_space_only(text: str) -> N
         assert inside or char.isspace() or not char.isprintable()
 
 
+@given(st.text(max_size=30), st.integers(0, 40))
+def test_looking_at_a_part_finds_the_same_words(text: str, until: int) -> None:
+    expected = [span for span in segment(text) if span[0] < until]
+    assert segment(text, until) == expected
+
+
 def test_a_token_over_two_words_joins_them() -> None:
     words, numbers = assign("end). Go", [(0, 3), (3, 5), (6, 8)])
     assert [word.text for word in words] == ["end", ").", "Go"]
