@@ -26,7 +26,9 @@ def describe(session: Session) -> HomeSpec:
         models=tuple(session.models.list()),
         models_budget=session.models.budget_bytes,
         starters=tuple(
-            StarterInfo(name=one.name, title=one.title, installed=one.ready or one.carrier_installed)
+            StarterInfo(
+                name=one.name, title=one.title, installed=one.ready or one.carrier_installed
+            )
             for one in starters.status()
         ),
     )
