@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import warnings
 import weakref
@@ -331,7 +332,7 @@ class ModelStore:
                 self._loaded[spec.key] = handle
                 self._handles[spec.key] = handle
         for message in loaded.loud:
-            warnings.warn(message, MissingHeadWarning, stacklevel=3)
+            warnings.warn(message, MissingHeadWarning, stacklevel=_outside())
         return handle
 
     def _new_handle(
@@ -470,6 +471,17 @@ class ModelStore:
             handle = HuggingFaceModel(name, auto_class, Parts(model, tokenizer))
             self._given[key] = handle
             return handle
+
+
+def _outside() -> int:
+    """The stack level of the first caller that is not lmkit: the user's own line."""
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+    frame = sys._getframe(1)
+    level = 1
+    while frame.f_code.co_filename.startswith(here) and frame.f_back is not None:
+        frame = frame.f_back
+        level += 1
+    return level
 
 
 def _changed(handle: HuggingFaceModel, checkpoint: Checkpoint) -> tuple[str, ...]:
