@@ -2,7 +2,8 @@ import type { JupyterFrontEnd, JupyterFrontEndPlugin } from "@jupyterlab/applica
 import type { ISessionContext } from "@jupyterlab/apputils";
 import { INotebookTracker } from "@jupyterlab/notebook";
 import { type IRenderMime, IRenderMimeRegistry } from "@jupyterlab/rendermime";
-import { MIME } from "@lmkit/protocol";
+import * as core from "@lmkit/core";
+import { MIME, PROTOCOL } from "@lmkit/protocol";
 import { ViewRenderer } from "./renderer.ts";
 
 /** Before the widget manager's -10: a reopened notebook has no widget to show, but always a saved view. */
@@ -28,6 +29,9 @@ const plugin: JupyterFrontEndPlugin<void> = {
     rendermime: IRenderMimeRegistry,
     notebooks: INotebookTracker | null,
   ): void => {
+    // where anywidgets look for the core before they ask a kernel for it
+    const page = globalThis as unknown as Record<symbol, unknown>;
+    page[Symbol.for(`lmkit.core@${PROTOCOL}`)] ??= Promise.resolve(core);
     rendermime.addFactory(factory(null), RANK);
     // only a notebook's own registry leads to its kernel
     notebooks?.forEach((panel) => {
