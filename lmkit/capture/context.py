@@ -98,13 +98,13 @@ def capture(
             foreign = foreign_implementation(inner)
             if foreign is not None:
                 target = "sdpa" if getattr(inner, "_supports_sdpa", False) else "eager"
-                stack.enter_context(on_implementation(inner, target))
+                stack.enter_context(on_implementation(inner, target, cancel))
                 switched = foreign
         handle = inner.register_forward_pre_hook(seen.start, with_kwargs=True)
         stack.callback(handle.remove)
         if own:
             if getattr(getattr(inner, "config", None), "_attn_implementation", None) != "eager":
-                switched = stack.enter_context(on_implementation(inner, "eager"))
+                switched = stack.enter_context(on_implementation(inner, "eager", cancel))
             fallback = Fallback(inner, recorder)
             stack.callback(fallback.remove)
         yield trace
@@ -176,9 +176,10 @@ class _Passes:
         self.recorder = recorder
         self.count = 0
 
-    def start(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+    def start(self, module: nn.Module, args: Any, kwargs: dict[str, Any] | None = None) -> None:
+        """The pre-hook; ``kwargs`` lacks where another thread met it while it was taken off."""
         recorder = self.recorder
-        if recorder not in ACTIVE.get():
+        if kwargs is None or recorder not in ACTIVE.get():
             return
         recorder.poll()
         self.count += 1

@@ -38,10 +38,8 @@ class Fallback:
         self._asked: list[tuple[bool, bool]] = []
         self._handles: list[Any] = []
         recorder.total = len(self.layers)
-        self._handles.append(
-            model.register_forward_pre_hook(self._ask, with_kwargs=True, prepend=True)
-        )
-        self._handles.append(model.register_forward_hook(self._take, with_kwargs=True))
+        self._handles.append(model.register_forward_pre_hook(self._ask, with_kwargs=True))
+        self._handles.append(model.register_forward_hook(self._take))
         wanted = set(layer_names(model, attention))
         for name, module in model.named_modules():
             if name in wanted:
@@ -61,8 +59,9 @@ class Fallback:
             self.recorder.poll()
             self.recorder.progress()
 
-    def _ask(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        if not self._ours():
+    def _ask(self, module: nn.Module, args: Any, kwargs: dict[str, Any] | None = None) -> Any:
+        # Without kwargs: another thread's pass met this hook while it was being taken off.
+        if kwargs is None or not self._ours():
             return None
         config = getattr(module, "config", None)
         asked = kwargs.get("output_attentions")
@@ -74,7 +73,7 @@ class Fallback:
         self._asked.append((bool(asked), bool(as_dict)))
         return args, {**kwargs, "output_attentions": True, "return_dict": True}
 
-    def _take(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+    def _take(self, module: nn.Module, args: Any, output: Any) -> Any:
         if not self._ours() or not self._asked:
             return None
         asked, as_dict = self._asked.pop()

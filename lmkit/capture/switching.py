@@ -8,14 +8,14 @@ config may be shared by several models.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
 
 from lmkit.capture.anatomy import configs_of
-from lmkit.errors import CaptureError
+from lmkit.errors import Cancelled, CaptureError
 
 __all__ = ["foreign_implementation", "on_implementation"]
 
@@ -42,16 +42,24 @@ def foreign_implementation(model: nn.Module) -> str | None:
 
 
 @contextmanager
-def on_implementation(model: nn.Module, name: str) -> Iterator[str]:
+def on_implementation(
+    model: nn.Module, name: str, cancel: Callable[[], bool] | None = None
+) -> Iterator[str]:
     """Run the block with every config of ``model`` on ``name``; yields what was before.
+
+    ``cancel`` is asked while another thread's block is waited for.
 
     The snapshot holds each config and sub-config apart, so that a composite model whose parts
     differ is put back as it was.
 
     Raises:
+        Cancelled: ``cancel`` answered True.
         CaptureError: the configs don't hold the attribute (transformers older than 4.56).
     """
-    with _LOCK:
+    while not _LOCK.acquire(timeout=0.1):
+        if cancel is not None and cancel():
+            raise Cancelled("Stopped while waiting for another captured pass.")
+    try:
         configs = configs_of(model)
         before = [(c, c.__dict__[_ATTRIBUTE]) for c in configs if _ATTRIBUTE in c.__dict__]
         if not before:
@@ -67,3 +75,5 @@ def on_implementation(model: nn.Module, name: str) -> Iterator[str]:
         finally:
             for config, value in before:
                 config.__dict__[_ATTRIBUTE] = value
+    finally:
+        _LOCK.release()

@@ -524,3 +524,30 @@ def test_the_fallback_gives_the_output_that_was_asked_for() -> None:
     assert trace.path == "eager fallback"
     with pytest.raises(AttentionUnavailableError, match="not its queries and keys"):
         trace.qk(0, 0, 0, 0)
+
+
+def test_stop_is_heard_while_another_block_holds_the_lock() -> None:
+    model = make("Mistral", sliding_window=8)
+    model.config._attn_implementation_internal = "flash_attention_2"
+    before = state(model)
+    heard: list[BaseException] = []
+    asked = threading.Event()
+
+    def cancel() -> bool:
+        asked.set()
+        return True
+
+    def work() -> None:
+        try:
+            trace_forward(model, ids(), cancel=cancel)
+        except Cancelled as error:
+            heard.append(error)
+
+    with torch.no_grad(), capture(model):
+        model(**ids())
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(30)
+        assert asked.is_set()
+    assert len(heard) == 1
+    assert state(model) == before
