@@ -1,7 +1,9 @@
 import type { HomeSpec, PanelSpec, Request, ViewSpec } from "@lmkit/protocol";
+import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { FakeKernel, HOSTILE, VIEWS } from "../dev/samples.ts";
 import { mountBundle, mountLive } from "../src/index.ts";
+import { readNumber } from "../src/panel/form.ts";
 
 const live = { session: "session-1", view: "view-1" };
 const options = { theme: "light", locale: "en" } as const;
@@ -109,6 +111,23 @@ describe("a saved output", () => {
     expect(view.text("saved-note")).toContain("looking for its kernel");
     await vi.waitFor(() => expect(view.text("saved-note")).toContain("run the cell to go live"));
     expect(view.all("label-row")).toHaveLength(2);
+  });
+
+  test("tells the kernel, once there is one, which head was chosen before", async () => {
+    const kernel = new FakeKernel(sample("short"), 0);
+    let open: (channel: FakeKernel) => void = () => {};
+    const channel = new Promise<FakeKernel>((resolve) => {
+      open = resolve;
+    });
+    const view = new Mounted((element) =>
+      mountBundle(element, bundle(sample("short")), channel, options),
+    );
+    view.key(view.one("picture"), "]");
+    open(kernel);
+    await vi.waitFor(() =>
+      expect(sentOf(kernel, "select")).toMatchObject([{ selection: { layer: 4, head: 7 } }]),
+    );
+    expect(view.one("picture").getAttribute("aria-label")).toContain("Layer 4, head 7");
   });
 
   test("goes live, and back to saved when the kernel ends", async () => {
@@ -294,6 +313,24 @@ describe("the explorer", () => {
     view.key(picture, "1");
     view.key(picture, "ArrowDown");
     await vi.waitFor(() => expect(view.text("live-region")).toContain("[CLS] attends to: "));
+    view.key(picture, "ArrowRight");
+    await vi.waitFor(() =>
+      expect(view.text("live-region")).toMatch(/^\[CLS\] is attended by: \S+ [\d.]+,/),
+    );
+  });
+
+  test("a page that is loaded again shows what the kernel shows, until its user chooses", async () => {
+    const saved = sample("short");
+    const attention = saved.attention as NonNullable<PanelSpec["attention"]>;
+    const selection = { layer: 4, head: 9, tokens: [1] };
+    const kernel = new FakeKernel({ ...saved, attention: { ...attention, selection } }, 0);
+    const view = new Mounted((element) => mountBundle(element, bundle(saved), kernel, options));
+    await vi.waitFor(() => expect(view.one("badge").dataset["state"]).toBe("live"));
+    expect([view.text("layer-number"), view.text("head-number")]).toEqual(["4", "9"]);
+    expect(sentOf(kernel, "select")).toEqual([]);
+    view.key(view.one("picture"), ",");
+    kernel.say({ type: "changed", view: live.view, spec: kernel.spec });
+    await vi.waitFor(() => expect(view.text("head-number")).toBe("8"));
   });
 
   test("a selection made elsewhere is followed and not sent back", async () => {
@@ -376,6 +413,63 @@ describe("hostile text", () => {
     expect(view.all("label-row")).toHaveLength(200);
     view.one("show-all").click();
     expect(view.all("label-row")).toHaveLength(20);
+  });
+});
+
+describe("the form", () => {
+  test("folds the lesser fields away, unless one is set", async () => {
+    const field = {
+      kind: "integer",
+      name: "k",
+      label: "K",
+      help: "",
+      default: 3,
+      minimum: 1,
+      maximum: 9,
+      step: 1,
+    };
+    const short = sample("short");
+    const fields = [...short.fields, field] as PanelSpec["fields"];
+    const plain = await liveView({ ...short, fields });
+    const more = plain.view.one("more-fields");
+    expect(more.getAttribute("aria-expanded")).toBe("false");
+    more.click();
+    expect(more.getAttribute("aria-expanded")).toBe("true");
+    const set = await liveView({ ...short, fields, values: { ...short.values, k: 5 } });
+    expect(set.view.one("more-fields").getAttribute("aria-expanded")).toBe("true");
+  });
+
+  test("numbers are bounded and shown by box and slider alike", async () => {
+    const { view, kernel } = await liveView(sample("deep"));
+    const by = (name: string, part: string) =>
+      view
+        .all<HTMLInputElement>(part)
+        .find((item) => item.dataset["field"] === name) as HTMLInputElement;
+    const box = by("max_new_tokens", "field");
+    box.value = "9999";
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+    expect(by("max_new_tokens", "slider").value).toBe("512");
+    box.dispatchEvent(new Event("change", { bubbles: true }));
+    expect(box.value).toBe("512");
+    view.one("run").click();
+    expect(sentOf(kernel, "run")).toMatchObject([
+      { values: { max_new_tokens: 512, temperature: 0.7, strategy: "sample", echo: true } },
+    ]);
+  });
+
+  test("any number typed becomes one that the field allows", () => {
+    const kind = fc.constantFrom("integer" as const, "number" as const);
+    fc.assert(
+      fc.property(kind, fc.string(), fc.double(), (name, text, number) => {
+        const field = { kind: name, minimum: -3, maximum: 7, step: 1 };
+        for (const typed of [text, String(number)]) {
+          const value = readNumber(field, typed, 2);
+          expect(value).toBeGreaterThanOrEqual(-3);
+          expect(value).toBeLessThanOrEqual(7);
+          if (name === "integer") expect(Number.isInteger(value)).toBe(true);
+        }
+      }),
+    );
   });
 });
 

@@ -86,15 +86,18 @@ export function panel(
     hideSpecials: false,
   });
   let fromKernel = false;
+  let chosen = false;
   scope.add(
     store.subscribe((state, before) => {
-      if (fromKernel || source.state !== "live") return;
+      if (fromKernel) return;
       if (
         state.layer === before.layer &&
         state.head === before.head &&
         state.tokens === before.tokens
       )
         return;
+      chosen = true;
+      if (source.state !== "live") return;
       source.select({ layer: state.layer, head: state.head, tokens: [...state.tokens] });
     }),
   );
@@ -224,7 +227,11 @@ export function panel(
       }
       return;
     }
-    const choice = validChoice(attention.layers, store.state);
+    // The layer and the head are the user's; tokens of another text are not these tokens.
+    const choice = validChoice(attention.layers, {
+      ...store.state,
+      tokens: attention.selection.tokens,
+    });
     quietly(() => store.set({ ...choice, focus: null }));
     const model = new HeadModel(attention, store, context, attentionScope);
     strip = tokenStrip(tokensHost, model, model.queries, store, context, attentionScope);
@@ -251,13 +258,29 @@ export function panel(
     drawStatus();
   };
 
+  /** What was chosen while there was no kernel to tell. */
+  const tellSelection = () => {
+    const kernels = spec.attention?.selection;
+    if (source.state !== "live" || !kernels) return;
+    const { layer, head, tokens } = store.state;
+    if (kernels.layer !== layer || kernels.head !== head) {
+      source.select({ layer, head, tokens: [...tokens] });
+    }
+  };
+
   const update = (next: PanelSpec) => {
     spec = next;
+    // A page that is loaded again shows what the kernel shows, until its user chooses.
+    if (!chosen && next.attention) {
+      const { layers, selection } = next.attention;
+      quietly(() => store.set(validChoice(layers, selection)));
+    }
     setStatus(next.status);
     drawForm();
     drawResults();
     drawAttention();
     drawState();
+    tellSelection();
   };
 
   // -- events -----------------------------------------------------------------------------------
