@@ -91,11 +91,15 @@ def test_each_token_is_in_the_word_that_it_names(
     assert all(text[word.start : word.end] == word.text for word in words)
 
 
-@given(st.text(alphabet=st.characters(), max_size=50))
+@given(st.text(alphabet=st.characters(), max_size=50))  # lone surrogates included
 def test_clean_text_keeps_positions_and_can_be_encoded(text: str) -> None:
-    hostile = text + "\ud800" + text
-    clean = clean_text(hostile)
-    assert len(clean) == len(hostile)
-    assert clean[len(text)] == "\ufffd"
-    assert clean.encode("utf-8")
-    assert clean_text(text) == text
+    clean = clean_text(text)
+    assert len(clean) == len(text)
+    assert clean.encode("utf-8")[:0] == b""
+    for before, after in zip(text, clean, strict=True):
+        assert after == ("\ufffd" if "\ud800" <= before <= "\udfff" else before)
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\ud83d 🙂"])
+def test_lone_surrogates_become_replacement_characters(text: str) -> None:
+    assert clean_text(text).count("\ufffd") == 1
