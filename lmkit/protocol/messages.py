@@ -199,6 +199,7 @@ class Spans(Struct, frozen=True, kw_only=True, tag="spans", tag_field="kind"):
             words: The words of the text, as a trace gives them.
             received: One number a token, shape (tokens,); a word scores the sum of its tokens.
             k: How many words at most.
+            title: Drawn above the text.
         """
         scored = sorted(
             ((sum(float(received[token]) for token in word.tokens), word) for word in words),
