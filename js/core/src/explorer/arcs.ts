@@ -267,7 +267,9 @@ export function arcs(
     const before = store.state.focus;
     if (before?.query === focus?.query && before?.key === focus?.key) return;
     store.set({ focus });
-    if (focus && focus.query !== null) model.want(focus.query);
+    if (!focus) return;
+    if (focus.query !== null) model.want(focus.query);
+    else if (focus.key !== null) model.wantColumn(focus.key);
   };
   scope.on<PointerEvent>(scroller, "pointermove", (event) => {
     hovering = true;

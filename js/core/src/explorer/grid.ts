@@ -62,6 +62,7 @@ export function grid(
         "data-layer": l,
         "data-head": head,
         "aria-label": t("head.name", { layer: l, head }),
+        title: t("head.name", { layer: l, head }),
         "aria-rowindex": l + 1,
         "aria-colindex": head + 1,
         tabindex: -1,

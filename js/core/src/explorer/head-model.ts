@@ -45,6 +45,7 @@ export class HeadModel {
   keys: readonly Token[];
 
   #rows = new Map<number, Float32Array>();
+  #columns = new Map<number, Float32Array>();
   #wanted = new Set<string>();
   #sum: { readonly tokens: string; readonly values: Float32Array } | null = null;
   #work: Scope;
@@ -101,6 +102,7 @@ export class HeadModel {
     this.layer = this.spec.layers[layer] as LayerSpec;
     ({ queries: this.queries, keys: this.keys } = layerTokens(this.spec, this.layer));
     this.#rows.clear();
+    this.#columns.clear();
     this.#wanted.clear();
     this.#sum = null;
     this.tile = null;
@@ -160,6 +162,8 @@ export class HeadModel {
 
   /** The attention that a key gets from every query. */
   column(key: number): Values | null {
+    const exact = this.#columns.get(key);
+    if (exact) return { values: exact, exact: true };
     const { tile } = this;
     if (!tile || this.pooled || key >= (tile.shape[1] ?? 0)) return null;
     const rows = tile.shape[0] ?? 0;
@@ -198,6 +202,22 @@ export class HeadModel {
       this.#cancelRow = null;
       const first = query - (query % ROWS_BLOCK);
       this.wantRows(first, Math.min(first + ROWS_BLOCK, this.layer.queries));
+    });
+  }
+
+  /** As `want`, for what all queries pay to a key. */
+  wantColumn(key: number): void {
+    this.#cancelRow?.();
+    this.#cancelRow = null;
+    if (!this.live || this.status !== "ready" || this.#columns.has(key)) return;
+    this.#cancelRow = this.#work.later(ROWS_DELAY, () => {
+      this.#cancelRow = null;
+      const { layer, head } = this.store.state;
+      const name = `from/${layer}/${head}/${key}`;
+      if (this.#wanted.has(name)) return;
+      this.#fetch(name, (tile) => {
+        this.#columns.set(key, Float32Array.from(tile.values));
+      });
     });
   }
 

@@ -178,6 +178,7 @@ export function tokenStrip(
         model.want(index);
       } else {
         store.set({ focus: { query: null, key: index } });
+        model.wantColumn(index);
       }
     });
     inner.on(box, "pointerleave", () => store.set({ focus: null }));
