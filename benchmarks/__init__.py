@@ -1,0 +1,1 @@
+"""What lmkit costs, measured: ``python -m benchmarks``."""

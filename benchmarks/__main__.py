@@ -1,7 +1,7 @@
 """``python -m benchmarks [--only load,capture]`` prints a table and writes benchmarks/latest.json.
 
-Each ``bench_NAME.py`` has ``rows()``: name -> {value, unit, goal, better, runs}. Values are medians;
-what can be a ratio of one run is one, since times of different machines cannot be compared.
+Each ``bench_NAME.py`` has ``rows()``: name -> {value, unit, goal, better, runs}. Values are
+medians; what can be a ratio of one run is one: times of different machines cannot be compared.
 """
 
 from __future__ import annotations

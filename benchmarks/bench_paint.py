@@ -15,7 +15,7 @@ from typing import Any
 
 RUNS = 9
 GOAL_BYTES = 300_000
-WORDS = [
+WORDS = ("the", "plot", "is", "thin", "but", "i", "was", "moved", "and", "it", "made", "me", "glad")
     "the",
     "plot",
     "is",
@@ -113,11 +113,8 @@ def _times() -> dict[str, dict[str, Any]]:
 
     out = {}
     with tempfile.TemporaryDirectory() as folder, serve(Path(folder)) as lab:
-        cells = [
-            code(
-                "%load_ext lmkit\nimport lmkit\nlmkit.load('starter:sentiment').classify('x').labels"
-            )
-        ]
+        warm_up = "%load_ext lmkit\nimport lmkit\nlmkit.load().classify('x').labels"
+        cells = [code(warm_up)]
         cells += [
             code(f"%%lm classification --model starter:sentiment\n{text_of(tokens)}")
             for tokens in TIMED
