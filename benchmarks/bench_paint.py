@@ -16,22 +16,6 @@ from typing import Any
 RUNS = 9
 GOAL_BYTES = 300_000
 WORDS = ("the", "plot", "is", "thin", "but", "i", "was", "moved", "and", "it", "made", "me", "glad")
-    "the",
-    "plot",
-    "is",
-    "thin",
-    "but",
-    "i",
-    "was",
-    "moved",
-    "and",
-    "the",
-    "acting",
-    "made",
-    "up",
-    "for",
-    "it",
-]
 LENGTHS = (12, 128, 510)
 TIMED = (12, 128)
 
