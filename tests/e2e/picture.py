@@ -51,17 +51,20 @@ def attention_at(colour: np.ndarray, legend: Pixels) -> float:
 
 def map_place(drawn: Pixels) -> tuple[float, float, float]:
     """Left, top and side of a square map in CSS pixels: the one large opaque area of its canvas."""
-    best = []
-    for row in drawn.values[:, :, 3] == 255:
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(int), [0]])))
-        starts, ends = edges[::2], edges[1::2]
-        longest = int((ends - starts).argmax()) if len(starts) else -1
-        best.append(
-            (int(ends[longest] - starts[longest]), int(starts[longest])) if longest >= 0 else (0, 0)
-        )
+    best = [_longest_run(row) for row in drawn.values[:, :, 3] == 255]
     widest = max(length for length, _ in best)
     rows = [index for index, (length, _) in enumerate(best) if length >= widest - 1]
     # A line of one CSS pixel goes around the cells.
     line = drawn.ratio
     left = best[rows[len(rows) // 2]][1] + line
     return left / drawn.ratio, (rows[0] + line) / drawn.ratio, (widest - 2 * line) / drawn.ratio
+
+
+def _longest_run(row: np.ndarray) -> tuple[int, int]:
+    """Length and start of the longest run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(int), [0]])))
+    starts, ends = edges[::2], edges[1::2]
+    if not len(starts):
+        return 0, 0
+    longest = int((ends - starts).argmax())
+    return int(ends[longest] - starts[longest]), int(starts[longest])
