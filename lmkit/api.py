@@ -288,8 +288,10 @@ class Task:
     default_model: ClassVar[str] = ""
     fields: ClassVar[tuple[FieldSpec, ...]] = ()
 
-    def run(self, model: LoadedModel, **values: Any) -> Result | Sequence[Result]:
-        """Do the task. Called with one keyword a field, already checked.
+    def run(self, model: LoadedModel, *args: Any, **values: Any) -> Result | Sequence[Result]:
+        """Do the task: ``run(self, model, *, text, ...)``, one keyword a field, already checked.
+
+        ``*args`` is never used; it tells type checkers that subclasses choose their own keywords.
 
         Runs off the main thread when started from a panel. Long loops call :func:`progress`.
         """

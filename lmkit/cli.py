@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lmkit import arguments, reports
-from lmkit.errors import LmkitError
+from lmkit.errors import LmkitError, MissingHeadWarning
 from lmkit.protocol.codec import error_info, to_builtins
 from lmkit.version import __version__
 
@@ -80,6 +81,7 @@ def _run(words: list[str]) -> int:
         if value == "-":
             values[name] = sys.stdin.read()
     kit = Kit(session, options.model, arguments.load_options(options))
+    warnings.simplefilter("ignore", MissingHeadWarning)  # printed below, with the other warnings
     try:
         analysis = kit.run(registered.task.name, **values)
     except LmkitError as error:

@@ -65,6 +65,9 @@ __all__ = ["Channel", "ServedView", "Session", "TaskPanel"]
 
 _log = logging.getLogger("lmkit")
 
+MAX_COPIES = 8
+"""Copies of one view that are told of its changes. A page that is reloaded closes no comm."""
+
 
 class Channel(Protocol):
     """Carries messages to one copy of a view. ``send`` is called from several threads."""
@@ -474,6 +477,10 @@ class Session:
                 # The channel is held so that its id() is not given to another one.
                 undo = view.listen(lambda event: self._send(channel, event))
                 self._subscriptions[key] = (channel, undo)
+            copies = [one for one in self._subscriptions if one[1] == view.id]
+            stale = [self._subscriptions.pop(one)[1] for one in copies[:-MAX_COPIES]]
+        for undo in stale:
+            undo()
         return Welcome(
             id=request.id,
             view=request.view,

@@ -190,6 +190,10 @@ class ModelTrace:
         """Sum of the rows of some queries: (keys,)."""
         return self.capture.summed(layer, head, queries)
 
+    def summed_to(self, layer: int, head: int, keys: Sequence[int]) -> Floats:
+        """Sum of chosen columns of one head: (queries,)."""
+        return self.capture.summed_to(layer, head, keys)
+
     def qk(self, layer: int, head: int, query: int, key: int) -> QKPair:
         """Query and key vector of one pair, its score and weight."""
         return self.capture.qk(layer, head, query, key)

@@ -13,8 +13,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lmkit.protocol.codec import to_builtins
-from lmkit.protocol.messages import Outgoing
+from lmkit.errors import ProtocolError
+from lmkit.protocol.codec import decode_request, error_info, to_builtins
+from lmkit.protocol.messages import ErrorAnswer, ErrorInfo, Outgoing
 from lmkit.session import Session
 
 __all__ = ["TARGET", "CommChannel", "register"]
@@ -39,6 +40,14 @@ class CommChannel:
             self._context.copy().run(self._comm.send, data, buffers=list(buffers))
 
 
+def _refuse(data: Any, channel: CommChannel, info: ErrorInfo) -> None:
+    try:
+        request = decode_request(data)
+    except ProtocolError:
+        return  # neither side can be helped: there is no id to answer to
+    channel.send(ErrorAnswer(id=request.id, view=request.view, error=info))
+
+
 def register(manager: Any, session: Callable[[], Session]) -> None:
     """Register the target with a kernel's comm manager.
 
@@ -49,7 +58,13 @@ def register(manager: Any, session: Callable[[], Session]) -> None:
 
     def opened(comm: Any, message: dict[str, Any]) -> None:
         channel = CommChannel(comm)
-        served = session()
+        try:
+            served = session()
+        except Exception as error:
+            # ipykernel would close the comm, which reads as "lmkit is not loaded in this kernel".
+            info = error_info(error)
+            comm.on_msg(lambda message: _refuse(message["content"]["data"], channel, info))
+            return
         comm.on_msg(lambda message: served.receive(message["content"]["data"], channel))
         comm.on_close(lambda message: served.leave(channel))
         data = message.get("content", {}).get("data")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lmkit.api import TextTrace
+from lmkit.api import TextTrace, Token
 from lmkit.errors import ProtocolError
 from lmkit.protocol.keys import Key, format_key, parse_key
 from lmkit.protocol.messages import AttentionSpec, Encoding, LayerSpec, Selection, TileHeader
@@ -25,6 +25,9 @@ MAX_ROWS = 64
 
 class CapturedTrace(TextTrace, Protocol):
     """A trace that can be pooled and summed on the model's device."""
+
+    decoder_tokens: tuple[Token, ...]
+    """What the decoder of an encoder-decoder read; empty for other models."""
 
     @property
     def path(self) -> str:
@@ -53,6 +56,10 @@ class CapturedTrace(TextTrace, Protocol):
         """Sum of chosen rows; (keys,)."""
         ...
 
+    def summed_to(self, layer: int, head: int, keys: Sequence[int]) -> np.ndarray:
+        """Sum of chosen columns; (queries,)."""
+        ...
+
 
 class AttentionTiles:
     """Spec and tiles of one trace, computed on request.
@@ -69,10 +76,12 @@ class AttentionTiles:
         """What a view needs before the first tile."""
         trace = self.trace
         layers = tuple(_layer_spec(layer) for layer in trace.layers)
+        # An encoder-decoder reads two sequences: the decoder's queries, the encoder's keys.
+        decoder = trace.decoder_tokens
         return AttentionSpec(
             layers=layers,
-            tokens=trace.tokens,
-            key_tokens=None,
+            tokens=decoder or trace.tokens,
+            key_tokens=trace.tokens if decoder else None,
             path=trace.path,
             deviation=trace.deviation,
             missing=tuple(trace.missing),
@@ -138,25 +147,12 @@ class AttentionTiles:
         elif key.kind == "sum":
             values, encoding = trace.summed(key.layer, key.head, key.tokens), "f32"
         else:
-            values, encoding = self._paid_to(key), "f32"
+            values, encoding = trace.summed_to(key.layer, key.head, key.tokens), "f32"
         header = TileHeader(key=name, shape=tuple(values.shape), encoding=encoding)
         tile = header, encode(values, encoding)
         if key.kind == "thumb":
             self._thumbnails[name] = tile
         return tile
-
-    def _paid_to(self, key: Key) -> Any:
-        import numpy as np
-
-        layer = self.trace.layers[key.layer]
-        chosen = list(key.tokens)
-        parts = [
-            self.trace.rows(key.layer, key.head, range(row, min(row + MAX_ROWS, layer.queries)))[
-                :, chosen
-            ].sum(axis=1)
-            for row in range(0, layer.queries, MAX_ROWS)
-        ]
-        return np.concatenate(parts).astype(np.float32)
 
     def _check(self, key: Key, name: str) -> None:
         layers = self.trace.layers

@@ -35,9 +35,9 @@ from lmkit.protocol.messages import (
     Welcome,
 )
 from lmkit.protocol.tiles import decode
-from lmkit.session import Session, TaskPanel
+from lmkit.session import MAX_COPIES, Session, TaskPanel
 from lmkit.trace_cache import TraceCache
-from tests.tiny import tiny_bert
+from tests.tiny import tiny_bart, tiny_bert
 
 TEXT = "the plot is thin, but i was moved."
 
@@ -194,6 +194,22 @@ def test_a_view_lives_from_hello_to_tiles(session: Session, bert: Path) -> None:
     np.testing.assert_allclose(np.frombuffer(data, "<f4"), exact[:, [0, 2]].sum(1), atol=1e-6)
 
 
+def test_an_encoder_decoder_has_the_tokens_of_both_sides(session: Session, tmp_path: Path) -> None:
+    source = tiny_bart(tmp_path)
+    panel = session.open_panel(
+        session.host.task("classification"), str(source), model_name="bart", values={"text": TEXT}
+    )
+    session.run_now(panel)
+    spec = panel.view.spec().attention
+    assert spec is not None
+    assert spec.key_tokens is not None
+    assert {layer.role for layer in spec.layers} == {"encoder", "decoder", "cross"}
+    for layer in spec.layers:
+        queries = spec.key_tokens if layer.role == "encoder" else spec.tokens
+        keys = spec.tokens if layer.role == "decoder" else spec.key_tokens
+        assert (layer.queries, layer.keys) == (len(queries), len(keys))
+
+
 @pytest.mark.parametrize(
     "key",
     [
@@ -232,6 +248,17 @@ def test_selection_reaches_python_and_the_other_copies(session: Session, bert: P
     assert event.selection.tokens == (2, 3)
     here.ask("select", selection={"layer": 9_999, "head": 9_999, "tokens": [1, 1, 88_888]})
     assert panel.view.selection == Selection(layer=1, head=3, tokens=(1,))
+
+
+def test_pages_that_were_reloaded_are_forgotten(session: Session, bert: Path) -> None:
+    panel = open_panel(session, "classification", bert, text=TEXT)
+    desks = [Desk(session, panel.view.id) for _ in range(MAX_COPIES + 3)]
+    for desk in desks:
+        desk.hello()
+    assert len(session._subscriptions) == MAX_COPIES
+    panel.view.select(Selection(layer=0, head=0, tokens=(1,)))
+    heard = [any(isinstance(one, Selected) for one, _ in d.channel.messages) for d in desks]
+    assert heard == [False] * 3 + [True] * MAX_COPIES
 
 
 def test_edits_are_checked_and_kept(session: Session, bert: Path) -> None:

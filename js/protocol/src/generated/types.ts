@@ -38,7 +38,8 @@ export interface Action {
  *
  * ``path`` is how attention was obtained, ``deviation`` the largest difference that the A.v
  * self-check found, relative to max|v| (None: not checked, the path is the model's own numbers).
- * ``key_tokens`` is None where queries and keys are the same tokens.
+ * ``tokens`` are those of the queries; ``key_tokens`` those that the encoder of an
+ * encoder-decoder model read (its encoder layers attend within them), None for other models.
  */
 export interface AttentionSpec {
   deviation: number | null;

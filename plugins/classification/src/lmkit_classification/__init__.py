@@ -73,7 +73,7 @@ def _is_multi_label(model: LoadedModel) -> bool:
     config: Any = model.model.config
     # One output that is not declared a regression is read as yes or no, as transformers'
     # own pipeline does.
-    return config.problem_type == "multi_label_classification" or config.num_labels == 1
+    return bool(config.problem_type == "multi_label_classification" or config.num_labels == 1)
 
 
 def _names(model: LoadedModel, count: int) -> list[str]:
