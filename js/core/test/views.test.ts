@@ -211,6 +211,20 @@ describe("a live view", () => {
     expect(view.text("warnings")).toContain("512");
   });
 
+  test("keeps the keyboard where it was when the explorer is drawn anew", async () => {
+    const { view, kernel } = await liveView(sample("short"));
+    for (const name of ["picture", "cell", "token"]) {
+      const part = view.all(name).find((item) => item.tabIndex === 0);
+      part?.focus();
+      const model = `another for ${name}`;
+      const header = { ...kernel.spec, header: { ...sample("short").header, model } };
+      kernel.say({ type: "changed", view: live.view, spec: header });
+      expect(view.text("model")).toBe(model);
+      expect(part?.isConnected).toBe(false);
+      expect((view.root.activeElement as HTMLElement).dataset["lmkit"]).toBe(name);
+    }
+  });
+
   test("does not write into the box that the user is typing in", async () => {
     const { view, kernel } = await liveView(sample("short"));
     const field = view.one<HTMLTextAreaElement>("field");

@@ -149,9 +149,6 @@ export function grid(
 
   // -- tiles ------------------------------------------------------------------------------------
 
-  const abort = new AbortController();
-  scope.add(() => abort.abort(new DOMException("The grid was closed.", "AbortError")));
-
   const report = () => {
     const failed = rows.filter((row) => row.state === "failed").length;
     const loading = rows.some((row) => row.state === "loading");
@@ -173,6 +170,8 @@ export function grid(
     }
     row.state = "loading";
     report();
+    const abort = new AbortController();
+    scope.add(() => abort.abort(new DOMException("The grid was closed.", "AbortError")));
     source.tile(key, abort.signal, true).then(
       (tile) => {
         row.tile = tile;

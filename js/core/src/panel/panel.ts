@@ -208,6 +208,7 @@ export function panel(
     const wanted = attention ? fingerprint(spec) : `note:${spec.attentionNote}`;
     if (wanted === drawnAttention) return;
     drawnAttention = wanted;
+    const hold = holdPlace();
     attentionScope.dispose();
     attentionScope = scope.child();
     strip = null;
@@ -238,6 +239,26 @@ export function panel(
     explorer(explorerHost, attention, model, store, context, attentionScope);
     sentence(sentenceHost, model, store, context, attentionScope);
     model.load();
+    hold();
+  };
+
+  /** Keeps the scroll and the focus over a redraw of the explorer; returns how to restore them. */
+  const holdPlace = () => {
+    const { scrollTop } = body;
+    const page = body.getRootNode();
+    const active = page instanceof ShadowRoot ? page.activeElement : null;
+    const part =
+      active && (tokensHost.contains(active) || explorerHost.contains(active))
+        ? active.getAttribute("data-lmkit")
+        : null;
+    return () => {
+      body.scrollTop = scrollTop;
+      if (part === null) return;
+      const same = body.querySelector<HTMLElement>(`[data-lmkit="${part}"][tabindex="0"]`);
+      const next =
+        same ?? body.querySelector<HTMLElement>(`[data-lmkit="${part}"], [data-lmkit="picture"]`);
+      next?.focus({ preventScroll: true });
+    };
   };
   const quietly = (change: () => void) => {
     fromKernel = true;
