@@ -29,7 +29,8 @@ await new Promise((resolve) => setTimeout(resolve, 200));
 const started = performance.now();
 void app.commands.execute('notebook:run-cell');
 const painted = () => {
-  const canvas = cell.node.querySelector('[data-lmkit="picture-canvas"]');
+  const view = cell.node.querySelector('[data-lmkit="view"]');
+  const canvas = view?.shadowRoot?.querySelector('[data-lmkit="picture-canvas"]');
   if (!canvas || !canvas.width) return false;
   const { width, height } = canvas;
   const pixels = canvas.getContext('2d').getImageData(0, 0, width, height).data;
