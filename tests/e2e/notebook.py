@@ -146,8 +146,7 @@ class Notebook:
         )
         self.until(
             """const cell = panel.content.widgets[argument].model;
-            return panel.sessionContext.session.kernel.status === 'busy'
-                || cell.executionCount !== null;""",
+            return cell.executionState === 'running' || cell.executionCount !== null;""",
             index,
         )
 
@@ -231,9 +230,13 @@ class Notebook:
         """Interrupt the kernel."""
         self.js("await panel.sessionContext.session.kernel.interrupt();")
 
-    def kernel_status(self) -> str:
-        """``idle``, ``busy`` ..."""
-        return str(self.js("return panel.sessionContext.session.kernel.status;"))
+    def running(self, index: int) -> bool:
+        """Whether a cell computes now. (The kernel's own status speaks for its subshells too.)"""
+        return bool(
+            self.js(
+                "return panel.content.widgets[argument].model.executionState === 'running';", index
+            )
+        )
 
     # -- views ------------------------------------------------------------------------------------
 
