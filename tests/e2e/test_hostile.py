@@ -1,0 +1,246 @@
+"""Text that means harm, in every input, token, label, name and error: drawn as text, all of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+
+from tests.e2e.conftest import ARTIFACTS
+from tests.e2e.lab import Lab
+from tests.e2e.notebook import Notebook, Watch, code, part, write
+
+IMAGE = "<img src=x onerror=window.__pwned=1>"
+SCRIPT = "</script><script>__pwned=1</script>"
+BIDI = "\u202eevil\u202c\u200f"
+EMOJI = "👩‍🚀🏳️‍🌈"
+NUL = "nul\0nul"
+LONG = "ab" * 50_000
+HOSTILE = (IMAGE, SCRIPT, BIDI, EMOJI, NUL)
+
+# Results of every kind, names and errors of a plugin, all of it hostile.
+PLUGIN = f"""
+import lmkit
+from lmkit.api import Field, LabelScore, Labels, Span, Spans, Table, Task, Text, hookimpl
+
+HOSTILE = {HOSTILE!r}
+
+
+class Hostile(Task):
+    name = "hostile"
+    title = HOSTILE[0] + HOSTILE[1]
+    help = HOSTILE[1]
+    fields = (
+        Field.text("text", label=HOSTILE[0], help=HOSTILE[1], placeholder=HOSTILE[0]),
+        Field.choice("option", HOSTILE, label=HOSTILE[1]),
+        Field.boolean("fail", label=HOSTILE[2]),
+    )
+
+    def run(self, model, *, text, option, fail):
+        if fail:
+            raise ValueError(HOSTILE[0] + HOSTILE[1])
+        model.trace("the plot")
+        scores = tuple(LabelScore(label=one, score=0.2) for one in HOSTILE)
+        return (
+            Labels(scores=scores, title=HOSTILE[0]),
+            Spans(text=text, spans=(Span(start=0, end=5, label=HOSTILE[1]),), title=HOSTILE[1]),
+            Text(text=text, title=HOSTILE[0]),
+            Table(columns=HOSTILE, rows=(HOSTILE,), title=HOSTILE[1]),
+        )
+
+
+class Plugin:
+    @hookimpl
+    def lmkit_register_tasks(self, register):
+        register(Hostile)
+
+
+lmkit.plugin_host().register(Plugin(), HOSTILE[0]);
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT whose name, labels and vocabulary are hostile: ``|`` separates its tokens."""
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    folder = tmp_path_factory.mktemp("models") / IMAGE
+    words = ["[UNK]", "[PAD]", *HOSTILE, LONG, "plain"]
+    core = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, "[UNK]"))
+    core.pre_tokenizer = pre_tokenizers.CharDelimiterSplit("|")
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=core, unk_token="[UNK]", pad_token="[PAD]"
+    )
+    config = transformers.BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=32,
+        id2label=dict(enumerate(HOSTILE)),
+        label2id={word: index for index, word in enumerate(HOSTILE)},
+        pad_token_id=1,
+    )
+    transformers.BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def harmless(view: Locator) -> None:
+    """Nothing in the view came from a string of HTML, and nothing ran."""
+    for tag in ("img", "script", "iframe", "object", "link"):
+        assert view.locator(tag).count() == 0
+    assert view.page.evaluate("window.__pwned") is None
+
+
+def set_text(view: Locator, name: str, text: str) -> None:
+    view.locator(f'[data-lmkit="field"][data-field="{name}"]').fill(text)
+
+
+def shown(text: str) -> str:
+    """As the views show controls: NUL as a name in brackets."""
+    names = {"\0": "⟨NUL⟩", "\u202e": "⟨RLO⟩", "\u202c": "⟨PDF⟩", "\u200f": "⟨RLM⟩"}
+    return "".join(names.get(character, character) for character in text)
+
+
+def test_hostile_tokens_labels_and_names(
+    lab: Lab, model: Path, browser: Browser, tmp_path: Path, open_notebook: Callable[..., Notebook]
+) -> None:
+    text = "|".join([*HOSTILE, LONG])
+    cells = [
+        code("%load_ext lmkit"),
+        code(f"import lmkit\nr = lmkit.load({str(model)!r}).classify({text!r})\nr"),
+        code("%lmkit"),
+    ]
+    notebook = open_notebook(write(lab.root / "tokens.ipynb", cells))
+    notebook.run_all()
+    view = notebook.view(1)
+    harmless(view)
+    tokens = view.locator('[data-lmkit="token"]')
+    expect(tokens).to_have_count(6)
+    assert tokens.locator("bdi").all_inner_texts()[:5] == [
+        shown(one).replace(" ", "·") for one in HOSTILE
+    ]
+    labels = {row.get_attribute("aria-label") for row in view.locator(part_of("label-row")).all()}
+    assert {str(label).rsplit(" ", 1)[0] for label in labels} == {shown(one) for one in HOSTILE}
+    expect(part(view, "model")).to_contain_text(IMAGE[:20])
+    notebook.shot("hostile-tokens", notebook.cell(1))
+
+    # The 100 kB token is cut where there is no room, and there whole when asked for.
+    tokens.nth(5).click()
+    expect(part(view, "whole-token")).to_contain_text("100,000")
+    assert LONG in part(view, "whole-token").inner_text().replace("\n", "")
+    part(view, "tab-map").click()
+    part(view, "picture-canvas").hover()
+    harmless(view)
+    notebook.shot("hostile-long-token", notebook.cell(1))
+
+    # Nothing was lost on the way: the kernel holds what was sent.
+    assert notebook.ask("r.values['text']") == text
+    assert notebook.ask("[token.text for token in r.attention.tokens]") == [*HOSTILE, LONG]
+
+    # Typed into the panel, it reaches the kernel whole.
+    set_text(view, "text", "plain|" + IMAGE + "|" + BIDI + "|" + EMOJI)
+    part(view, "run").click()
+    expect(tokens).to_have_count(4)
+    assert notebook.ask("r.attention.trace.text") == "plain|" + IMAGE + "|" + BIDI + "|" + EMOJI
+    harmless(view)
+
+    # Empty, and NULs alone: a sentence, and the earlier results stay.
+    for empty, where in (("", "form-problem"), ("\0\0", "error")):
+        notebook.execute(f"r.panel.text = {empty!r}")
+        part(view, "run").click()
+        expect(part(view, where)).to_be_visible()
+        expect(part(view, where)).to_contain_text("Text is empty.")
+        expect(tokens).to_have_count(4)
+    notebook.shot("hostile-empty", notebook.cell(1))
+
+    home = notebook.view(2)
+    expect(part(home, "home-models")).to_contain_text("<img")
+    harmless(home)
+
+    # The HTML page of it is as harmless, and as complete.
+    from notebooks.run import to_html
+
+    set_text(notebook.view(1), "text", text)
+    part(notebook.view(1), "run").click()
+    expect(tokens).to_have_count(6)
+    notebook.until(
+        """const { outputs } = panel.content.widgets[1].model;
+        return JSON.stringify(outputs.toJSON()).includes(argument);""",
+        LONG,
+    )
+    notebook.save()
+    file = tmp_path / "hostile.html"
+    source = nbformat.read(lab.root / "tokens.ipynb", as_version=4)
+    file.write_text(to_html(source, IMAGE + SCRIPT), encoding="utf-8")
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    watch = Watch(page)
+    page.goto(file.as_uri())
+    saved = page.locator('[data-lmkit="view"]').first
+    expect(saved.locator(part_of("token"))).to_have_count(6)
+    expect(saved.locator(part_of("label-row"))).to_have_count(5)
+    harmless(saved)
+    assert watch.requests == [file.as_uri(), *(u for u in watch.requests if u.startswith("blob:"))]
+    assert (watch.dialogs, watch.errors, watch.failed) == ([], [], [])
+    page.screenshot(path=ARTIFACTS / "hostile-html.png")
+    context.close()
+    no_image_was_fetched(notebook)
+
+
+def test_hostile_plugin(lab: Lab, model: Path, open_notebook: Callable[..., Notebook]) -> None:
+    cells = [
+        code("%load_ext lmkit"),
+        code(PLUGIN),
+        code(f"r = lmkit.load({str(model)!r}).hostile({IMAGE + SCRIPT!r})\nr"),
+        code("%lmkit"),
+        code("%lmkit tasks"),
+        code("%%lm hostile --help\n "),
+    ]
+    notebook = open_notebook(write(lab.root / "plugin.ipynb", cells))
+    notebook.run_all()
+    view = notebook.view(2)
+    harmless(view)
+    expect(view.locator(part_of("label-row"))).to_have_count(len(HOSTILE))
+    expect(part(view, "marked-text")).to_contain_text(IMAGE[5:] + SCRIPT)
+    expect(part(view, "result-text")).to_contain_text(IMAGE + SCRIPT)
+    cells_of_table = view.locator(f"{part_of('result-table')} td").all_inner_texts()
+    assert cells_of_table == [shown(one) for one in HOSTILE]
+    notebook.shot("hostile-results", notebook.cell(2))
+
+    part(view, "more-fields").click()
+    view.locator('[data-lmkit="field"][data-field="option"]').select_option(SCRIPT)
+    view.locator('[data-lmkit="field"][data-field="fail"]').check()
+    part(view, "run").click()
+    error = part(view, "error")
+    expect(error).to_contain_text(IMAGE + SCRIPT, timeout=30_000)
+    assert notebook.ask("r.values['option']") == SCRIPT
+    harmless(view)
+    notebook.shot("hostile-error", notebook.cell(2))
+
+    home = notebook.view(3)
+    expect(part(home, "home-tasks")).to_contain_text(SCRIPT)
+    expect(part(home, "home-plugins")).to_contain_text(IMAGE)
+    harmless(home)
+    notebook.shot("hostile-home", notebook.cell(3))
+    assert SCRIPT in "".join(notebook.outputs(4)[0]["text"])
+    assert notebook.page.evaluate("window.__pwned") is None
+    no_image_was_fetched(notebook)
+    saved = json.dumps([notebook.outputs(index) for index in (2, 3)])
+    assert "__pwned" in saved  # as text, in every form of the output
+
+
+def part_of(name: str) -> str:
+    return f'[data-lmkit="{name}"]'
+
+
+def no_image_was_fetched(notebook: Notebook) -> None:
+    """An image element made from a text would have asked for its source, ``x``."""
+    assert [url for url in notebook.watch.requests if url.rsplit("/", 1)[-1] == "x"] == []
