@@ -227,7 +227,17 @@ def main() -> None:
         fixture[task]["sha256"] = shipped["sha256"]
         print(task, {k: v for k, v in fixture[task].items() if k != "rows"}, overall(task, summary))
     FIXTURE.parent.mkdir(parents=True, exist_ok=True)
-    FIXTURE.write_text(json.dumps(fixture, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    FIXTURE.write_text(laid_out(fixture), "utf-8")
+
+
+def laid_out(fixture: dict[str, Any]) -> str:
+    """The fixture as JSON with one example a line, so that a change of it can be read."""
+    parts = []
+    for task in sorted(fixture):
+        head = {key: value for key, value in fixture[task].items() if key != "rows"}
+        rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in fixture[task]["rows"])
+        parts.append(f'"{task}": {json.dumps(head)[:-1]}, "rows": [\n{rows}\n]}}')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def overall(task: str, summary: dict[str, Any]) -> str:
