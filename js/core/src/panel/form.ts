@@ -4,6 +4,7 @@ import type { FieldSpec, FieldValue } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, h, type Scope, uniqueId } from "../dom.ts";
 import type { FieldValues } from "../source.ts";
+import { visibleLabel } from "../text.ts";
 
 /** The value a field starts from: the view's, else its default. */
 export function startValue(field: FieldSpec, values: FieldValues): FieldValue {
@@ -47,7 +48,7 @@ function control(field: FieldSpec, value: FieldValue, onEdit: () => void, scope:
     "data-lmkit": "field",
     "data-field": field.name,
   };
-  const label = h("label", { for: id }, bdi(field.label));
+  const label = h("label", { for: id }, bdi(visibleLabel(field.label)));
   const wrap = (...inner: (Node | null)[]) => h("div", { class: `field ${field.kind}` }, ...inner);
 
   if (field.kind === "text") {
@@ -114,7 +115,10 @@ function control(field: FieldSpec, value: FieldValue, onEdit: () => void, scope:
     scope.on(input, "change", onEdit);
     return {
       field,
-      element: wrap(h("label", { class: "check", for: id }, input, bdi(field.label)), help),
+      element: wrap(
+        h("label", { class: "check", for: id }, input, bdi(visibleLabel(field.label))),
+        help,
+      ),
       get: () => input.checked,
       set: (next) => {
         input.checked = next === true;
