@@ -229,14 +229,18 @@ def _devices() -> tuple[DeviceInfo, ...]:
 def _complete_lm(_: Any, event: Any) -> list[str]:
     words = event.line.split()
     host = current_host()
-    settled = words[1:] if event.line.endswith(" ") else words[1:-1]
+    typed = "" if event.line.endswith(" ") else words[-1]
+    settled = words[1:] if typed == "" else words[1:-1]
     if not settled:
         return [one.task.name for one in host.tasks]
     try:
         registered = host.task(settled[0])
     except LmkitError:
         return []
-    return complete_options(registered, settled, event.symbol or "")
+    # IPython completes from the last colon on, so what stands before it is not said again.
+    before = typed.removesuffix(event.symbol or "")
+    options = complete_options(registered, settled, typed)
+    return [option.removeprefix(before) for option in options if option.startswith(before)]
 
 
 def complete_options(registered: RegisteredTask, settled: list[str], current: str) -> list[str]:

@@ -1,0 +1,317 @@
+"""The notebook's way in, in a real kernel: magics, completion, outputs, errors, comms."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.integration.kernels import Comm, Kernel, start
+from tests.tiny import TEXT, tiny_bert
+
+FORMS = [
+    "application/vnd.jupyter.widget-view+json",
+    "application/vnd.lmkit.view.v1+json",
+    "text/html",
+    "image/png",
+    "text/plain",
+]
+VIEW = FORMS[1]
+QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
+SLOW = """
+import time
+import lmkit
+from lmkit.api import Field, Task, Text, hookimpl, progress
+
+
+class Count(Task):
+    name = "count"
+    fields = (Field.integer("steps", minimum=1, maximum=100_000, default=100_000),)
+
+    def run(self, model, *, steps):
+        for step in range(steps):
+            progress("Counting", step, steps)
+            time.sleep(0.01)
+        return Text(text="counted")
+
+
+class Plugin:
+    @hookimpl
+    def lmkit_register_tasks(self, register):
+        register(Count)
+
+
+lmkit.plugin_host().register(Plugin(), "slow");
+"""
+
+pytestmark = pytest.mark.xdist_group("notebook")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bert(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    with start(tmp_path_factory.mktemp("kernel")) as running:
+        ran = running.run("%load_ext lmkit")
+        assert ran.status == "ok", ran.error
+        yield running
+
+
+def test_loading_imports_nothing_heavy(tmp_path: Path) -> None:
+    with start(tmp_path) as fresh:
+        assert fresh.run("%load_ext lmkit").status == "ok"
+        heavy = "sorted(__import__('sys').modules.keys() & {'torch', 'transformers'})"
+        assert fresh.value(heavy) == []
+
+
+def test_outputs_hold_the_five_forms_in_order(kernel: Kernel, tiny: Path) -> None:
+    for cell in (
+        "%lmkit",
+        f"%%lm classification --model {tiny}\n{TEXT}",
+        f"%lm classification -m {tiny}",
+    ):
+        ran = kernel.run(cell)
+        assert ran.status == "ok", ran.error
+        (shown,) = ran.shown
+        assert list(shown) == FORMS
+        assert shown[VIEW]["live"]["view"]
+    size = len(json.dumps(kernel.run(f"%%lm classification --model {tiny}\n{TEXT}").shown))
+    assert size < 2_000_000
+
+
+def test_the_magic_takes_a_variable_that_holds_a_model(kernel: Kernel, tiny: Path) -> None:
+    ran = kernel.run(
+        "from transformers import AutoModelForSequenceClassification as M, AutoTokenizer\n"
+        f"model = M.from_pretrained({str(tiny)!r}), AutoTokenizer.from_pretrained({str(tiny)!r})"
+    )
+    assert ran.status == "ok", ran.error
+    ran = kernel.run(f"%%lm classification --model model\n{TEXT}")
+    assert ran.status == "ok", ran.error
+    assert ran.shown[0][VIEW]["spec"]["status"]["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("cell", "sentence", "hint"),
+    [
+        ("%%lm clasification\nx", "no task 'clasification'.", "Did you mean classification?"),
+        ("%%lm classification --modle x\ny", "unrecognized arguments", "Did you mean --model?"),
+        ("%%lm classification --model /no/such/folder\nx", "/no/such/folder", ""),
+        ("%%lm classification --model starter:sentimnt\nx", "sentimnt", ""),
+        ("%%lm classification -m TINY --threshold 7\nx", "Threshold cannot be 7", "0.0 to 1.0"),
+        ("%%lm classification --model TINY\n   ", "Text is empty.", "Write something"),
+        ("%%lm classification --model TINY --text a\nb", "Text was given twice", "--text"),
+        ('%%lm classification --model "x\ny', "cannot be read", "quotation mark"),
+        ("%lmkit modles", "no command 'modles'", "%lmkit models"),
+        ("%lmkit plugins nobody", "no plugin 'nobody'", "Found: "),
+        ("%lmkit device quantum", "quantum", ""),
+    ],
+)  # fmt: skip
+def test_errors_are_a_sentence(
+    kernel: Kernel, tiny: Path, cell: str, sentence: str, hint: str
+) -> None:
+    ran = kernel.run(cell.replace("TINY", str(tiny)))
+    assert ran.status == "error"
+    assert sentence in ran.error
+    assert hint in ran.error
+    assert "Traceback" not in ran.error
+    assert ".py" not in ran.error
+    assert len(ran.error.splitlines()) <= 3
+    # and the session goes on
+    assert kernel.run("%lmkit models").status == "ok"
+
+
+def test_help_lists_fields_and_tasks(kernel: Kernel) -> None:
+    assert "classification" in kernel.run("%%lm --help\n ").text
+    options = kernel.run("%%lm classification --help\n ").text
+    for option in ("--model", "--device", "--text", "--pair", "--threshold", "--background"):
+        assert option in options
+    assert "%lmkit rescan" in kernel.run("%lmkit help").text
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("%%lm cl", "%%lm classification"),
+        ("%%lm classification --mo", "%%lm classification --model"),
+        ("%%lm classification --model ", "%%lm classification --model starter:sentiment"),
+        ("%%lm classification --model starter:", "%%lm classification --model starter:sentiment"),
+        ("%%lm classification -m starter:se", "%%lm classification -m starter:sentiment"),
+        ("%%lm classification --thr", "%%lm classification --threshold"),
+        ("%lmkit mod", "%lmkit models"),
+        ("%lmkit starter ", "%lmkit starter install"),
+    ],
+)
+def test_tab_completes(kernel: Kernel, typed: str, completed: str) -> None:
+    assert completed in kernel.complete(typed)
+
+
+def test_background_runs_after_the_cell(kernel: Kernel, tiny: Path) -> None:
+    assert kernel.run(SLOW).status == "ok"
+    ran = kernel.run(f"%lm count --model {tiny}")
+    assert ran.shown[0][VIEW]["spec"]["status"]["state"] == "idle"
+    ran = kernel.run(f"%%lm classification --model {tiny} --background\n{TEXT}")
+    assert ran.status == "ok", ran.error
+    state = _state(ran.shown[0][VIEW]["live"]["view"])
+    for _ in range(600):
+        if kernel.value(f"{state}.status.state") == "done":
+            break
+        kernel.run("import time; time.sleep(0.05)")
+    assert kernel.value(f"{state}.status.state") == "done"
+    assert kernel.value(f"len({state}.outcome.results[0].scores)") == 2
+
+
+def test_an_interrupted_cell_says_stopped_and_the_next_runs(kernel: Kernel, tiny: Path) -> None:
+    assert kernel.run(SLOW).status == "ok"
+    interrupt = (
+        "import _thread, threading\n"
+        "threading.Timer(1.0, _thread.interrupt_main).start()\n"
+        "try:\n"
+        f"    get_ipython().run_cell_magic('lm', 'count --model {tiny}', ' ')\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')"
+    )
+    ran = kernel.run(interrupt)
+    assert ran.text.strip().endswith("interrupted"), ran.error
+    assert ran.shown[0][VIEW]["spec"]["status"]["state"] == "cancelled"
+    ran = kernel.run(f"%%lm classification --model {tiny}\n{TEXT}")
+    assert ran.status == "ok", ran.error
+
+
+# -- the comm -------------------------------------------------------------------------------------
+
+
+def _state(view: str) -> str:
+    return f"__import__('lmkit.kernel_session').kernel_session.current_session().view({view!r})"
+
+
+def ask(
+    comm: Comm, live: dict[str, str], kind: str, **more: Any
+) -> tuple[dict[str, Any], list[bytes]]:
+    """Send a request and give its answer, past the events that come between."""
+    identity = uuid.uuid4().hex
+    comm.send({"type": kind, "id": identity, "view": live["view"], **more})
+    return comm.until(id=identity)
+
+
+def hello(comm: Comm, live: dict[str, str]) -> dict[str, Any]:
+    answer, _ = ask(comm, live, "hello", session=live["session"], protocol=1, version="0.1.0")
+    return answer
+
+
+def test_a_view_says_hello_and_gets_tiles(kernel: Kernel, tiny: Path) -> None:
+    live = kernel.run(f"%%lm classification --model {tiny}\n{TEXT}").shown[0][VIEW]["live"]
+    comm = kernel.open_comm()
+    welcome = hello(comm, live)
+    assert welcome["type"] == "welcome"
+    assert welcome["spec"]["values"]["text"] == TEXT
+    answer, buffers = ask(comm, live, "tile", key="head/1/2")
+    count = len(welcome["spec"]["attention"]["tokens"])
+    assert answer["tile"]["shape"] == [count, count]
+    assert len(buffers[0]) == count * count
+    answer, buffers = ask(comm, live, "tile", key="rows/0/1/0-2")
+    assert (answer["tile"]["encoding"], len(buffers[0])) == ("f32", 2 * count * 4)
+    answer, _ = ask(comm, live, "tile", key="head/99/0")
+    assert answer["type"] == "error"
+    assert "99" in answer["error"]["message"]
+    selection = {"layer": 1, "head": 3, "tokens": [2]}
+    assert ask(comm, live, "select", selection=selection)[0]["type"] == "done"
+    selected = f"{_state(live['view'])}.selection"
+    assert kernel.value(f"({selected}.layer, {selected}.head, {selected}.tokens)") == (1, 3, (2,))
+
+
+def test_a_view_runs_edits_and_cancels(kernel: Kernel, tiny: Path) -> None:
+    live = kernel.run(f"%%lm classification --model {tiny}\n{TEXT}").shown[0][VIEW]["live"]
+    comm = kernel.open_comm()
+    hello(comm, live)
+    assert ask(comm, live, "run", values={"text": "the old film"})[0]["type"] == "accepted"
+    while (event := comm.until(type="changed")[0])["spec"]["status"]["state"] != "done":
+        pass
+    assert event["spec"]["values"]["text"] == "the old film"
+
+    assert kernel.run(SLOW).status == "ok"
+    live = kernel.run(f"%lm count --model {tiny}").shown[0][VIEW]["live"]
+    assert hello(comm, live)["type"] == "welcome"
+    run = uuid.uuid4().hex
+    comm.send({"type": "run", "id": run, "view": live["view"], "values": {}})
+    assert comm.until(id=run)[0]["type"] == "accepted"
+    while True:
+        status = comm.until(type="status")[0]["status"]
+        if (status["progress"] or {}).get("label") == "Counting":
+            break
+    assert ask(comm, live, "cancel", target=run)[0]["type"] == "cancelled"
+    while status["state"] == "running":
+        status = comm.until(type="status")[0]["status"]
+    assert status["state"] == "cancelled"
+
+
+def test_strangers_get_an_error_each(kernel: Kernel, tiny: Path) -> None:
+    live = kernel.run(f"%%lm classification --model {tiny}\n{TEXT}").shown[0][VIEW]["live"]
+    comm = kernel.open_comm()
+    gone = {"session": str(uuid.uuid4()), "view": live["view"]}
+    assert hello(comm, gone)["error"]["code"] == "unknown-session"
+    elsewhere = {"session": live["session"], "view": str(uuid.uuid4())}
+    assert hello(comm, elsewhere)["error"]["code"] == "unknown-view"
+    answer, _ = ask(comm, live, "hello", session=live["session"], protocol=99, version="9.9")
+    assert "protocol 99" in answer["error"]["message"]
+    comm.send({"type": "explode", "id": "one", "view": live["view"]})
+    assert comm.until(id="one")[0]["error"]["code"] == "protocol"
+    comm.send(["not", "a", "request"])  # type: ignore[arg-type]
+    assert comm.next()[0]["type"] == "error"
+    assert hello(comm, live)["type"] == "welcome"
+
+
+# -- notebooks that are run without a browser -----------------------------------------------------
+
+
+def test_run_all_without_a_browser_saves_outputs_whole(tmp_path: Path, tiny: Path) -> None:
+    cells = ["%load_ext lmkit", f"%%lm classification --model {tiny}\n{TEXT}", "%lmkit"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in cells])
+    client = NotebookClient(
+        notebook, kernel_name="python3", store_widget_state=False, timeout=300,
+        resources={"metadata": {"path": str(tmp_path)}},
+    )  # fmt: skip
+    client.execute()
+    assert "widgets" not in notebook.metadata
+    (output,) = notebook.cells[1].outputs
+    assert set(output.data) == set(FORMS)
+    spec = output.data[VIEW]["spec"]
+    assert spec["status"]["state"] == "done"
+    assert len(spec["results"][0]["scores"]) == 2
+    assert output.data[VIEW]["headsCarried"] == output.data[VIEW]["heads"] == 8
+
+
+def test_the_quickstart_is_saved_with_its_outputs() -> None:
+    notebook = nbformat.read(QUICKSTART, as_version=4)
+    nbformat.validate(notebook)
+    assert "widgets" not in notebook.metadata
+    assert QUICKSTART.stat().st_size < 1_500_000
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    views = [one for cell in cells for one in cell.outputs if VIEW in one.get("data", {})]
+    assert len(views) == 3
+    for cell in cells:
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            # a widget alone would show nothing without its kernel
+            assert FORMS[0] not in output.get("data", {}) or VIEW in output.data
+
+
+def test_the_page_of_a_notebook_asks_no_address() -> None:
+    import re
+
+    from notebooks.run import to_html
+
+    page = to_html(nbformat.read(QUICKSTART, as_version=4), "quickstart")
+    assert "lmkit-output" in page
+    fetched = re.findall(r"""(?:src|href)\s*=\s*["']?(?!data:|#)([^"'\s>]+)""", page)
+    assert [one for one in fetched if one.startswith(("http:", "https:", "//"))] == []
+    assert re.findall(r"@import|url\(\s*['\"]?(?:https?:)?//", page) == []
