@@ -1,0 +1,118 @@
+"""The wheels as users get them: built, looked into, installed away from the source tree, run."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PLUGINS = sorted(file.parent for file in ROOT.glob("plugins/*/pyproject.toml"))
+
+pytestmark = pytest.mark.xdist_group("dist")
+
+
+def run(*command: str | Path, **more: str) -> str:
+    """Run a command away from the source tree; gives what it printed."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False,
+        env={**clean, **more}, cwd=sysconfig.get_path("scripts"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every wheel, built by what ``make dist`` runs."""
+    out = tmp_path_factory.mktemp("dist")
+    run(
+        sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
+        "--no-index", "--wheel-dir", out, ROOT, *PLUGINS,
+    )  # fmt: skip
+    return out
+
+
+def wheel(dist: Path, name: str) -> Path:
+    (found,) = dist.glob(f"{name}-*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def python(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a fresh environment with the wheels.
+
+    It reads all other packages from the environment of the tests, but not lmkit: an editable
+    install is found by .pth files, which are read in one's own site-packages only.
+    """
+    folder = tmp_path_factory.mktemp("fresh") / "venv"
+    run(sys.executable, "-m", "venv", "--without-pip", folder)
+    inside = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    run(
+        sys.executable, "-m", "pip", "--python", inside, "install", "--quiet", "--no-deps",
+        "--no-index", "--no-compile", *sorted(dist.glob("*.whl")),
+    )  # fmt: skip
+    site = run(inside, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
+    Path(site, "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return inside
+
+
+def test_there_is_a_wheel_for_each_distribution(dist: Path) -> None:
+    names = {file.name.split("-")[0] for file in dist.iterdir()}
+    assert names == {
+        "lmkit_core",
+        *("lmkit_" + folder.name.replace("-", "_") for folder in PLUGINS),
+    }
+
+
+def test_the_wheel_contains_the_front_end(dist: Path) -> None:
+    with zipfile.ZipFile(wheel(dist, "lmkit_core")) as archive:
+        sizes = {one.filename: one.file_size for one in archive.infolist()}
+    assert 10_000 < sizes["lmkit/static/core.js"] <= 130_000
+    assert 100 < sizes["lmkit/static/widget.js"] <= 2_048
+    shared = [name for name in sizes if "/share/jupyter/labextensions/lmkit/" in name]
+    ends = {name.split("/labextensions/lmkit/")[1] for name in shared}
+    assert {"package.json", "install.json"} <= ends
+    assert any(name.startswith("static/remoteEntry.") for name in ends)
+    assert sum(name.endswith(".safetensors") for name in sizes) == 3
+    assert "lmkit/py.typed" in sizes
+    assert sum(sizes.values()) < 8_000_000
+
+
+def test_the_wheels_carry_nothing_of_the_workplace(dist: Path) -> None:
+    for file in dist.iterdir():
+        with zipfile.ZipFile(file) as archive:
+            for name in archive.namelist():
+                assert not name.startswith(("tests/", "js/", "/")), name
+                assert str(ROOT).encode() not in archive.read(name), name
+
+
+def test_the_installed_command_works(python: Path) -> None:
+    assert run(python, "-m", "lmkit", "--version").startswith("lmkit 0.")
+    where = run(python, "-c", "import lmkit; print(lmkit.__file__)")
+    assert str(ROOT) not in where
+    listed = run(python, "-m", "lmkit", "plugins")
+    assert "classification (lmkit-classification" in listed
+    assert "ready" in listed
+    assert str(ROOT) not in run(
+        python, "-c", "import lmkit_classification as plugin; print(plugin.__file__)"
+    )
+    assert "front end: built" in run(python, "-m", "lmkit", "doctor")
+
+
+def test_jupyter_finds_the_labextension(python: Path) -> None:
+    code = (
+        "from jupyterlab.labextensions import main\n"
+        "import sys; sys.stderr = sys.stdout; sys.argv = ['x', 'list']; main()"
+    )
+    listed = re.sub(r"\x1b\[[0-9;]*m", "", run(python, "-c", code))
+    assert re.search(r"lmkit v0\.\S+ enabled +OK \(python, lmkit-core\)", listed), listed
+    prefix = run(python, "-c", "import sys; print(sys.prefix)").strip()
+    assert f"{prefix}/share/jupyter/labextensions" in listed
