@@ -25,7 +25,7 @@ STARTERS := $(shell find lmkit/models/starters -path '*/__pycache__' -prune -o -
 BUILT := lmkit/static/core.js lmkit/static/widget.js lmkit/labextension/package.json
 LABEXTENSION := $(VENV)/share/jupyter/labextensions/lmkit
 
-.PHONY: help lab demo test check build starters bench dist clean
+.PHONY: help lab demo test check build starters bench dist pictures clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -59,6 +59,9 @@ dist: $(BUILT) $(VENV)/.test ## every wheel, into dist/
 	rm -rf dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . $(PLUGINS:%=./%)
 	@ls dist
+
+pictures: $(VENV)/.test $(VENV)/.starters ## the pictures of README and docs, from the real thing
+	$(BIN)/python docs/make_pictures.py
 
 clean: ## remove what was built; the virtual environment too
 	rm -rf $(VENV) js/node_modules lmkit/static lmkit/labextension js/*/lib dist demo build
