@@ -15,6 +15,11 @@ from tests.e2e.chromium import find_chromium
 from tests.e2e.lab import Lab, serve
 from tests.e2e.notebook import Notebook
 
+NOTEBOOK_7 = {
+    "Cannot read properties of undefined (reading 'schema')",
+    "Command 'filebrowser:open-path' not registered.",
+}
+"""Errors that Notebook 7 makes by itself when it opens a notebook without its file browser."""
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts" / "e2e"
 
 
@@ -68,10 +73,10 @@ def open_notebook(page: Page, lab: Lab) -> Iterator[Callable[..., Notebook]]:
     """Open a notebook; at the end nobody but the server was asked, and nothing broke."""
     opened: list[Notebook] = []
 
-    def open_one(name: str, *, kernel: bool = True) -> Notebook:
+    def open_one(name: str, *, kernel: bool = True, classic: bool = False) -> Notebook:
         notebook = Notebook(page, ARTIFACTS)
         opened.append(notebook)
-        notebook.open(lab.page(name), kernel=kernel)
+        notebook.open(lab.classic(name) if classic else lab.page(name), kernel=kernel)
         return notebook
 
     yield open_one
@@ -79,4 +84,4 @@ def open_notebook(page: Page, lab: Lab) -> Iterator[Callable[..., Notebook]]:
         notebook.close()
         assert notebook.watch.left_for(lab.url.removeprefix("http://")) == []
         assert notebook.watch.dialogs == []
-        assert notebook.watch.errors == []
+        assert set(notebook.watch.errors) <= NOTEBOOK_7

@@ -100,6 +100,7 @@ def _start(root: Path, log: Path, environment: Mapping[str, str]) -> Lab | None:
         "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
         "--IdentityProvider.token=", "--ServerApp.password=",
         f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
         "--LabApp.extension_manager=readonly",
     ]  # fmt: skip
     with log.open("ab") as output:

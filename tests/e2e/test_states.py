@@ -135,6 +135,21 @@ def test_live_reloaded_restarted_and_live_again(
     assert notebook.bundle(VIEW)["live"]["session"] != first["session"]
 
 
+def test_notebook_7_reopened_and_live(
+    lab: Lab, saved: Path, open_notebook: Callable[..., Notebook]
+) -> None:
+    name = copy_of(saved, "seven.ipynb", lambda notebook: None)
+    notebook = open_notebook(name, classic=True)
+    still_explorable(notebook.view(VIEW, state="saved"))
+    notebook.run_all()
+    view = notebook.view(VIEW)
+    choose(view, 3, 7)
+    notebook.page.wait_for_timeout(300)
+    kernel = notebook.view_in_kernel(VIEW)
+    assert notebook.ask(f"({kernel}.selection.layer, {kernel}.selection.head)") == (3, 7)
+    notebook.shot("state-notebook-7")
+
+
 def test_reopened_without_running_anything(
     lab: Lab, saved: Path, open_notebook: Callable[..., Notebook]
 ) -> None:

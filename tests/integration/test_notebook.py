@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -305,13 +308,27 @@ def test_the_quickstart_is_saved_with_its_outputs() -> None:
             assert FORMS[0] not in output.get("data", {}) or VIEW in output.data
 
 
-def test_the_page_of_a_notebook_asks_no_address() -> None:
-    import re
+def kinds(notebook: Any) -> list[list[list[str]]]:
+    """Of each cell, of each output: its forms, or what stream it is."""
+    return [
+        [sorted(one.get("data", [one.get("name", one.output_type)])) for one in cell.outputs]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
 
-    from notebooks.run import to_html
 
-    page = to_html(nbformat.read(QUICKSTART, as_version=4), "quickstart")
-    assert "lmkit-output" in page
+def test_the_demo_runs_the_quickstart_and_its_page_asks_no_address(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, QUICKSTART.with_name("run.py"), QUICKSTART, "--out", tmp_path],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    made = nbformat.read(tmp_path / "quickstart.ipynb", as_version=4)
+    assert "widgets" not in made.metadata
+    assert kinds(made) == kinds(nbformat.read(QUICKSTART, as_version=4))
+
+    page = (tmp_path / "quickstart.html").read_text(encoding="utf-8")
+    assert page.count('class="lmkit-output"') == 3
     fetched = re.findall(r"""(?:src|href)\s*=\s*["']?(?!data:|#)([^"'\s>]+)""", page)
     assert [one for one in fetched if one.startswith(("http:", "https:", "//"))] == []
     assert re.findall(r"@import|url\(\s*['\"]?(?:https?:)?//", page) == []
