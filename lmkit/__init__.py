@@ -78,7 +78,8 @@ def load(
     }
     options = {name: value for name, value in given.items() if value not in (None, False)}
     session = current_session()
-    if model:
+    model = "" if model is None else model
+    if not isinstance(model, str) or model:
         session.models.check(model, **options)
     return Kit(session, model, options)
 

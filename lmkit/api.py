@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import pluggy
 
+from lmkit.errors import FieldError, LmkitError, ModelError
 from lmkit.protocol.messages import (
     BooleanField,
     ChoiceField,
@@ -42,10 +43,13 @@ if TYPE_CHECKING:
 __all__ = [
     "HOST_API",
     "Field",
+    "FieldError",
     "FieldSpec",
     "LabelScore",
     "Labels",
+    "LmkitError",
     "LoadedModel",
+    "ModelError",
     "RegisterTask",
     "Result",
     "Span",

@@ -45,6 +45,8 @@ class Parser(argparse.ArgumentParser):
         raise HelpAsked(self.format_help())
 
     def _near(self, message: str) -> str:
+        if "expected one argument" in message:
+            return "Write its value behind it; one that begins with a dash as --option=--value."
         words = [word for word in message.split() if word.startswith("--")]
         options = [name for action in self._actions for name in action.option_strings]
         near = difflib.get_close_matches(words[0], options, n=1) if words else []

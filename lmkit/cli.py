@@ -50,12 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except arguments.HelpAsked as asked:
         sys.stdout.write(str(asked.args[0]))
         return 0
-    except arguments.OptionError as error:
-        sys.stderr.write(f"lmkit: {error}\n")
-        return 2
     except LmkitError as error:
-        sys.stderr.write(f"lmkit: {error}\n")
-        return 1
+        if "--json" in words:
+            sys.stdout.write(json.dumps({"error": to_builtins(error_info(error))}) + "\n")
+        else:
+            sys.stderr.write(f"lmkit: {error}\n")
+        return 2 if isinstance(error, arguments.OptionError) else 1
     except KeyboardInterrupt:
         sys.stderr.write("lmkit: stopped.\n")
         return 130
@@ -82,21 +82,15 @@ def _run(words: list[str]) -> int:
             values[name] = sys.stdin.read()
     kit = Kit(session, options.model, arguments.load_options(options))
     warnings.simplefilter("ignore", MissingHeadWarning)  # printed below, with the other warnings
-    try:
-        analysis = kit.run(registered.task.name, **values)
-    except LmkitError as error:
-        if not options.json:
-            raise
-        sys.stdout.write(json.dumps({"error": to_builtins(error_info(error))}) + "\n")
-        return 1
-    if options.html:
-        _write_html(Path(options.html), session, analysis, registered.task.title)
+    analysis = kit.run(registered.task.name, **values)
     if options.json:
         sys.stdout.write(json.dumps(_as_json(analysis, kit), ensure_ascii=False) + "\n")
     else:
         for warning in analysis.warnings:
             sys.stderr.write(f"lmkit: {warning}\n")
         sys.stdout.write(f"{analysis!r}\n")
+    if options.html:
+        _write_html(Path(options.html), analysis, registered.task.title)
     return 0
 
 
@@ -110,14 +104,20 @@ def _as_json(analysis: Any, kit: Any) -> dict[str, Any]:
     }
 
 
-def _write_html(path: Path, session: Any, analysis: Any, title: str) -> None:
+def _write_html(path: Path, analysis: Any, title: str) -> None:
     from lmkit.transports.html import standalone, to_html
     from lmkit.transports.picture import describe, draw
     from lmkit.transports.snapshot import snapshot
 
     bundle = snapshot(analysis.view, None)
     fragment = to_html(bundle, draw(bundle), describe(bundle.spec))
-    path.write_text(standalone([fragment], title), encoding="utf-8")
+    try:
+        path.write_text(standalone([fragment], title), encoding="utf-8")
+    except OSError as error:
+        raise LmkitError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            hint="Give --html a file in a folder that is there.",
+        ) from error
 
 
 def _plugins(words: list[str]) -> int:

@@ -24,11 +24,23 @@ __all__ = ["check_task", "fields_of"]
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _FIELD_TYPES = (TextField, IntegerField, NumberField, ChoiceField, BooleanField)
 RESERVED_FIELDS = frozenset({
-    "model", "device", "dtype", "revision", "background", "json", "help", "result", "selection",
-    "status", "layout", "comm", "keys", "traits", "tooltip", "tabbable", "log",
-    "allow_pickle", "trust_remote_code",
+    # options of the magic and the command line, arguments of Kit.run
+    "allow_pickle", "background", "device", "dtype", "help", "html", "json", "model", "revision",
+    "self", "task", "trust_remote_code",
+    # attributes of a panel, which is an ipywidget; a test holds that none is missing
+    "add_class", "add_traits", "blur", "class_own_trait_events", "class_own_traits",
+    "class_trait_names", "class_traits", "close", "close_all", "comm", "cross_validation_lock",
+    "display_id", "focus", "get_manager_state", "get_state", "get_view_spec",
+    "handle_comm_opened", "handle_control_comm_opened", "has_trait", "hold_sync",
+    "hold_trait_notifications", "keys", "layout", "log", "model_id", "notify_change", "observe",
+    "on_msg", "on_trait_change", "on_widget_constructed", "open", "outcome", "remove_class",
+    "result", "results", "run", "selection", "send", "send_state", "set_state", "set_trait",
+    "setup_instance", "shown_while_running", "start", "state", "status", "stop", "tabbable",
+    "tooltip", "trait_defaults", "trait_events", "trait_has_value", "trait_metadata",
+    "trait_names", "trait_values", "traits", "unobserve", "unobserve_all", "value",
+    "widget_types", "widgets",
 })  # fmt: skip
-"""Names that the magic's own options or ipywidgets' traits take."""
+"""Names that lmkit's own options and panels take."""
 RESERVED_VERBS = frozenset({
     "close", "device", "dtype", "labels", "model", "name", "panel", "run", "session", "tasks",
     "tokenizer", "trace", "warnings",
@@ -109,6 +121,12 @@ def _check_fields(task: type[Task], who: str) -> None:
         if name in seen:
             raise RegistrationError(f"{who} has two fields named {name!r}.")
         seen.add(name)
+        if name.startswith("no_") and any(
+            isinstance(one, BooleanField) and f"no_{one.name}" == name for one in task.fields
+        ):
+            raise RegistrationError(
+                f"{who}: the field {name!r} stands for the field {name[3:]!r} switched off."
+            )
         bodies += isinstance(field, TextField) and field.body
         _check_default(field, f"{who}: field {name!r}")
     if bodies > 1:

@@ -172,9 +172,8 @@ class PluginHost:
             self._plugins[plugin.key] = plugin
             try:
                 self._admit(module, plugin)
-            except LmkitError as error:
-                self.quarantine(plugin, error)
-                raise
+            except (Exception, SystemExit) as error:
+                raise self.quarantine(plugin, error) from error
             return plugin
 
     # -- asking -----------------------------------------------------------------------------------
@@ -263,7 +262,7 @@ class PluginHost:
             plugin.error = PluginError(f"Plugin {plugin.title} is not loaded: {reason}.")
             return
         try:
-            if twin is not None:
+            if twin is not None and twin.state == "ready":
                 raise DuplicateNameError(
                     f"Two plugins are named {plugin.name}: {twin.title} and {plugin.title}.",
                     hint=f"{twin.title} is in use. Uninstall one of them.",
@@ -401,8 +400,12 @@ def _read_new_path_files() -> bool:
 
 def _forget_modules(module: str) -> None:
     """Forget a plugin's own package, so that it is imported anew."""
+    parts = module.split(".")
+    top = sys.modules.get(parts[0])
+    shared = top is not None and getattr(top, "__file__", None) is None  # a namespace package
+    own = ".".join(parts[:2] if shared else parts[:1])
     for name in list(sys.modules):
-        if name == module or name.startswith(module + "."):
+        if name == own or name.startswith(own + "."):
             del sys.modules[name]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import operator
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -47,11 +49,12 @@ class Kit:
 
     def loaded(self, task: str) -> LoadedModel:
         """The model as a task gets it; raises WrongModelKindError where it lacks the head."""
-        auto_class = self.session.host.task(task).task.auto_class
-        model: LoadedModel = self.session.models.get(self._source, auto_class, **self._options)
+        chosen = self.session.host.task(task).task
+        source = self._source or chosen.default_model
+        model: LoadedModel = self.session.models.get(source, chosen.auto_class, **self._options)
         return model
 
-    def run(self, task: str, *body: str, **values: Any) -> Analysis:
+    def run(self, task: str, /, *body: str, **values: Any) -> Analysis:
         """Run a task in this cell.
 
         Args:
@@ -78,7 +81,7 @@ class Kit:
             raise
         return Analysis(self.session, panel, outcome)
 
-    def panel(self, task: str, *body: str, **values: Any) -> Any:
+    def panel(self, task: str, /, *body: str, **values: Any) -> Any:
         """The task's panel on this model: an ipywidget, not run yet."""
         registered = self.session.host.task(task)
         return make_panel(self, registered, _with_body(registered, body, values))
@@ -86,8 +89,12 @@ class Kit:
     def __getattr__(self, name: str) -> Any:
         registered = None if name.startswith("_") else self.session.host.by_verb(name)
         if registered is None:
-            verbs = ", ".join(verb_of(one.task) for one in self.session.host.tasks) or "none"
-            raise AttributeError(f"No installed task has the verb {name!r}; there are: {verbs}.")
+            verbs = [verb_of(one.task) for one in self.session.host.tasks]
+            near = difflib.get_close_matches(name, verbs, n=1)
+            hint = (
+                f"Did you mean {near[0]}?" if near else f"There are: {', '.join(verbs) or 'none'}."
+            )
+            raise AttributeError(f"No installed task has the verb {name!r}. {hint}")
         task = registered.task
 
         def call(*body: str, **values: Any) -> Analysis:
@@ -101,7 +108,8 @@ class Kit:
         return sorted({*super().__dir__(), *(verb_of(o.task) for o in self.session.host.tasks)})
 
     def __repr__(self) -> str:
-        return f"<lmkit.Kit of {self.name}: {', '.join(self.tasks)}>"
+        name = self.name or "each task's default model"
+        return f"<lmkit.Kit of {name}: {', '.join(self.tasks)}>"
 
 
 class Attention:
@@ -125,18 +133,17 @@ class Attention:
         return self.trace.layers
 
     def __getitem__(self, place: tuple[int, int]) -> np.ndarray:
-        layer, head = place
-        count = len(self.trace.layers)
-        if not -count <= layer < count:
-            raise IndexError(f"There is no layer {layer}; there are {count}, counted from 0.")
-        heads = self.trace.layers[layer].heads
-        if not -heads <= head < heads:
-            raise IndexError(f"Layer {layer} has no head {head}; it has {heads}, from 0.")
-        return self.trace.attention(layer % count, head % heads)
+        layer, head = self._place(place)
+        values = self.trace.attention(layer, head)
+        self._analysis.used()
+        return values
 
     def rows(self, layer: int, head: int, rows: Sequence[int] | slice) -> np.ndarray:
         """Exact rows of one head; (rows, keys)."""
-        return self.trace.rows(layer, head, rows)
+        layer, head = self._place((layer, head))
+        values = self.trace.rows(layer, head, rows)
+        self._analysis.used()
+        return values
 
     def received(self) -> np.ndarray:
         """Attention that each token receives, mean over layers, heads and queries; (tokens,)."""
@@ -144,13 +151,30 @@ class Attention:
 
     def show(self, layer: int, head: int, tokens: Sequence[int] = ()) -> Attention:
         """Choose what the explorer shows, here and in every open copy of it."""
-        self[layer, head]  # raises where there is no such head
-        count = len(self.trace.layers)
-        heads = self.trace.layers[layer].heads
-        self._analysis.select(
-            Selection(layer=layer % count, head=head % heads, tokens=tuple(tokens))
-        )
+        layer, head = self._place((layer, head))
+        count = self.trace.layers[layer].queries
+        for token in tokens:
+            if not -count <= token < count:
+                raise IndexError(f"There is no token {token}; there are {count}, counted from 0.")
+        chosen = tuple(token % count for token in tokens)
+        self._analysis.select(Selection(layer=layer, head=head, tokens=chosen))
         return self
+
+    def _place(self, place: object) -> tuple[int, int]:
+        """Layer and head, counted from 0; negative ones count from the end."""
+        if not (isinstance(place, tuple) and len(place) == 2):
+            raise IndexError("Say attention[layer, head]; the array then has (queries, keys).")
+        try:
+            layer, head = operator.index(place[0]), operator.index(place[1])
+        except TypeError as error:
+            raise IndexError("Layer and head are whole numbers: attention[layer, head].") from error
+        count = len(self.trace.layers)
+        if not -count <= layer < count:
+            raise IndexError(f"There is no layer {layer}; there are {count}, counted from 0.")
+        heads = self.trace.layers[layer].heads
+        if not -heads <= head < heads:
+            raise IndexError(f"Layer {layer} has no head {head}; it has {heads}, from 0.")
+        return layer % count, head % heads
 
     def __repr__(self) -> str:
         heads = sum(layer.heads for layer in self.layers)
@@ -211,7 +235,8 @@ class Analysis:
     @property
     def output(self) -> Any:
         """What the model returned (``transformers.utils.ModelOutput``)."""
-        return None if self._outcome.trace is None else self._outcome.trace.output
+        outcome = self._outcome
+        return outcome.output if outcome.trace is None else outcome.trace.output
 
     @property
     def values(self) -> dict[str, Any]:
@@ -243,6 +268,12 @@ class Analysis:
             self._closer.detach()
         return self._widget  # type: ignore[no-any-return]
 
+    def used(self) -> None:
+        """The capture was asked: it may have been made again, and counts in the budget."""
+        trace = self._outcome.trace
+        if trace is not None and self._panel.view.id in self._session.views:
+            self._session.traces.use(self._panel.view.id, trace)  # type: ignore[arg-type]
+
     def select(self, selection: Selection) -> None:
         """Choose what the explorer shows."""
         self._panel.view.select(selection)
@@ -268,7 +299,8 @@ def open_task(
     task = registered.task
 
     def python(current: Mapping[str, Any], selection: Selection) -> str:
-        return _python(registered, name, isinstance(source, str), current, selection)
+        loaded = _loading(source, name or task.default_model, options)
+        return _python(registered, loaded, current, selection)
 
     return session.open_panel(
         registered,
@@ -289,7 +321,7 @@ def make_panel(kit: Kit, registered: RegisteredTask, values: Mapping[str, Any]) 
         own = registered.task().panel(kit, dict(values))
     except LmkitError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise host.quarantine(registered.plugin, error) from error
     if own is not None:
         import ipywidgets
@@ -345,16 +377,22 @@ def _call_doc(registered: RegisteredTask) -> str:
     return "\n".join(lines)
 
 
+def _loading(source: Any, name: str, options: Mapping[str, Any]) -> str:
+    """The call that loads a model as it was loaded; a model in memory is named in a comment."""
+    if not isinstance(source, str):
+        return f"lmkit.load(model, tokenizer)  # your {name}"
+    given = "".join(
+        f", {key}={value!r}" for key, value in options.items() if isinstance(value, str | bool)
+    )
+    return f"lmkit.load({name!r}{given})"
+
+
 def _python(
     registered: RegisteredTask,
-    name: str,
-    by_name: bool,
+    loaded: str,
     values: Mapping[str, Any],
     selection: Selection,
 ) -> str:
-    loaded = f"lmkit.load({(name or registered.task.default_model)!r})" if by_name else (
-        f"lmkit.load(model, tokenizer)  # your {name}"
-    )  # fmt: skip
     fields = {one.name: one for one in fields_of(registered.task)}
     given = ", ".join(
         f"{key}={value!r}" for key, value in values.items() if value != fields[key].default

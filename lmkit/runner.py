@@ -60,10 +60,11 @@ def run_task(
         raise
     except LmkitError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plugin must not end the kernel
         raise host.quarantine(registered.plugin, error) from error
     host.release(registered.plugin)
     trace = work.traces[-1] if work.traces else None
+    output = trace.output if trace is not None and not trace.layers else None
     note = ""
     if trace is None:
         note = f"The task {task.name} made no captured pass, so there is no attention to show."
@@ -74,6 +75,7 @@ def run_task(
         results=results,
         trace=trace,
         attention_note=note,
+        output=output,
         # A loaded model repeats what its traces say.
         warnings=tuple(dict.fromkeys((*model.warnings, *getattr(trace, "warnings", ())))),
         seconds=time.monotonic() - started,
@@ -90,6 +92,8 @@ def _check_results(returned: Any, registered: RegisteredTask) -> tuple[Result, .
     results = tuple(returned) if many else (returned,)
     results = tuple(_readable(one) if isinstance(one, Table) else one for one in results)
     for result in results:
+        if isinstance(result, Table):
+            _check_rows(result, registered)
         if not isinstance(result, _RESULTS):
             names = ", ".join(kind.__name__ for kind in _RESULTS)
             raise TaskError(
@@ -105,6 +109,15 @@ def _check_results(returned: Any, registered: RegisteredTask) -> tuple[Result, .
                 f"{type(result).__name__} that is not sound: {error}."
             ) from error
     return results
+
+
+def _check_rows(table: Table, registered: RegisteredTask) -> None:
+    for number, row in enumerate(table.rows):
+        if len(row) != len(table.columns):
+            raise TaskError(
+                f"Task {registered.task.name} of plugin {registered.plugin.title} returned a Table "
+                f"whose row {number} has {len(row)} cells for {len(table.columns)} columns."
+            )
 
 
 def _readable(table: Table) -> Table:

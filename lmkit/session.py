@@ -193,6 +193,12 @@ class Session:
             panel.work.cancel()
         self.traces.drop(view)
 
+    @property
+    def views(self) -> frozenset[str]:
+        """Ids of the open views."""
+        with self._lock:
+            return frozenset(self._views)
+
     def view(self, identity: str) -> ServedView:
         """The open view of this id; raises UnknownViewError."""
         found = self._views.get(identity)

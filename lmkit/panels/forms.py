@@ -42,20 +42,13 @@ def field_widget(field: FieldSpec, value: Any) -> Any:
 
 
 def field_trait(field: FieldSpec) -> Any:
-    """The trait for a field, with the field's bounds; synced, so that ``jslink`` works."""
+    """The trait for a field; synced, so that ``jslink`` works.
+
+    It is of no type: the panel's own check of the field follows, whose refusal is one sentence.
+    """
     import traitlets
 
-    if isinstance(field, TextField):
-        trait: Any = traitlets.Unicode(field.default)
-    elif isinstance(field, IntegerField):
-        trait = traitlets.Int(field.default, min=field.minimum, max=field.maximum)
-    elif isinstance(field, NumberField):
-        trait = traitlets.Float(field.default, min=field.minimum, max=field.maximum)
-    elif isinstance(field, ChoiceField):
-        trait = traitlets.Enum(list(field.options), field.default)
-    else:
-        trait = traitlets.Bool(field.default)
-    return trait.tag(sync=True)
+    return traitlets.Any(field.default).tag(sync=True)
 
 
 def bound_widgets(panel: Any, fields: Sequence[FieldSpec]) -> dict[str, Any]:

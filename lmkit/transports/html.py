@@ -17,6 +17,9 @@ from lmkit.transports.assets import packed_core
 
 __all__ = ["script_json", "standalone", "to_html"]
 
+ALTERNATIVE = 2_000
+"""Characters of a picture's description; a screen reader's listener has had enough by then."""
+
 _SCRIPT = """
 const box = document.currentScript.parentElement;
 const image = box.querySelector("img");
@@ -46,19 +49,23 @@ def script_json(value: object) -> str:
     return text
 
 
-def to_html(bundle: Bundle, picture: bytes, alternative: str) -> str:
+def to_html(bundle: Bundle | None, picture: bytes, alternative: str) -> str:
     """The ``text/html`` part of an output.
 
     Args:
-        bundle: What the script draws.
+        bundle: What the script draws; None for the picture alone.
         picture: PNG shown until then, and where no script runs.
         alternative: What the picture shows, in words.
     """
     encoded = base64.b64encode(picture).decode("ascii")
-    return (
-        '<div class="lmkit-output">'
-        f'<img alt="{html.escape(alternative, quote=True)}" style="max-width:100%" '
+    image = (
+        f'<img alt="{html.escape(alternative[:ALTERNATIVE], quote=True)}" style="max-width:100%" '
         f'src="data:image/png;base64,{encoded}">'
+    )
+    if bundle is None:
+        return f'<div class="lmkit-output">{image}</div>'
+    return (
+        f'<div class="lmkit-output">{image}'
         "<div></div>"
         f'<script type="application/json">{script_json(to_builtins(bundle))}</script>'
         f'<script type="text/plain">{packed_core()}</script>'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 from lmkit.protocol.codec import MIME, to_builtins
@@ -42,10 +43,16 @@ def mimebundle(
     else:
         bundle = bundle_of(view.spec(), live)
     picture = draw(bundle)
+    encoded = base64.b64encode(picture).decode("ascii")
     words = describe(bundle.spec)
+    data = to_builtins(bundle)
+    page = to_html(shown_only(bundle), picture, words)
+    used = len(json.dumps(data, ensure_ascii=False).encode()) + len(encoded) + len(words.encode())
+    if used + len(page.encode()) > budget:
+        page = to_html(None, picture, words)  # lmkit's own form has the numbers
     forms: dict[str, Any] = {} if widget is None else {WIDGET_MIME: widget}
-    forms[MIME] = to_builtins(bundle)
-    forms["text/html"] = to_html(shown_only(bundle), picture, words)
-    forms["image/png"] = base64.b64encode(picture).decode("ascii")
+    forms[MIME] = data
+    forms["text/html"] = page
+    forms["image/png"] = encoded
     forms["text/plain"] = words
     return forms

@@ -22,6 +22,7 @@ WIDTH = 860
 MARGIN = 14
 INK, FAINT, LINE, PAPER = (32, 33, 36), (95, 99, 104), (218, 220, 224), (255, 255, 255)
 ACCENT = (0, 90, 156)
+ALERT = (140, 70, 0)
 SHOWN_LABELS = 5
 SHOWN_TOKENS = 48
 GRID_WIDTH = 400
@@ -37,6 +38,7 @@ def describe(spec: PanelSpec | HomeSpec) -> str:
     lines = [f"{spec.header.title} · {spec.header.model}"]
     for result in spec.results:
         lines.extend(_result_lines(result))
+    lines.extend(f"Note: {warning}" for warning in spec.warnings)
     if spec.status.state == "error" and spec.status.error is not None:
         lines.append(f"{spec.status.error.message} {spec.status.error.hint}".strip())
     elif spec.status.state == "running":
@@ -88,6 +90,8 @@ def draw(bundle: Bundle) -> bytes:
             else:
                 for line in _result_lines(result):
                     y = _text(pen, MARGIN, y, line, 13, INK)
+        for warning in spec.warnings:
+            y = _text(pen, MARGIN, y, f"Note: {warning}", 12, ALERT)
         if spec.attention is not None:
             y = _tokens(pen, y + 6, [token.text for token in spec.attention.tokens])
             y = _attention(canvas, pen, y + 8, bundle)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from lmkit.protocol.codec import save_tile
 from lmkit.protocol.keys import Key, format_key
-from lmkit.protocol.messages import Bundle, Live, SavedTile, TileHeader, ViewSpec
+from lmkit.protocol.messages import Bundle, Live, PanelSpec, SavedTile, TileHeader, ViewSpec
 from lmkit.version import __version__
 from lmkit.views.attention import AttentionTiles
 from lmkit.views.panel import PanelView
@@ -18,6 +20,10 @@ DEFAULT_BUDGET = 2_000_000
 """Bytes that all forms of one saved output may have together."""
 SMALL = 96_000
 """All heads of a view are carried when they take no more than this, packed: first paint counts."""
+SAVED_TEXT = 200_000
+"""Characters of a field's text that a saved output keeps."""
+SAVED_PYTHON = 20_000
+"""Characters of "Copy as Python" that a saved output keeps; longer lines are left out."""
 SECONDS = 2.0
 """After this, thumbnails of long inputs are left to the live view, which asks as it scrolls."""
 FINE_CELLS = 128 * 128
@@ -36,7 +42,7 @@ def snapshot(view: PanelView, live: Live | None, *, budget: int = DEFAULT_BUDGET
         live: Where the output finds its kernel again.
         budget: Bytes for the tiles in their base64 form.
     """
-    spec = view.spec()
+    spec = _shorten(view.spec())
     tiles = view.tiles
     if tiles is None:
         return bundle_of(spec, live)
@@ -63,6 +69,26 @@ def snapshot(view: PanelView, live: Live | None, *, budget: int = DEFAULT_BUDGET
     return bundle_of(spec, live, tuple(carried), heads=tiles.heads, heads_carried=count)
 
 
+def _shorten(spec: PanelSpec) -> PanelSpec:
+    """Cut texts that would burst a notebook; the live view has them whole."""
+    notes = []
+    values = dict(spec.values)
+    for field in spec.fields:
+        value = values.get(field.name)
+        if isinstance(value, str) and len(value) > SAVED_TEXT:
+            values[field.name] = value[:SAVED_TEXT]
+            notes.append(
+                f"{field.label} has {len(value):,} characters; "
+                f"the first {SAVED_TEXT:,} are saved with the notebook."
+            )
+    return msgspec.structs.replace(
+        spec,
+        values=values,
+        warnings=(*spec.warnings, *notes),
+        python=spec.python if len(spec.python) <= SAVED_PYTHON else "",
+    )
+
+
 def bundle_of(
     spec: ViewSpec,
     live: Live | None,
@@ -84,8 +110,6 @@ def bundle_of(
 
 def shown_only(bundle: Bundle) -> Bundle:
     """The bundle with thumbnails and the shown head alone, for the HTML form."""
-    import msgspec
-
     spec = bundle.spec
     attention = getattr(spec, "attention", None)
     if attention is None:

@@ -34,6 +34,10 @@ REST = 1.0
 """Seconds without a change after which the saved output is renewed."""
 
 
+class RefusedValueError(FieldError, traitlets.TraitError):
+    """A trait was given a value that its field does not take."""
+
+
 class WidgetChannel:
     """Sends a view's messages as custom messages of its widget."""
 
@@ -98,6 +102,8 @@ class ViewWidget(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Close the widget; its view is forgotten and its capture released."""
+        if sys.is_finalizing():
+            return  # ipywidgets would import what the interpreter has already put away
         served = getattr(self, "_served", None)
         if served is not None:
             served.leave(self._channel)
@@ -256,7 +262,7 @@ def panel_class(registered: RegisteredTask) -> type[Panel]:
         try:
             return check_value(field, proposal["value"])
         except FieldError as error:
-            raise traitlets.TraitError(str(error)) from error
+            raise RefusedValueError(error.message, hint=error.hint) from None
 
     if fields:
         traits["_check_fields"] = traitlets.validate(*(field.name for field in fields))(check)

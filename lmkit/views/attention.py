@@ -91,11 +91,13 @@ class AttentionTiles:
     def clip(self, selection: Selection) -> Selection:
         """The selection, brought back to layers, heads and tokens that there are."""
         layers = self.trace.layers
-        layer = min(selection.layer, len(layers) - 1)
+        layer = max(0, min(selection.layer, len(layers) - 1))
         return Selection(
             layer=layer,
-            head=min(selection.head, layers[layer].heads - 1),
-            tokens=tuple(sorted({one for one in selection.tokens if one < layers[layer].queries})),
+            head=max(0, min(selection.head, layers[layer].heads - 1)),
+            tokens=tuple(
+                sorted({one for one in selection.tokens if 0 <= one < layers[layer].queries})
+            ),
         )
 
     @property

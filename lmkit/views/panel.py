@@ -35,11 +35,15 @@ Listener = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gave: typed results and the pass behind them."""
+    """What a run gave: typed results and the pass behind them.
+
+    ``output`` is what the model returned where the pass has no attention; else the trace has it.
+    """
 
     results: tuple[Result, ...]
     trace: CapturedTrace | None = None
     attention_note: str = ""
+    output: Any = None
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
 

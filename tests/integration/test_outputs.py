@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmkit.errors import ProtocolError
+from lmkit.errors import MissingHeadWarning, ProtocolError
 from lmkit.host import PluginHost
 from lmkit.kit import Analysis, Kit
 from lmkit.models import ModelStore
@@ -212,6 +212,26 @@ def test_first_paint_is_small(result: Analysis) -> None:
     assert len(json.dumps(forms[MIME])) < 300_000
 
 
+def test_a_text_of_megabytes_does_not_burst_the_notebook(kit: Kit) -> None:
+    text = "moved " * 500_000
+    result = kit.classify(text)
+    forms = mimebundle(result._session, result.view)
+    assert sum(len(json.dumps(form)) for form in forms.values()) < 2_000_000
+    spec = decode_bundle(forms[MIME]).spec
+    assert isinstance(spec, PanelSpec)
+    assert "3,000,000 characters; the first 200,000 are saved" in " ".join(spec.warnings)
+    assert result.values["text"] == text
+    small = mimebundle(result._session, result.view, budget=60_000)
+    assert "<script" not in small["text/html"]
+
+
+def test_a_random_head_is_said_in_every_form(tmp_path: Path, kit: Kit) -> None:
+    bare = tiny_bert(tmp_path, head="MaskedLM")
+    with pytest.warns(MissingHeadWarning):
+        result = Kit(kit.session, str(bare), {}).classify("a")
+    assert "are random" in repr(result)
+
+
 def test_plain_text_says_what_came_out(result: Analysis) -> None:
     words = describe(result.view.spec())
     label, score = next(iter(result.labels.items()))
@@ -238,5 +258,14 @@ def test_html_can_be_saved_from_the_command_line(
     assert main(["run", "classification", "--model", kit.name, "--threshold", "7"]) in (1, 2)
     assert "0.0 to 1.0" in capsys.readouterr().err
     assert main(["run", "nonsense"]) == 1
+    there = ["run", "classification", "--text", "x", "--model", kit.name]
+    assert main([*there, "--html", str(tmp_path / "no" / "x.html")]) == 1
+    written = capsys.readouterr()
+    assert "Classification" in written.out
+    assert "cannot be written" in written.err
+    assert main([*there, "--json", "--nonsense"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "option"
+    assert main([*there[:2], "--text", "--hello"]) == 2
+    assert "--option=--value" in capsys.readouterr().err
     assert main(["run", "classification", "--modle", "x"]) == 2
     assert "Did you mean --model?" in capsys.readouterr().err

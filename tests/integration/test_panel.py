@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import traitlets
 
 from lmkit.api import Field, Labels, LoadedModel, Task, Text, hookimpl
+from lmkit.declarations import RESERVED_FIELDS
 from lmkit.errors import FieldError, TaskError
 from lmkit.host import PluginHost
 from lmkit.kit import Kit
@@ -187,6 +190,31 @@ def test_it_composes_with_ordinary_widgets(kit: Kit) -> None:
     assert reference in str(state[tab.children[0].model_id])
     assert state[panel.model_id]["model_module"] == "anywidget"
     assert len(panel._esm) <= 2_048
+
+
+def test_no_attribute_of_a_panel_can_be_the_name_of_a_field() -> None:
+    public = {name for name in dir(Panel) if not name.startswith("_")}
+    assert public <= RESERVED_FIELDS
+
+
+def test_a_refused_value_is_one_sentence(kit: Kit) -> None:
+    panel = kit.panel("classification", text="a")
+    with pytest.raises(FieldError, match=r"Threshold cannot be 7\.0; it takes 0\.0 to 1\.0"):
+        panel.threshold = 7
+    with pytest.raises(FieldError, match="Text cannot be 5; it takes text"):
+        panel.text = 5
+    assert (panel.threshold, panel.text) == (0.5, "a")
+
+
+def test_a_process_with_panels_ends_quietly() -> None:
+    code = (
+        "from lmkit.host import PluginHost\nfrom lmkit.models import ModelStore\n"
+        "from lmkit.session import Session\nfrom lmkit.kit import Kit\n"
+        "host = PluginHost()\nhost.discover()\n"
+        "panel = Kit(Session(host, ModelStore(device='cpu')), 'x', {}).panel('classification')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_plugin_may_bring_its_own_panel(kit: Kit) -> None:

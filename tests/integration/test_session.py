@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmkit.api import Field, Labels, LabelScore, LoadedModel, Task, Text, hookimpl, progress
-from lmkit.errors import Cancelled, FieldError, PluginError, TaskError
+from lmkit.api import Field, Labels, LabelScore, LoadedModel, Table, Task, Text, hookimpl, progress
+from lmkit.errors import Cancelled, FieldError, ModelError, PluginError, TaskError
 from lmkit.home import open_home
 from lmkit.host import PluginHost
 from lmkit.kit import Kit
@@ -57,12 +57,18 @@ class Slow(Task):
 
 class Wrong(Task):
     name = "wrong"
-    fields = (Field.choice("how", ["type", "none", "raise", "probability", "once"]),)
+    fields = (
+        Field.choice("how", ["type", "none", "raise", "exit", "ragged", "probability", "once"]),
+    )
     calls = 0
 
     def run(self, model: LoadedModel, *, how: str) -> Any:
         if how == "raise":
             raise ZeroDivisionError("inside the plugin")
+        if how == "exit":
+            raise SystemExit(3)
+        if how == "ragged":
+            return Table(columns=("a", "b"), rows=((1, 2), (3,)))
         if how == "probability":
             return Labels(scores=(LabelScore(label="a", score=1.5),))
         if how == "once":
@@ -338,6 +344,8 @@ def test_an_interrupt_passes_on_and_leaves_the_session_usable(session: Session, 
         ("none", TaskError, "returned None"),
         ("probability", TaskError, "not sound"),
         ("raise", PluginError, "ZeroDivisionError: inside the plugin"),
+        ("exit", PluginError, "SystemExit"),
+        ("ragged", TaskError, "row 1 has 1 cells for 2 columns"),
     ],
 )
 def test_a_plugin_that_fails_in_a_call_is_named_and_set_aside(
@@ -476,13 +484,50 @@ def test_the_python_way(session: Session, bert: Path) -> None:
         result.attention[2, 0]
     assert "Classification" in repr(result)
     assert "classify" in dir(kit)
-    with pytest.raises(AttributeError, match="classify"):
+    with pytest.raises(AttributeError, match="Did you mean classify"):
         kit.clasify("x")
+    for place in (0, (0,), (0, slice(None)), (0, 1.5), ("a", 0)):
+        with pytest.raises(IndexError, match=r"attention\[layer, head\]"):
+            result.attention[place]  # type: ignore[index]
+    result.attention.show(-1, -1, [-1])
+    last = len(result.attention.tokens) - 1
+    assert result.view.selection == Selection(layer=1, head=3, tokens=(last,))
+    with pytest.raises(IndexError, match="no token 99"):
+        result.attention.show(0, 0, [99])
+    result.view.select(Selection(layer=-3, head=-1, tokens=(-5, 1)))
+    assert result.view.selection == Selection(layer=0, head=0, tokens=(1,))
     with pytest.raises(FieldError):
         kit.classify("")
     with pytest.raises(FieldError, match="thresh"):
         kit.classify("x", thresh=0.1)
     assert kit.classify("x", threshold=0.1).result.threshold == 0.1
+
+
+def test_copied_lines_load_the_model_as_it_was_loaded(session: Session, bert: Path) -> None:
+    kit = Kit(session, str(bert), {"dtype": "float16", "device": "cpu"})
+    assert f"lmkit.load({str(bert)!r}, dtype='float16', device='cpu')" in (
+        kit.classify(TEXT).view.spec().python
+    )
+
+
+def test_logits_that_are_no_numbers_are_the_models_fault(session: Session, bert: Path) -> None:
+    import torch
+
+    model = session.models.get(str(bert), "AutoModelForSequenceClassification")
+    with torch.no_grad():
+        model.model.classifier.bias.fill_(float("nan"))
+    with pytest.raises(ModelError, match="not finite"):
+        Kit(session, model, {}).classify(TEXT)
+    assert session.host.task("classification").plugin.state == "ready"
+
+
+def test_a_capture_made_again_for_python_counts_in_the_budget(session: Session, bert: Path) -> None:
+    first, second = (Kit(session, str(bert), {}).classify(text) for text in (TEXT, "another"))
+    session.traces.budget = 1
+    first.attention[0, 0]
+    second.attention[0, 0]
+    assert first.attention.trace.released  # type: ignore[attr-defined]
+    assert session.traces.nbytes == second.attention.trace.nbytes  # type: ignore[attr-defined]
 
 
 def test_a_result_that_is_dropped_leaves_no_view_behind(session: Session, bert: Path) -> None:

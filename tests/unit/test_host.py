@@ -235,6 +235,50 @@ def test_an_unknown_task_offers_the_nearest_and_names_the_broken(
     assert "bad" in caught.value.hint
 
 
+def test_an_upgrade_behind_a_submodule_runs_the_new_code(site: Path) -> None:
+    import os
+
+    package = site / "nestp"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+
+    def put(version: str) -> None:
+        (package / "helper.py").write_text(f"TITLE = {version!r}\n")
+        (package / "plugin.py").write_text(
+            "from nestp.helper import TITLE\n"
+            + good("nest").replace('name = "nest"', 'name = "nest"\n    title = TITLE')
+        )
+        later = (package / "helper.py").stat().st_mtime + float(version)
+        os.utime(package / "helper.py", (later, later))  # pyc files are told apart by the second
+        for old in site.glob("nest_dist-*/*"):
+            old.unlink()
+        info = site / f"nest_dist-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: nest-dist\nVersion: {version}\n"
+        )
+        (info / "entry_points.txt").write_text("[lmkit]\nnest = nestp.plugin\n")
+
+    put("1.0")
+    host = host_of(site)
+    assert host.task("nest").task.title == "1.0"
+    put("20.0")
+    for stale in site.glob("nest_dist-1.0.dist-info"):
+        stale.rmdir()
+    host.rescan()
+    assert host.task("nest").task.title == "20.0"
+
+
+def test_a_broken_first_plugin_does_not_stand_in_the_way_of_its_namesake(
+    site: Path, install: Install
+) -> None:
+    install("twin", "raise ValueError('broken')", distribution="dist-a")
+    install("twin", good("beta"), distribution="dist-b")
+    host = host_of(site)
+    assert [plugin.state for plugin in host.plugins] == ["quarantined", "ready"]
+    assert host.task("beta").plugin.distribution == "dist-b"
+
+
 class _Echo(Task):
     name = "echo"
     fields = (Field.text("text"),)
@@ -274,6 +318,7 @@ def declared(**changes: object) -> type:
         (declared(fields=(Field.choice("c", ["x"], default="y"),)), "no option"),
         (declared(fields=(Field.choice("c", []),)), "'c'"),
         (declared(fields=(Field.text("other"),)), "does not take its fields"),
+        (declared(fields=(Field.boolean("a"), Field.text("no_a"))), "switched off"),
         (declared(run=Task.run), "defines no run"),
     ],
 )
@@ -284,6 +329,20 @@ def test_an_unsound_declaration_is_refused_with_the_reason(task: type, words: st
     assert words in str(caught.value)
     assert state(host) == {"hand": "quarantined"}
     assert host.tasks == []
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_a_hook_that_raises_by_hand_is_named_and_quarantined(error: type[BaseException]) -> None:
+    class Raises:
+        @hookimpl
+        def lmkit_register_tasks(self, register: Callable[[type], None]) -> None:
+            raise error("in the hook")
+
+    host = PluginHost(lambda: (), {})
+    with pytest.raises(PluginError, match="hand"):
+        host.register(Raises(), "hand")
+    assert state(host) == {"hand": "quarantined"}
+    assert "Traceback" in error_of(host, "hand").details
 
 
 def test_a_plugin_registered_by_hand_can_be_registered_again() -> None:

@@ -9,6 +9,7 @@ from lmkit.api import (
     Labels,
     LabelScore,
     LoadedModel,
+    ModelError,
     RegisterTask,
     Table,
     Task,
@@ -54,6 +55,11 @@ class Classification(Task):
         """
         trace = model.trace(text, pair or None)
         logits = trace.output.logits[0].float()
+        if not logits.isfinite().all():
+            raise ModelError(
+                f"{model.name} computed logits that are not finite numbers, in {model.dtype}.",
+                hint="Load it with dtype='float32'; if that does not help, its weights are broken.",
+            )
         if model.model.config.problem_type == "regression":
             names = _names(model, len(logits))
             return Table(
