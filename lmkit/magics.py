@@ -7,35 +7,22 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lmkit import arguments, reports
+from lmkit import arguments, completion, reports
 from lmkit.declarations import fields_of
-from lmkit.errors import Cancelled, FieldError, LmkitError
+from lmkit.errors import Cancelled, FieldError
 from lmkit.host import PluginHost, RegisteredTask
 from lmkit.kernel_session import current_host, current_session
-from lmkit.protocol.messages import BooleanField, ChoiceField, DeviceInfo, TextField
+from lmkit.protocol.messages import DeviceInfo, TextField
 from lmkit.session import Session
 
 __all__ = ["load", "unload"]
-
-_LINES: dict[str, str] = {
-    "": "the home panel",
-    "plugins": "the plugins and their state; with a name, its error in full",
-    "tasks": "the tasks that can be run",
-    "models": "the models loaded",
-    "unload": "unload a model by name, or all",
-    "device": "the devices; with a name, choose one",
-    "starter": "the starter models; `starter install` brings them",
-    "rescan": "find plugins installed a moment ago",
-    "help": "this list",
-}
 
 
 def load(shell: Any) -> None:
     """Register the magics, their completions and the comm target."""
     shell.register_magic_function(_guarded(shell, _lmkit), "line", "lmkit")
     shell.register_magic_function(_guarded(shell, _lm), "line_cell", "lm")
-    shell.set_hook("complete_command", _complete_lm, str_key="%%lm")
-    shell.set_hook("complete_command", _complete_lmkit, str_key="%lmkit")
+    completion.install(shell)
     manager = getattr(getattr(shell, "kernel", None), "comm_manager", None)
     if manager is not None:
         from lmkit.transports.comm import register
@@ -47,6 +34,7 @@ def unload(shell: Any) -> None:
     """Take the magics away."""
     for kind, name in (("line", "lmkit"), ("line", "lm"), ("cell", "lm")):
         shell.magics_manager.magics[kind].pop(name, None)
+    completion.uninstall(shell)
 
 
 def _guarded(shell: Any, magic: Callable[..., Any]) -> Callable[..., Any]:
@@ -160,7 +148,7 @@ def _lmkit(shell: Any, line: str, cell: str | None = None) -> Any:
     words = arguments.split(line)
     command, rest = (words[0], words[1:]) if words else ("", [])
     if command in ("help", "-h", "--help"):
-        lines = [f"  %lmkit {name:<9} {text}" for name, text in _LINES.items()]
+        lines = [f"  %lmkit {name:<9} {text}" for name, text in completion.COMMANDS.items()]
         sys.stdout.write("\n".join(lines) + "\n")
         return None
     if not command:
@@ -221,57 +209,3 @@ def _devices() -> tuple[DeviceInfo, ...]:
     from lmkit.models import devices
 
     return devices(current_session().models.device)
-
-
-# -- completion -----------------------------------------------------------------------------------
-
-
-def _complete_lm(_: Any, event: Any) -> list[str]:
-    words = event.line.split()
-    host = current_host()
-    typed = "" if event.line.endswith(" ") else words[-1]
-    settled = words[1:] if typed == "" else words[1:-1]
-    if not settled:
-        return [one.task.name for one in host.tasks]
-    try:
-        registered = host.task(settled[0])
-    except LmkitError:
-        return []
-    # IPython completes from the last colon on, so what stands before it is not said again.
-    before = typed.removesuffix(event.symbol or "")
-    options = complete_options(registered, settled, typed)
-    return [option.removeprefix(before) for option in options if option.startswith(before)]
-
-
-def complete_options(registered: RegisteredTask, settled: list[str], current: str) -> list[str]:
-    """What may follow the words before the cursor."""
-    fields = {arguments.option_name(field): field for field in fields_of(registered.task)}
-    last = settled[-1]
-    if last in ("--model", "-m"):
-        from lmkit.models import starters
-
-        return [f"starter:{name}" for name in starters.names()]
-    field = fields.get(last)
-    if isinstance(field, ChoiceField):
-        return [f'"{one}"' if " " in one else one for one in field.options]
-    if field is not None and not isinstance(field, BooleanField):
-        return []
-    options = ["--model", "--device", "--dtype", "--revision", "--allow-pickle",
-               "--trust-remote-code", "--background", "--help", *fields]  # fmt: skip
-    return [option for option in options if option not in settled and option.startswith(current)]
-
-
-def _complete_lmkit(_: Any, event: Any) -> list[str]:
-    words = event.line.split()
-    settled = words[1:] if event.line.endswith(" ") else words[1:-1]
-    if not settled:
-        return [name for name in _LINES if name]
-    if settled[0] == "plugins":
-        return [plugin.name for plugin in current_host().plugins]
-    if settled[0] == "unload":
-        return ["all", *(one.name for one in current_session().models.list())]
-    if settled[0] == "device":
-        return [one.name for one in _devices()]
-    if settled[0] == "starter":
-        return ["install"]
-    return []

@@ -143,18 +143,29 @@ def test_help_lists_fields_and_tasks(kernel: Kernel) -> None:
 @pytest.mark.parametrize(
     ("typed", "completed"),
     [
-        ("%%lm cl", "%%lm classification"),
-        ("%%lm classification --mo", "%%lm classification --model"),
-        ("%%lm classification --model ", "%%lm classification --model starter:sentiment"),
-        ("%%lm classification --model starter:", "%%lm classification --model starter:sentiment"),
-        ("%%lm classification -m starter:se", "%%lm classification -m starter:sentiment"),
-        ("%%lm classification --thr", "%%lm classification --threshold"),
-        ("%lmkit mod", "%lmkit models"),
-        ("%lmkit starter ", "%lmkit starter install"),
+        ("%%lm cl", ["%%lm classification"]),
+        ("%lm cl", ["%lm classification"]),
+        ("%%lm classification --mo", ["%%lm classification --model"]),
+        ("%%lm classification --t", ["--trust-remote-code", "--text", "--threshold"]),
+        ("%%lm classification --model starter:se", ["starter:sentiment"]),
+        ("%%lm classification -m starter:n", ["starter:news", "starter:ner"]),
+        ("%%lm classification --dtype ", ["float32", "bfloat16", "float16"]),
+        ("%%lm classification --thr", ["--threshold"]),
+        ("%lmkit mod", ["%lmkit models"]),
+        ("%lmkit starter ", ["%lmkit starter install"]),
     ],
 )
-def test_tab_completes(kernel: Kernel, typed: str, completed: str) -> None:
-    assert completed in kernel.complete(typed)
+def test_tab_completes_and_offers_nothing_else(
+    kernel: Kernel, typed: str, completed: list[str]
+) -> None:
+    found = kernel.complete(typed)
+    assert len(found) == len(completed)
+    for wanted in completed:
+        assert any(one.endswith(wanted) for one in found), found
+
+
+def test_python_completes_as_before(kernel: Kernel) -> None:
+    assert "import" in kernel.complete("impor")
 
 
 def test_background_runs_after_the_cell(kernel: Kernel, tiny: Path) -> None:

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "lmkit"
 CHAIN = (
     "version", "errors", "protocol", "work", "api", "declarations", "fields", "hookspecs", "host",
     "runner", "trace_cache", "session", "home", "kernel_session", "transports", "kit", "arguments",
-    "reports", "magics", "cli",
+    "reports", "completion", "magics", "cli",
 )  # fmt: skip
 ROOMS = {
     "capture": {"errors", "protocol"},
