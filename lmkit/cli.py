@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import warnings
@@ -137,8 +136,7 @@ def _print(lines: Sequence[str]) -> int:
 
 def _doctor(words: list[str]) -> int:
     """Say what this installation has and lacks; status 1 when something is wrong."""
-    parser = argparse.ArgumentParser(prog="lmkit doctor")
-    parser.parse_args(words)
+    arguments.parse(arguments.Parser(prog="lmkit doctor", description=_doctor.__doc__), words)
     import importlib.metadata
     import platform
 
