@@ -639,6 +639,7 @@ def spread(rows: list[Any], limit: int) -> list[Any]:
     )
 
 
+SEEDS = {"sentiment": "0,1,2", "news": "0,1", "ner": "0"}
 JOBS = {"sentiment": sentiment_jobs, "news": news_jobs, "ner": ner_jobs}
 
 
@@ -697,8 +698,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--data", type=Path, required=True, help="folder of the training data")
     parser.add_argument("--out", type=Path, required=True, help="folder for results and weights")
     parser.add_argument("--only", default=",".join(TASKS), help="tasks, comma-separated")
-    parser.add_argument("--seeds", default="0,1,2", help="seeds, comma-separated")
-    parser.add_argument("--ner-seeds", default="0", help="seeds of the NER task")
+    parser.add_argument("--seeds", help="seeds, comma-separated; else those of the model cards")
     parser.add_argument("--runs", default="", help="only runs whose name matches this expression")
     parser.add_argument("--rows", type=int, default=0, help="use so many examples of each set")
     parser.add_argument("--encoder", type=Path, help="folder of all-MiniLM-L6-v2")
@@ -716,7 +716,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     encoder = Encoder(args.encoder)
     summaries = {}
     for task in args.only.split(","):
-        seeds = args.ner_seeds if task == "ner" else args.seeds
+        seeds = args.seeds or SEEDS[task]
         jobs = JOBS[task](
             args.data, encoder, settings_for(task, args), [int(s) for s in seeds.split(",")]
         )
