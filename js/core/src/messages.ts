@@ -16,7 +16,7 @@ export const MESSAGES = {
   "error.unreadable": ["This output cannot be shown", "无法显示此输出"],
   "explorer.label": ["Attention explorer", "注意力浏览器"],
   "field.more": ["More", "更多"],
-  "form.empty": ["Write a text, then press Run.", "输入文本，然后按“运行”。"],
+  "form.empty": ["Nothing has run yet: press Run.", "尚未运行：请按“运行”。"],
   "form.label": ["Input", "输入"],
   "form.required": ["{label} is empty.", "{label}为空。"],
   "grid.help": ["layers down, heads across, from 0", "纵向为层，横向为头，从 0 编号"],

@@ -179,6 +179,7 @@ export function panel(
       run = null;
     }
     drawStatus();
+    if (spec.results.length === 0) drawResults(); // the note of an empty panel goes and comes
     showForm();
     if (ended && (next.state === "done" || next.state === "cancelled")) {
       context.announce(t(next.state === "done" ? "status.done" : "status.cancelled"));
@@ -191,7 +192,8 @@ export function panel(
     resultScope = scope.child();
     refill(results, ...spec.results.map((result) => drawResult(result, context, resultScope)));
     const empty = spec.results.length === 0 && spec.attention === null && spec.fields.length > 0;
-    if (empty && status.state !== "error" && source.state === "live") {
+    const resting = status.state === "idle" || status.state === "cancelled";
+    if (empty && resting && source.state === "live") {
       results.append(h("p", { class: "note", "data-lmkit": "empty" }, t("form.empty")));
     }
     results.hidden = results.childElementCount === 0;
