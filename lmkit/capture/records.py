@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -132,7 +133,7 @@ class KeptMask:
 
 
 @dataclass(eq=False)
-class CallRecord:
+class CallRecord(ABC):
     """One call of one attention module. Holds tensors and names, never a module."""
 
     name: str
@@ -149,23 +150,24 @@ class CallRecord:
     path: str
 
     @property
+    @abstractmethod
     def device(self) -> torch.device:
         """Where the tensors lie."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def dtype(self) -> torch.dtype:
         """The dtype of what was kept."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tensors(self) -> list[torch.Tensor | None]:
         """All that is kept, for counting bytes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def weights(self, b: int, h: int, rows: Rows, k0: int, k1: int) -> torch.Tensor:
         """Attention of one head, (rows, k1 - k0), float32, on the record's device."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _unnormalised(
         self, b: int, h0: int, h1: int, rows: Rows, lo: int, hi: int
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -173,7 +175,6 @@ class CallRecord:
 
         A second value of None and rows already normalised are told apart by ``_normal``.
         """
-        raise NotImplementedError
 
     _normal = False
 

@@ -62,7 +62,7 @@ def check_device(name: str) -> str:
         wanted = wanted[:3]
     if wanted in there:
         return wanted
-    hint = "Choose one with `%lmkit device NAME` or `device=\"NAME\"`."
+    hint = 'Choose one with `%lmkit device NAME` or `device="NAME"`.'
     if wanted.startswith("cuda") and not any(n.startswith("cuda") for n in there):
         hint = "PyTorch sees no CUDA GPU here: the driver or a CUDA build of PyTorch is missing."
     raise DeviceError(

@@ -535,7 +535,7 @@ export const VIEWS: Record<string, () => ViewSpec> = {
           dtype: "float32",
         },
         {
-          name: "/home/ada/checkpoints/llama-finetuned-on-something-with-a-long-name",
+          name: "checkpoints/of-ada/llama-finetuned-on-something-with-a-long-name",
           kind: "LlamaForCausalLM",
           parameters: 134_515_008,
           bytes: 538_060_032,
