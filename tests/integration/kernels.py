@@ -103,6 +103,17 @@ class Kernel:
         content = self.client.complete(code, reply=True, timeout=WAIT)["content"]
         return [code[: content["cursor_start"]] + match for match in content["matches"]]
 
+    def update(self, display_id: str) -> dict[str, Any]:
+        """The MIME bundle with which an output is filled in later."""
+        while True:
+            message = self.client.get_iopub_msg(timeout=WAIT)
+            content = message["content"]
+            transient = content.get("transient") or {}
+            updated = message["msg_type"] == "update_display_data"
+            if updated and transient.get("display_id") == display_id:
+                data: dict[str, Any] = content["data"]
+                return data
+
     def open_comm(self, target: str = "lmkit", data: Any = None) -> Comm:
         """Open a comm, as a front end does."""
         return Comm(self.client, target, data or {})

@@ -242,6 +242,21 @@ def test_a_view_says_hello_and_gets_tiles(kernel: Kernel, tiny: Path) -> None:
     assert kernel.value(f"({selected}.layer, {selected}.head, {selected}.tokens)") == (1, 3, (2,))
 
 
+def test_a_later_look_is_saved_with_the_notebook(kernel: Kernel, tiny: Path) -> None:
+    ran = kernel.run(f"%%lm classification --model {tiny}\n{TEXT}")
+    shown = ran.outputs[0]["transient"]["display_id"]
+    before = ran.shown[0][VIEW]["spec"]["attention"]["selection"]
+    live = ran.shown[0][VIEW]["live"]
+    comm = kernel.open_comm()
+    hello(comm, live)
+    chosen = {"layer": 1, "head": 2, "tokens": [3]}
+    assert chosen != before
+    ask(comm, live, "select", selection=chosen)
+    forms = kernel.update(shown)
+    assert forms[VIEW]["spec"]["attention"]["selection"] == chosen
+    assert any(tile["key"] == "head/1/2" for tile in forms[VIEW]["tiles"])
+
+
 def test_a_view_runs_edits_and_cancels(kernel: Kernel, tiny: Path) -> None:
     live = kernel.run(f"%%lm classification --model {tiny}\n{TEXT}").shown[0][VIEW]["live"]
     comm = kernel.open_comm()
