@@ -128,7 +128,8 @@ def install(
     starters = [catalog.info(n) for n in (catalog.names() if names is None else names)]
     say = progress or _silent
     total = len(starters) + 1
-    needed = dict.fromkeys(s.carrier for s in starters if not _is_whole(_folder(s)))
+    # Also where the cache is warm: an environment that says "install" is to be complete by itself.
+    needed = dict.fromkeys(s.carrier for s in starters)
     missing = [CARRIERS[name] for name in needed if carriers.find(CARRIERS[name]) is None]
     if missing:
         say("Installing " + " and ".join(c.distribution for c in missing), 0, total)
