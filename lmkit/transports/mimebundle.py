@@ -11,7 +11,7 @@ from lmkit.protocol.messages import Live
 from lmkit.session import ServedView, Session
 from lmkit.transports.html import to_html
 from lmkit.transports.picture import describe, draw
-from lmkit.transports.snapshot import DEFAULT_BUDGET, bundle_of, shown_only, snapshot
+from lmkit.transports.snapshot import DEFAULT_BUDGET, bundle_of, for_html, snapshot
 from lmkit.views.panel import PanelView
 
 __all__ = ["WIDGET_MIME", "mimebundle"]
@@ -46,7 +46,7 @@ def mimebundle(
     encoded = base64.b64encode(picture).decode("ascii")
     words = describe(bundle.spec)
     data = to_builtins(bundle)
-    page = to_html(shown_only(bundle), picture, words)
+    page = to_html(for_html(bundle), picture, words)
     used = len(json.dumps(data, ensure_ascii=False).encode()) + len(encoded) + len(words.encode())
     if used + len(page.encode()) > budget:
         page = to_html(None, picture, words)  # lmkit's own form has the numbers

@@ -20,6 +20,8 @@ DEFAULT_BUDGET = 2_000_000
 """Bytes that all forms of one saved output may have together."""
 SMALL = 96_000
 """All heads of a view are carried when they take no more than this, packed: first paint counts."""
+HTML_TILES = 64_000
+"""Characters of tiles up to which a page carries every head: 72 heads over about 24 tokens."""
 SAVED_TEXT = 200_000
 """Characters of a field's text that a saved output keeps."""
 SAVED_PYTHON = 20_000
@@ -108,11 +110,14 @@ def bundle_of(
     )
 
 
-def shown_only(bundle: Bundle) -> Bundle:
-    """The bundle with thumbnails and the shown head alone, for the HTML form."""
+def for_html(bundle: Bundle) -> Bundle:
+    """The bundle for the HTML form: thumbnails and the shown head, all heads where they are small.
+
+    The data stands in lmkit's own form already; a second copy has to be worth its bytes.
+    """
     spec = bundle.spec
     attention = getattr(spec, "attention", None)
-    if attention is None:
+    if attention is None or sum(len(tile.data) for tile in bundle.tiles) <= HTML_TILES:
         return bundle
     chosen = attention.selection
     shown = format_key(Key("head", chosen.layer, chosen.head))

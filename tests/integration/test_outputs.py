@@ -189,6 +189,23 @@ def test_json_in_a_script_cannot_end_it() -> None:
     assert json.loads(text) == {"a": "</script><!-- \u2028 & ]]>"}
 
 
+def test_html_carries_every_head_of_a_short_text_and_the_shown_one_of_a_long(kit: Kit) -> None:
+    def carried(text: str) -> tuple[set[str], str]:
+        result = kit.classify(text)
+        result.attention.show(1, 2)
+        page = mimebundle(result._session, result.view)["text/html"]
+        found = re.search(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)
+        assert found is not None
+        tiles = json.loads(found[1])["tiles"]
+        return {tile["key"] for tile in tiles if tile["key"].startswith("head/")}, page
+
+    short, _ = carried("the plot is thin")
+    assert short == {f"head/{layer}/{head}" for layer in range(2) for head in range(4)}
+    long, page = carried("the plot is thin but " * 12)
+    assert long == {"head/1/2"}
+    assert '"headsCarried":1' in page
+
+
 def test_the_html_form_fetches_nothing(result: Analysis) -> None:
     page = mimebundle(result._session, result.view)["text/html"]
     for _, attributes in Elements(page).found:
