@@ -10,38 +10,55 @@ key                       shape                       what
 ``from/L/H/A,B,...``      (queries,) float32          exact attention from each query to the keys
 ========================  ==========================  ============================================
 
-L indexes the layers of the view's spec, H the heads of that layer.
+L indexes the layers of the view's spec, H the heads of that layer. Any key may end in ``@NAME``:
+the same tile seen through a lens of the spec, whose tokens are those that the numbers count.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from lmkit.errors import ProtocolError
 
-__all__ = ["Key", "format_key", "parse_key"]
+__all__ = ["FORMS", "Key", "format_key", "parse_key"]
 
 Kind = Literal["thumb", "head", "rows", "sum", "from"]
+Form = Literal["layer", "head", "range", "tokens"]
+
+FORMS: Final[dict[Kind, Form]] = {
+    "thumb": "layer",
+    "head": "head",
+    "rows": "range",
+    "sum": "tokens",
+    "from": "tokens",
+}
+"""What each kind of tile is named by: a layer; a head; a head and A-B; a head and tokens."""
 
 _N = r"(?:0|[1-9][0-9]{0,7})"
-_GRAMMAR = re.compile(
-    rf"(?:(?P<thumb>thumb)/(?P<l0>{_N}))"
-    rf"|(?:(?P<head>head)/(?P<l1>{_N})/(?P<h1>{_N}))"
-    rf"|(?:(?P<rows>rows)/(?P<l2>{_N})/(?P<h2>{_N})/(?P<a>{_N})-(?P<b>{_N}))"
-    rf"|(?:(?P<sum>sum|from)/(?P<l3>{_N})/(?P<h3>{_N})/(?P<t>{_N}(?:,{_N})*))"
-)
+_REST: Final[dict[Form, str]] = {
+    "layer": rf"(?P<layer>{_N})",
+    "head": rf"(?P<layer>{_N})/(?P<head>{_N})",
+    "range": rf"(?P<layer>{_N})/(?P<head>{_N})/(?P<first>{_N})-(?P<last>{_N})",
+    "tokens": rf"(?P<layer>{_N})/(?P<head>{_N})/(?P<tokens>{_N}(?:,{_N})*)",
+}
+_LENS = r"(?:@(?P<lens>[a-z][a-z0-9-]{0,63}))?"
+_GRAMMARS = {form: re.compile(rest + _LENS) for form, rest in _REST.items()}
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A parsed key. ``tokens`` holds (A, B) for ``rows`` and the tokens for ``sum``, ``from``."""
+    """A parsed key. ``tokens`` holds (A, B) for a range, the tokens for ``sum`` and ``from``.
+
+    ``lens`` is empty for the attention itself.
+    """
 
     kind: Kind
     layer: int
     head: int = 0
     tokens: tuple[int, ...] = ()
+    lens: str = ""
 
 
 def parse_key(text: str) -> Key:
@@ -50,30 +67,36 @@ def parse_key(text: str) -> Key:
     Raises:
         ProtocolError: the text is not of the grammar above.
     """
-    match = _GRAMMAR.fullmatch(text)
+    kind, _, rest = text.partition("/")
+    form = FORMS.get(kind)  # type: ignore[call-overload]
+    match = None if form is None else _GRAMMARS[form].fullmatch(rest)
     if match is None:
         raise ProtocolError(f"{text[:80]!r} is not the name of a tile.")
     found = match.groupdict()
-    if found["thumb"]:
-        return Key("thumb", int(found["l0"]))
-    if found["head"]:
-        return Key("head", int(found["l1"]), int(found["h1"]))
-    if found["rows"]:
-        first, last = int(found["a"]), int(found["b"])
-        if last <= first:
+    tokens: tuple[int, ...] = ()
+    if form == "range":
+        tokens = int(found["first"]), int(found["last"])
+        if tokens[1] <= tokens[0]:
             raise ProtocolError(f"The rows of {text!r} are empty.")
-        return Key("rows", int(found["l2"]), int(found["h2"]), (first, last))
-    kind: Kind = "sum" if found["sum"] == "sum" else "from"
-    tokens = tuple(int(number) for number in found["t"].split(","))
-    return Key(kind, int(found["l3"]), int(found["h3"]), tokens)
+    elif form == "tokens":
+        tokens = tuple(int(number) for number in found["tokens"].split(","))
+    return Key(
+        kind,  # type: ignore[arg-type]
+        int(found["layer"]),
+        int(found.get("head") or 0),
+        tokens,
+        found["lens"] or "",
+    )
 
 
 def format_key(key: Key) -> str:
     """Spell a key; the inverse of :func:`parse_key`."""
-    if key.kind == "thumb":
-        return f"thumb/{key.layer}"
-    if key.kind == "head":
-        return f"head/{key.layer}/{key.head}"
-    if key.kind == "rows":
-        return f"rows/{key.layer}/{key.head}/{key.tokens[0]}-{key.tokens[1]}"
-    return f"{key.kind}/{key.layer}/{key.head}/{','.join(map(str, key.tokens))}"
+    form = FORMS[key.kind]
+    parts = [key.kind, str(key.layer)]
+    if form != "layer":
+        parts.append(str(key.head))
+    if form == "range":
+        parts.append(f"{key.tokens[0]}-{key.tokens[1]}")
+    elif form == "tokens":
+        parts.append(",".join(map(str, key.tokens)))
+    return "/".join(parts) + (f"@{key.lens}" if key.lens else "")

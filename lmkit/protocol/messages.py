@@ -21,7 +21,9 @@ __all__ = [
     "PROTOCOL",
     "Accepted",
     "Action",
+    "Advanced",
     "Answer",
+    "Answered",
     "AttentionSpec",
     "BooleanField",
     "Bundle",
@@ -37,6 +39,8 @@ __all__ = [
     "ErrorInfo",
     "Event",
     "FieldSpec",
+    "HeadGrid",
+    "HeadMeasure",
     "Header",
     "Hello",
     "HomeSpec",
@@ -44,13 +48,16 @@ __all__ = [
     "LabelScore",
     "Labels",
     "LayerSpec",
+    "LensSpec",
     "Live",
     "ModelInfo",
     "NumberField",
     "Outgoing",
+    "Page",
     "PanelSpec",
     "PluginInfo",
     "Progress",
+    "Query",
     "Request",
     "Result",
     "Run",
@@ -63,6 +70,7 @@ __all__ = [
     "StarterInfo",
     "Status",
     "StatusChanged",
+    "StepSpec",
     "Table",
     "TaskInfo",
     "Text",
@@ -71,6 +79,9 @@ __all__ = [
     "TileHeader",
     "TileRequest",
     "Token",
+    "TokenRow",
+    "TokenScores",
+    "ViewInfo",
     "ViewSpec",
     "Welcome",
 ]
@@ -88,7 +99,10 @@ Finite = Annotated[float, Meta(ge=-1e308, le=1e308)]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 TileKey = Annotated[str, Meta(min_length=1, max_length=4_096)]
 Dimension = Annotated[int, Meta(ge=0, le=65_536)]
+LensName = Annotated[str, Meta(max_length=64)]
 Encoding = Literal["f32", "sqrt-u8", "sqrt-u16"]
+Scale = Literal["share", "amount", "difference"]
+"""What numbers mean: shares of 1; amounts of 0 and more, unbounded; differences in [-1, 1]."""
 # Beyond these a browser reads another number; NaN and infinity are not JSON.
 Whole = Annotated[int, Meta(ge=-9_007_199_254_740_991, le=9_007_199_254_740_991)]
 FieldValue = Annotated[str, Meta(max_length=4_000_000)] | bool | Whole | Finite | None
@@ -153,7 +167,22 @@ class BooleanField(FieldBase, frozen=True, kw_only=True, tag="boolean", tag_fiel
 FieldSpec = TextField | IntegerField | NumberField | ChoiceField | BooleanField
 
 
-# -- results: what a task gives back --------------------------------------------------------------
+# -- results: what a task or a view gives back ----------------------------------------------------
+
+
+class Token(Struct, frozen=True, kw_only=True):
+    """One token. ``text`` is decoded for people, ``raw`` as in the vocabulary.
+
+    ``start`` and ``end`` are its place in the input text (equal when it has none), ``word`` the
+    index of its word or None for special tokens.
+    """
+
+    text: LongText
+    raw: LongText
+    special: bool = False
+    word: Index | None = None
+    start: Index = 0
+    end: Index = 0
 
 
 class LabelScore(Struct, frozen=True, kw_only=True):
@@ -224,7 +253,61 @@ class Table(Struct, frozen=True, kw_only=True, tag="table", tag_field="kind"):
     title: Line = ""
 
 
-Result = Labels | Spans | Text | Table
+class HeadMeasure(Struct, frozen=True, kw_only=True):
+    """One number for every head: ``values[layer][head]``, None where there is none.
+
+    ``help`` says the formula in words. A diverging measure has its zero in the middle.
+    """
+
+    name: Name
+    title: Line
+    help: Line = ""
+    values: Annotated[tuple[tuple[Finite | None, ...], ...], Meta(max_length=10_000)]
+    diverging: bool = False
+    unit: Line = ""
+
+
+class HeadGrid(Struct, frozen=True, kw_only=True, tag="head-grid", tag_field="kind"):
+    """Measures of all heads, drawn as a map of layers by heads and as a list to sort and filter.
+
+    Layers and heads are those of the view's :class:`AttentionSpec`; a click chooses the head.
+    """
+
+    measures: Annotated[tuple[HeadMeasure, ...], Meta(min_length=1, max_length=200)]
+    title: Line = ""
+    note: Line = ""
+
+
+class TokenRow(Struct, frozen=True, kw_only=True):
+    """One number for each token."""
+
+    label: Line
+    values: Annotated[tuple[Finite, ...], Meta(max_length=1_000_000)]
+
+
+class TokenScores(Struct, frozen=True, kw_only=True, tag="token-scores", tag_field="kind"):
+    """Tokens shaded by numbers, one line a row. Each row has as many values as there are tokens."""
+
+    tokens: Annotated[tuple[Token, ...], Meta(max_length=1_000_000)]
+    rows: Annotated[tuple[TokenRow, ...], Meta(max_length=1_000)]
+    diverging: bool = False
+    title: Line = ""
+    note: Line = ""
+
+
+class Page(Struct, frozen=True, kw_only=True, tag="page", tag_field="kind"):
+    """An HTML document of a plugin's own, in a frame without network and without an origin.
+
+    Drawn only where a kernel made it in this session: one in a saved notebook is never run.
+    ``height`` is in CSS pixels.
+    """
+
+    html: Annotated[str, Meta(max_length=16_000_000)]
+    height: Annotated[int, Meta(ge=40, le=4_000)] = 480
+    title: Line = ""
+
+
+Result = Labels | Spans | Text | Table | HeadGrid | TokenScores | Page
 
 
 # -- what a view shows ----------------------------------------------------------------------------
@@ -267,21 +350,6 @@ class Header(Struct, frozen=True, kw_only=True):
     dtype: Line = ""
 
 
-class Token(Struct, frozen=True, kw_only=True):
-    """One token. ``text`` is decoded for people, ``raw`` as in the vocabulary.
-
-    ``start`` and ``end`` are its place in the input text (equal when it has none), ``word`` the
-    index of its word or None for special tokens.
-    """
-
-    text: LongText
-    raw: LongText
-    special: bool = False
-    word: Index | None = None
-    start: Index = 0
-    end: Index = 0
-
-
 class LayerSpec(Struct, frozen=True, kw_only=True):
     """One layer that has attention. ``queries`` x ``keys`` is the shape of each head."""
 
@@ -298,12 +366,56 @@ class LayerSpec(Struct, frozen=True, kw_only=True):
 class Selection(Struct, frozen=True, kw_only=True):
     """The one selection that all views of an output share.
 
-    ``layer`` indexes ``AttentionSpec.layers``; ``tokens`` are indices of selected query tokens.
+    ``layer`` indexes ``AttentionSpec.layers``; ``tokens`` are indices of selected query tokens, in
+    the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
+    the attention itself and the first picture.
     """
 
     layer: Index = 0
     head: Index = 0
     tokens: Annotated[tuple[Index, ...], Meta(max_length=100_000)] = ()
+    lens: LensName = ""
+    picture: Annotated[str, Meta(max_length=128)] = ""
+
+
+class LensSpec(Struct, frozen=True, kw_only=True):
+    """Another set of numbers of the same pass: tile keys that end in ``@name``.
+
+    ``tokens`` and ``key_tokens`` are what rows and columns count where the lens has tokens of its
+    own (words, say), else None. A lens with a ``reason`` is not available, and that is why.
+    """
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    title: Line
+    help: Line = ""
+    scale: Scale = "share"
+    tokens: Annotated[tuple[Token, ...], Meta(max_length=1_000_000)] | None = None
+    key_tokens: Annotated[tuple[Token, ...], Meta(max_length=1_000_000)] | None = None
+    reason: Line = ""
+
+
+class ViewInfo(Struct, frozen=True, kw_only=True):
+    """A view beside the pictures, asked for by :class:`Query`.
+
+    ``follows`` names the parts of the selection that its answer depends on; the view asks again
+    when one of them changes. A view with a ``reason`` is not available, and that is why.
+    """
+
+    name: Name
+    title: Line
+    help: Line = ""
+    plugin: Line = ""
+    fields: Annotated[tuple[FieldSpec, ...], Meta(max_length=1_000)] = ()
+    follows: tuple[Literal["layer", "head", "tokens"], ...] = ()
+    reason: Line = ""
+
+
+class StepSpec(Struct, frozen=True, kw_only=True):
+    """One step of a generated text: query rows ``first`` to ``last`` (excluded) were made in it."""
+
+    label: Line
+    first: Index
+    last: Index
 
 
 class AttentionSpec(Struct, frozen=True, kw_only=True):
@@ -313,6 +425,7 @@ class AttentionSpec(Struct, frozen=True, kw_only=True):
     self-check found, relative to max|v| (None: not checked, the path is the model's own numbers).
     ``tokens`` are those of the queries; ``key_tokens`` those that the encoder of an
     encoder-decoder model read (its encoder layers attend within them), None for other models.
+    ``steps`` are those of a generated text. ``scale`` is what the numbers mean.
     """
 
     layers: Annotated[tuple[LayerSpec, ...], Meta(min_length=1, max_length=10_000)]
@@ -322,6 +435,10 @@ class AttentionSpec(Struct, frozen=True, kw_only=True):
     deviation: Finite | None = None
     missing: Annotated[tuple[Line, ...], Meta(max_length=10_000)] = ()
     selection: Selection = Selection()
+    scale: Scale = "share"
+    lenses: Annotated[tuple[LensSpec, ...], Meta(max_length=200)] = ()
+    views: Annotated[tuple[ViewInfo, ...], Meta(max_length=1_000)] = ()
+    steps: Annotated[tuple[StepSpec, ...], Meta(max_length=1_000_000)] = ()
 
 
 class PanelSpec(Struct, frozen=True, kw_only=True, tag="panel", tag_field="kind"):
@@ -350,6 +467,7 @@ class PluginInfo(Struct, frozen=True, kw_only=True):
     version: Line = ""
     state: Literal["ready", "quarantined", "blocked"]
     tasks: tuple[Line, ...] = ()
+    views: tuple[Line, ...] = ()
     error: ErrorInfo | None = None
 
 
@@ -446,7 +564,7 @@ class Edit(RequestBase, frozen=True, kw_only=True, tag="edit", tag_field="type")
 
 
 class Cancel(RequestBase, frozen=True, kw_only=True, tag="cancel", tag_field="type"):
-    """Stop the run or the tile request of id ``target``."""
+    """Stop the run, query or tile request of id ``target``."""
 
     target: Id
 
@@ -464,7 +582,15 @@ class Action(RequestBase, frozen=True, kw_only=True, tag="action", tag_field="ty
     argument: Line = ""
 
 
-Request = Hello | TileRequest | Run | Edit | Cancel | Select | Action
+class Query(RequestBase, frozen=True, kw_only=True, tag="query", tag_field="type"):
+    """Ask a view of :class:`ViewInfo` for its results. :class:`Advanced` events may come first."""
+
+    name: Name
+    arguments: dict[str, FieldValue] = {}
+    selection: Selection = Selection()
+
+
+Request = Hello | TileRequest | Run | Edit | Cancel | Select | Action | Query
 
 
 # -- answers and events: kernel to view -----------------------------------------------------------
@@ -507,6 +633,12 @@ class Done(AnswerBase, frozen=True, kw_only=True, tag="done", tag_field="type"):
     """The request was carried out and has no more to say."""
 
 
+class Answered(AnswerBase, frozen=True, kw_only=True, tag="answered", tag_field="type"):
+    """What a view shows for a :class:`Query`."""
+
+    results: Annotated[tuple[Result, ...], Meta(max_length=1_000)]
+
+
 class CancelledAnswer(AnswerBase, frozen=True, kw_only=True, tag="cancelled", tag_field="type"):
     """The stop was heard; it takes effect at the next layer or token."""
 
@@ -517,7 +649,7 @@ class ErrorAnswer(AnswerBase, frozen=True, kw_only=True, tag="error", tag_field=
     error: ErrorInfo
 
 
-Answer = Welcome | TileAnswer | Accepted | Done | CancelledAnswer | ErrorAnswer
+Answer = Welcome | TileAnswer | Accepted | Done | Answered | CancelledAnswer | ErrorAnswer
 
 
 class Changed(Struct, frozen=True, kw_only=True, tag="changed", tag_field="type"):
@@ -541,7 +673,15 @@ class Selected(Struct, frozen=True, kw_only=True, tag="selected", tag_field="typ
     selection: Selection
 
 
-Event = Changed | StatusChanged | Selected
+class Advanced(Struct, frozen=True, kw_only=True, tag="advanced", tag_field="type"):
+    """How far the computation for a request is. Sent to the copy that asked."""
+
+    view: Id
+    request: Id
+    progress: Progress
+
+
+Event = Changed | StatusChanged | Selected | Advanced
 Outgoing = Answer | Event
 
 

@@ -85,12 +85,40 @@ def _panel() -> dict[str, Any]:
             },
             {"kind": "text", "text": HOSTILE[2], "title": HOSTILE[1]},
             {"kind": "table", "columns": HOSTILE[:3], "rows": [["a", 1, 0.5], [None, True, "b"]]},
+            {
+                "kind": "head-grid",
+                "measures": [
+                    {"name": "induction", "title": HOSTILE[1], "values": [[0.5, None], [-1, 2]]}
+                ],
+                "note": HOSTILE[2],
+            },
+            {
+                "kind": "token-scores",
+                "tokens": tokens[:2],
+                "rows": [{"label": HOSTILE[1], "values": [0.5, -0.25]}],
+                "diverging": True,
+            },
+            {"kind": "page", "html": HOSTILE[2], "title": HOSTILE[1]},
         ],
         "attention": {
             "layers": [_LAYER, {**_LAYER, "name": HOSTILE[1], "causal": True, "window": 2}],
             "tokens": tokens,
             "path": "sdpa",
             "deviation": 3e-7,
+            "scale": "difference",
+            "lenses": [
+                {"name": "words", "title": HOSTILE[1], "tokens": tokens[:1]},
+                {"name": "norm", "title": "Norm", "scale": "amount", "reason": HOSTILE[2]},
+            ],
+            "views": [
+                {
+                    "name": "head-map",
+                    "title": HOSTILE[1],
+                    "fields": [{"kind": "boolean", "name": "corpus", "label": HOSTILE[2]}],
+                    "follows": ["layer", "tokens"],
+                }
+            ],
+            "steps": [{"label": HOSTILE[1], "first": 0, "last": 2}],
         },
         "status": {
             "state": "running",
@@ -142,6 +170,14 @@ def _requests() -> list[dict[str, Any]]:
         {**base, "type": "select", "selection": {}},
         {**base, "type": "action", "name": "unload", "argument": HOSTILE[1]},
         {**base, "type": "action", "name": "rescan", "more": "is left out"},
+        {**base, "type": "query", "name": "head-map"},
+        {
+            **base,
+            "type": "query",
+            "name": "switch-off",
+            "arguments": {"how": "zero", "texts": HOSTILE[1], "n": 3},
+            "selection": {"layer": 1, "head": 0, "tokens": [2], "lens": "words", "picture": "map"},
+        },
     ]
     return [
         {"given": each, "read": codec.to_builtins(codec.decode_request(each))} for each in given
@@ -163,6 +199,13 @@ def _outgoing() -> list[dict[str, Any]]:
         {"type": "changed", "view": "v1", "spec": _PANEL},
         {"type": "status", "view": "v1", "status": {"state": "error", "error": error}},
         {"type": "selected", "view": "v1", "selection": {"layer": 1, "head": 1}},
+        {**base, "type": "answered", "results": _panel()["results"]},
+        {
+            "type": "advanced",
+            "view": "v1",
+            "request": "9b2f",
+            "progress": {"label": HOSTILE[1], "done": 3, "total": 72},
+        },
     ]
     return [
         {"given": each, "read": codec.to_builtins(codec.decode_outgoing(each))} for each in given
@@ -228,6 +271,13 @@ def _refused() -> dict[str, list[Any]]:
             panel(values={"x": {}}),
             panel(results=[{"kind": "labels", "scores": [{"label": "a", "score": 1.5}]}]),
             panel(results=[{"kind": "table", "columns": [], "rows": [[[]]]}]),
+            panel(results=[{"kind": "head-grid", "measures": []}]),
+            panel(results=[{"kind": "page", "html": "", "height": 4_001}]),
+            panel(results=[{"kind": "page", "html": "", "height": 39}]),
+            panel(attention={**attention, "scale": "percent"}),
+            panel(attention={**attention, "lenses": [{"name": "", "title": ""}]}),
+            panel(attention={**attention, "views": [{"name": "v", "title": "", "follows": ["x"]}]}),
+            panel(attention={**attention, "steps": [{"label": "", "first": -1, "last": 0}]}),
             panel(attention={**attention, "layers": []}),
             panel(attention={**attention, "layers": [{**_LAYER, "heads": 0}]}),
             panel(attention={**attention, "layers": [{**_LAYER, "role": "reader"}]}),
@@ -245,6 +295,15 @@ _VALID_KEYS = {
     "sum/3/7/1": {"kind": "sum", "layer": 3, "head": 7, "tokens": [1]},
     "sum/3/7/1,4,7": {"kind": "sum", "layer": 3, "head": 7, "tokens": [1, 4, 7]},
     "from/0/0/9,1,1": {"kind": "from", "layer": 0, "head": 0, "tokens": [9, 1, 1]},
+    "thumb/2@words": {"kind": "thumb", "layer": 2, "lens": "words"},
+    "rows/3/7/0-64@no-sink": {
+        "kind": "rows",
+        "layer": 3,
+        "head": 7,
+        "first": 0,
+        "last": 64,
+        "lens": "no-sink",
+    },
 }
 
 _INVALID_KEYS = [
@@ -274,6 +333,11 @@ _INVALID_KEYS = [
     "mean/0/0/1",
     "__proto__/0",
     "thumb/0\x00",
+    "thumb/0@",
+    "thumb/0@Words",
+    "thumb/0@words@words",
+    "thumb@words/0",
+    "thumb/0@" + "a" * 65,
 ]
 
 

@@ -8,22 +8,24 @@ from hypothesis import strategies as st
 
 from lmkit.errors import ProtocolError
 from lmkit.protocol import codec
-from lmkit.protocol.keys import Key, format_key, parse_key
+from lmkit.protocol.keys import FORMS, Key, format_key, parse_key
 from lmkit.protocol.messages import SavedTile, TileHeader
 
 _NUMBER = st.integers(0, 99_999_999)
 _TOKENS = st.lists(_NUMBER, min_size=1, max_size=20).map(tuple)
+_RANGE = st.lists(_NUMBER, min_size=2, max_size=2, unique=True).map(lambda ab: tuple(sorted(ab)))
+_LENSES = st.just("") | st.from_regex(r"[a-z][a-z0-9-]{0,9}", fullmatch=True)
+_PLACES = {
+    "layer": (st.just(0), st.just(())),
+    "head": (_NUMBER, st.just(())),
+    "range": (_NUMBER, _RANGE),
+    "tokens": (_NUMBER, _TOKENS),
+}
 _KEYS = st.one_of(
-    st.builds(Key, st.just("thumb"), _NUMBER),
-    st.builds(Key, st.just("head"), _NUMBER, _NUMBER),
-    st.builds(
-        Key,
-        st.just("rows"),
-        _NUMBER,
-        _NUMBER,
-        st.lists(_NUMBER, min_size=2, max_size=2, unique=True).map(lambda ab: tuple(sorted(ab))),
-    ),
-    st.builds(Key, st.sampled_from(["sum", "from"]), _NUMBER, _NUMBER, _TOKENS),
+    [
+        st.builds(Key, st.just(kind), _NUMBER, *_PLACES[form], _LENSES)
+        for kind, form in FORMS.items()
+    ]
 )
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -37,7 +39,7 @@ def test_a_key_is_read_as_it_was_written(key: Key) -> None:
     assert parse_key(format_key(key)) == key
 
 
-@given(st.text() | st.from_regex(r"[a-z]{3,5}(/[0-9,-]{1,4}){1,4}", fullmatch=True))
+@given(st.text() | st.from_regex(r"[a-z]{3,5}(/[0-9,-]{1,4}){1,4}(@[a-z-]{1,3})?", fullmatch=True))
 def test_a_key_is_spelled_in_one_way_or_refused(text: str) -> None:
     try:
         key = parse_key(text)

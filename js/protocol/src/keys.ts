@@ -1,61 +1,83 @@
 import { ProtocolError } from "./errors.ts";
 
-/** A parsed name of a tile; the same grammar as lmkit/protocol/keys.py. */
+/** What each kind of tile is named by; the same table as FORMS in lmkit/protocol/keys.py. */
+export const FORMS = {
+  thumb: "layer",
+  head: "head",
+  rows: "range",
+  sum: "tokens",
+  from: "tokens",
+} as const;
+
+type Kinds<F> = {
+  [K in keyof typeof FORMS]: (typeof FORMS)[K] extends F ? K : never;
+}[keyof typeof FORMS];
+
+/** Seen through a lens of the spec; absent for the attention itself. */
+interface Lens {
+  readonly lens?: string;
+}
+
+interface HeadPlace extends Lens {
+  readonly layer: number;
+  readonly head: number;
+}
+
+/** A parsed name of a tile. */
 export type Key =
-  | { readonly kind: "thumb"; readonly layer: number }
-  | { readonly kind: "head"; readonly layer: number; readonly head: number }
-  | {
-      readonly kind: "rows";
-      readonly layer: number;
-      readonly head: number;
+  | ({ readonly kind: Kinds<"layer">; readonly layer: number } & Lens)
+  | ({ readonly kind: Kinds<"head"> } & HeadPlace)
+  | ({
+      readonly kind: Kinds<"range">;
       readonly first: number;
       /** excluded */
       readonly last: number;
-    }
-  | {
-      readonly kind: "sum" | "from";
-      readonly layer: number;
-      readonly head: number;
-      readonly tokens: readonly number[];
-    };
+    } & HeadPlace)
+  | ({ readonly kind: Kinds<"tokens">; readonly tokens: readonly number[] } & HeadPlace);
 
 const N = "(?:0|[1-9][0-9]{0,7})";
-const GRAMMAR = new RegExp(
-  `^(?:(?<kind1>thumb)/(?<l1>${N})` +
-    `|(?<kind2>head)/(?<l2>${N})/(?<h2>${N})` +
-    `|(?<kind3>rows)/(?<l3>${N})/(?<h3>${N})/(?<a>${N})-(?<b>${N})` +
-    `|(?<kind4>sum|from)/(?<l4>${N})/(?<h4>${N})/(?<t>${N}(?:,${N})*))$`,
-);
+const REST = {
+  layer: `(?<layer>${N})`,
+  head: `(?<layer>${N})/(?<head>${N})`,
+  range: `(?<layer>${N})/(?<head>${N})/(?<first>${N})-(?<last>${N})`,
+  tokens: `(?<layer>${N})/(?<head>${N})/(?<tokens>${N}(?:,${N})*)`,
+} as const;
+const LENS = "(?:@(?<lens>[a-z][a-z0-9-]{0,63}))?";
+const GRAMMARS = Object.fromEntries(
+  Object.entries(REST).map(([form, rest]) => [form, new RegExp(`^${rest}${LENS}$`)]),
+) as Record<keyof typeof REST, RegExp>;
 
 /** @throws ProtocolError when `text` is not the name of a tile. */
 export function parseKey(text: string): Key {
-  const found = GRAMMAR.exec(text)?.groups;
+  const slash = text.indexOf("/");
+  const kind = text.slice(0, Math.max(0, slash));
+  const form = Object.hasOwn(FORMS, kind) ? FORMS[kind as keyof typeof FORMS] : undefined;
+  const found = form && GRAMMARS[form].exec(text.slice(slash + 1))?.groups;
   if (!found)
     throw new ProtocolError(`${JSON.stringify(text.slice(0, 80))} is not the name of a tile.`);
-  if (found["kind1"]) return { kind: "thumb", layer: Number(found["l1"]) };
-  if (found["kind2"])
-    return { kind: "head", layer: Number(found["l2"]), head: Number(found["h2"]) };
-  if (found["kind3"]) {
-    const [first, last] = [Number(found["a"]), Number(found["b"])];
+  const place = {
+    kind,
+    layer: Number(found["layer"]),
+    ...(found["lens"] === undefined ? {} : { lens: found["lens"] }),
+  };
+  if (form === "layer") return place as Key;
+  const head = Number(found["head"]);
+  if (form === "range") {
+    const [first, last] = [Number(found["first"]), Number(found["last"])];
     if (last <= first) throw new ProtocolError(`The rows of "${text}" are empty.`);
-    return { kind: "rows", layer: Number(found["l3"]), head: Number(found["h3"]), first, last };
+    return { ...place, head, first, last } as Key;
   }
-  const kind = found["kind4"] === "sum" ? "sum" : "from";
-  const tokens = (found["t"] ?? "").split(",").map(Number);
-  return { kind, layer: Number(found["l4"]), head: Number(found["h4"]), tokens };
+  if (form === "tokens") {
+    return { ...place, head, tokens: (found["tokens"] ?? "").split(",").map(Number) } as Key;
+  }
+  return { ...place, head } as Key;
 }
 
 /** The inverse of {@link parseKey}. */
 export function formatKey(key: Key): string {
-  switch (key.kind) {
-    case "thumb":
-      return `thumb/${key.layer}`;
-    case "head":
-      return `head/${key.layer}/${key.head}`;
-    case "rows":
-      return `rows/${key.layer}/${key.head}/${key.first}-${key.last}`;
-    case "sum":
-    case "from":
-      return `${key.kind}/${key.layer}/${key.head}/${key.tokens.join(",")}`;
-  }
+  const parts: (string | number)[] = [key.kind, key.layer];
+  if ("head" in key) parts.push(key.head);
+  if ("first" in key) parts.push(`${key.first}-${key.last}`);
+  if ("tokens" in key) parts.push(key.tokens.join(","));
+  return parts.join("/") + (key.lens ? `@${key.lens}` : "");
 }

@@ -16,6 +16,8 @@ import {
   unpackTile,
 } from "../src/index.ts";
 
+import { FORMS } from "../src/keys.ts";
+
 const here = (path: string) => new URL(path, import.meta.url);
 const golden = <T>(name: string) =>
   JSON.parse(readFileSync(here(`../../../tests/golden/${name}`), "utf8")) as T;
@@ -23,19 +25,23 @@ const golden = <T>(name: string) =>
 describe("keys", () => {
   const n = fc.nat(99_999_999);
   const tokens = fc.array(n, { minLength: 1, maxLength: 20 });
-  const key: fc.Arbitrary<Key> = fc.oneof(
-    fc.record({ kind: fc.constant("thumb" as const), layer: n }),
-    fc.record({ kind: fc.constant("head" as const), layer: n, head: n }),
-    fc
-      .record({ kind: fc.constant("rows" as const), layer: n, head: n, first: n, last: n })
-      .filter(({ first, last }) => first < last),
-    fc.record({
-      kind: fc.constantFrom("sum" as const, "from" as const),
-      layer: n,
-      head: n,
-      tokens,
-    }),
-  );
+  const range = fc.record({ first: n, last: n }).filter(({ first, last }) => first < last);
+  const places = {
+    layer: fc.record({ layer: n }),
+    head: fc.record({ layer: n, head: n }),
+    range: fc
+      .tuple(fc.record({ layer: n, head: n }), range)
+      .map(([place, ab]) => ({ ...place, ...ab })),
+    tokens: fc.record({ layer: n, head: n, tokens }),
+  };
+  const lens = fc.option(fc.stringMatching(/^[a-z][a-z0-9-]{0,9}$/), { nil: undefined });
+  const key = fc
+    .constantFrom(...(Object.entries(FORMS) as [keyof typeof FORMS, keyof typeof places][]))
+    .chain(([kind, form]) =>
+      fc
+        .tuple(places[form] as fc.Arbitrary<object>, lens)
+        .map(([place, name]) => ({ kind, ...place, ...(name ? { lens: name } : {}) }) as Key),
+    );
 
   test("are read as they were written", () => {
     fc.assert(
@@ -46,7 +52,9 @@ describe("keys", () => {
   });
 
   test("are spelled in one way or refused", () => {
-    const like = fc.stringMatching(/^(thumb|head|rows|sum|from)(\/[0-9,-]{0,4}){1,4}$/);
+    const like = fc.stringMatching(
+      /^(thumb|head|rows|sum|from)(\/[0-9,-]{0,4}){1,4}(@[a-z-]{0,3})?$/,
+    );
     fc.assert(
       fc.property(fc.oneof(fc.string({ unit: "binary" }), like), (text) => {
         const read = orError(() => parseKey(text));

@@ -2,80 +2,99 @@
 import type { Shape } from "../parse.ts";
 
 const s0 = {"maxLength":64,"minLength":1,"type":"string"};
-const s1 = {"maximum":1e+308,"minimum":-1e+308,"type":"number"};
-const s2 = {"type":"null"};
-const s3 = {"anyOf":[s1,s2],"default":null};
-const s4 = {"$ref":"Token"};
-const s5 = {"items":s4,"maxItems":1000000,"type":"array"};
-const s6 = {"maxLength":10000,"type":"string"};
-const s7 = {"default":false,"type":"boolean"};
-const s8 = {"default":"","maxLength":10000,"type":"string"};
-const s9 = {"maxLength":128,"minLength":1,"type":"string"};
-const s10 = {"default":0,"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s11 = {"default":1,"enum":[1]};
-const s12 = {"home":"HomeSpec","panel":"PanelSpec"};
-const s13 = {"tag":"kind","of":s12};
-const s14 = {"type":"boolean"};
-const s15 = {"$ref":"ErrorInfo"};
-const s16 = {"default":"","maxLength":4000000,"type":"string"};
-const s17 = {"maxLength":4000000,"type":"string"};
-const s18 = {"error":null,"progress":null,"run":null,"state":"idle"};
-const s19 = {"default":s18,"$ref":"Status"};
-const s20 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
-const s21 = {"maximum":4096,"minimum":1,"type":"integer"};
-const s22 = {"maximum":10000000,"minimum":0,"type":"integer"};
-const s23 = {"anyOf":[s22,s2],"default":null};
-const s24 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s25 = {"anyOf":[s17,s14,s20,s1,s2]};
-const s26 = {"anyOf":[s15,s2],"default":null};
-const s27 = {"enum":["f32","sqrt-u16","sqrt-u8"]};
-const s28 = {"maxLength":4096,"minLength":1,"type":"string"};
-const s29 = {"maximum":65536,"minimum":0,"type":"integer"};
-const s30 = {"items":s29,"maxItems":4,"minItems":1,"type":"array"};
-const s31 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
-const s32 = {"enum":["text"]};
-const s33 = {"default":true,"type":"boolean"};
+const s1 = {"$ref":"Progress"};
+const s2 = {"head-grid":"HeadGrid","labels":"Labels","page":"Page","spans":"Spans","table":"Table","text":"Text","token-scores":"TokenScores"};
+const s3 = {"tag":"kind","of":s2};
+const s4 = {"maximum":1e+308,"minimum":-1e+308,"type":"number"};
+const s5 = {"type":"null"};
+const s6 = {"anyOf":[s4,s5],"default":null};
+const s7 = {"$ref":"Token"};
+const s8 = {"items":s7,"maxItems":1000000,"type":"array"};
+const s9 = {"anyOf":[s8,s5],"default":null};
+const s10 = {"maxLength":10000,"type":"string"};
+const s11 = {"default":"share","enum":["amount","difference","share"]};
+const s12 = {"default":false,"type":"boolean"};
+const s13 = {"default":"","maxLength":10000,"type":"string"};
+const s14 = {"maxLength":128,"minLength":1,"type":"string"};
+const s15 = {"default":0,"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s16 = {"default":1,"enum":[1]};
+const s17 = {"home":"HomeSpec","panel":"PanelSpec"};
+const s18 = {"tag":"kind","of":s17};
+const s19 = {"type":"boolean"};
+const s20 = {"$ref":"ErrorInfo"};
+const s21 = {"default":"","maxLength":4000000,"type":"string"};
+const s22 = {"maxLength":4000000,"type":"string"};
+const s23 = {"error":null,"progress":null,"run":null,"state":"idle"};
+const s24 = {"default":s23,"$ref":"Status"};
+const s25 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
+const s26 = {"maximum":4096,"minimum":1,"type":"integer"};
+const s27 = {"maximum":10000000,"minimum":0,"type":"integer"};
+const s28 = {"anyOf":[s27,s5],"default":null};
+const s29 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s30 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
+const s31 = {"tag":"kind","of":s30};
+const s32 = {"default":[],"items":s31,"maxItems":1000,"type":"array"};
+const s33 = {"anyOf":[s22,s19,s25,s4,s5]};
+const s34 = {"anyOf":[s20,s5],"default":null};
+const s35 = {"default":[],"items":s10,"type":"array"};
+const s36 = {"enum":["f32","sqrt-u16","sqrt-u8"]};
+const s37 = {"maxLength":4096,"minLength":1,"type":"string"};
+const s38 = {"maximum":65536,"minimum":0,"type":"integer"};
+const s39 = {"items":s38,"maxItems":4,"minItems":1,"type":"array"};
+const s40 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
+const s41 = {"enum":["text"]};
+const s42 = {"default":true,"type":"boolean"};
 
 export const shapes: Readonly<Record<string, Shape>> = {
   Accepted: {"properties":{"id":s0,"type":{"enum":["accepted"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  AttentionSpec: {"properties":{"deviation":s3,"keyTokens":{"anyOf":[s5,s2],"default":null},"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"missing":{"default":[],"items":s6,"maxItems":10000,"type":"array"},"path":s6,"selection":{"default":{"head":0,"layer":0,"tokens":[]},"$ref":"Selection"},"tokens":s5},"required":["layers","tokens","path"],"type":"object"},
-  BooleanField: {"properties":{"default":s7,"help":s8,"kind":{"enum":["boolean"]},"label":s6,"name":s9},"required":["kind","name","label"],"type":"object"},
-  Bundle: {"properties":{"heads":s10,"headsCarried":s10,"live":{"anyOf":[{"$ref":"Live"},s2],"default":null},"protocol":s11,"spec":s13,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s6},"required":["version","spec"],"type":"object"},
+  Advanced: {"properties":{"progress":s1,"request":s0,"type":{"enum":["advanced"]},"view":s0},"required":["type","view","request","progress"],"type":"object"},
+  Answered: {"properties":{"id":s0,"results":{"items":s3,"maxItems":1000,"type":"array"},"type":{"enum":["answered"]},"view":s0},"required":["type","id","view","results"],"type":"object"},
+  AttentionSpec: {"properties":{"deviation":s6,"keyTokens":s9,"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"lenses":{"default":[],"items":{"$ref":"LensSpec"},"maxItems":200,"type":"array"},"missing":{"default":[],"items":s10,"maxItems":10000,"type":"array"},"path":s10,"scale":s11,"selection":{"default":{"head":0,"layer":0,"lens":"","picture":"","tokens":[]},"$ref":"Selection"},"steps":{"default":[],"items":{"$ref":"StepSpec"},"maxItems":1000000,"type":"array"},"tokens":s8,"views":{"default":[],"items":{"$ref":"ViewInfo"},"maxItems":1000,"type":"array"}},"required":["layers","tokens","path"],"type":"object"},
+  BooleanField: {"properties":{"default":s12,"help":s13,"kind":{"enum":["boolean"]},"label":s10,"name":s14},"required":["kind","name","label"],"type":"object"},
+  Bundle: {"properties":{"heads":s15,"headsCarried":s15,"live":{"anyOf":[{"$ref":"Live"},s5],"default":null},"protocol":s16,"spec":s18,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s10},"required":["version","spec"],"type":"object"},
   CancelledAnswer: {"properties":{"id":s0,"type":{"enum":["cancelled"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  Changed: {"properties":{"spec":s13,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
-  ChoiceField: {"properties":{"default":s6,"help":s8,"kind":{"enum":["choice"]},"label":s6,"name":s9,"options":{"items":s6,"maxItems":10000,"minItems":1,"type":"array"}},"required":["kind","name","label","options","default"],"type":"object"},
-  DeviceInfo: {"properties":{"chosen":s14,"memoryTotal":s10,"memoryUsed":s10,"name":s9,"title":s6},"required":["name","title","chosen"],"type":"object"},
+  Changed: {"properties":{"spec":s18,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
+  ChoiceField: {"properties":{"default":s10,"help":s13,"kind":{"enum":["choice"]},"label":s10,"name":s14,"options":{"items":s10,"maxItems":10000,"minItems":1,"type":"array"}},"required":["kind","name","label","options","default"],"type":"object"},
+  DeviceInfo: {"properties":{"chosen":s19,"memoryTotal":s15,"memoryUsed":s15,"name":s14,"title":s10},"required":["name","title","chosen"],"type":"object"},
   Done: {"properties":{"id":s0,"type":{"enum":["done"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  ErrorAnswer: {"properties":{"error":s15,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
-  ErrorInfo: {"properties":{"code":s9,"details":s16,"hint":s16,"message":s17},"required":["code","message"],"type":"object"},
-  Header: {"properties":{"device":s8,"dtype":s8,"model":s6,"task":s9,"title":s6},"required":["task","title","model"],"type":"object"},
-  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s10,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s11,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s19,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s6},"required":["kind","version"],"type":"object"},
-  IntegerField: {"properties":{"default":s20,"help":s8,"kind":{"enum":["integer"]},"label":s6,"maximum":s20,"minimum":s20,"name":s9,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
-  LabelScore: {"properties":{"label":s6,"score":{"maximum":1,"minimum":0,"type":"number"}},"required":["label","score"],"type":"object"},
-  Labels: {"properties":{"kind":{"enum":["labels"]},"multi":s7,"scores":{"items":{"$ref":"LabelScore"},"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s8},"required":["kind","scores"],"type":"object"},
-  LayerSpec: {"properties":{"causal":s7,"heads":s21,"keys":s22,"kvHeads":s21,"name":s6,"queries":s22,"role":{"enum":["cross","decoder","encoder"]},"window":s23},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
+  ErrorAnswer: {"properties":{"error":s20,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
+  ErrorInfo: {"properties":{"code":s14,"details":s21,"hint":s21,"message":s22},"required":["code","message"],"type":"object"},
+  HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s13,"title":s13},"required":["kind","measures"],"type":"object"},
+  HeadMeasure: {"properties":{"diverging":s12,"help":s13,"name":s14,"title":s10,"unit":s13,"values":{"items":{"items":{"anyOf":[s4,s5]},"type":"array"},"maxItems":10000,"type":"array"}},"required":["name","title","values"],"type":"object"},
+  Header: {"properties":{"device":s13,"dtype":s13,"model":s10,"task":s14,"title":s10},"required":["task","title","model"],"type":"object"},
+  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s15,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s16,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s24,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s10},"required":["kind","version"],"type":"object"},
+  IntegerField: {"properties":{"default":s25,"help":s13,"kind":{"enum":["integer"]},"label":s10,"maximum":s25,"minimum":s25,"name":s14,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  LabelScore: {"properties":{"label":s10,"score":{"maximum":1,"minimum":0,"type":"number"}},"required":["label","score"],"type":"object"},
+  Labels: {"properties":{"kind":{"enum":["labels"]},"multi":s12,"scores":{"items":{"$ref":"LabelScore"},"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s13},"required":["kind","scores"],"type":"object"},
+  LayerSpec: {"properties":{"causal":s12,"heads":s26,"keys":s27,"kvHeads":s26,"name":s10,"queries":s27,"role":{"enum":["cross","decoder","encoder"]},"window":s28},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
+  LensSpec: {"properties":{"help":s13,"keyTokens":s9,"name":s0,"reason":s13,"scale":s11,"title":s10,"tokens":s9},"required":["name","title"],"type":"object"},
   Live: {"properties":{"session":s0,"view":s0},"required":["session","view"],"type":"object"},
-  ModelInfo: {"properties":{"bytes":s24,"device":s6,"dtype":s6,"kind":s6,"name":s6,"parameters":s24,"pinned":s7},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
-  NumberField: {"properties":{"default":s1,"help":s8,"kind":{"enum":["number"]},"label":s6,"maximum":s1,"minimum":s1,"name":s9,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
-  Outgoing: {"tag":"type","of":{"accepted":"Accepted","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
-  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s2],"default":null},"attentionNote":s8,"fields":{"default":[],"items":{"tag":"kind","of":{"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"}},"maxItems":1000,"type":"array"},"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s11,"python":s16,"results":{"default":[],"items":{"tag":"kind","of":{"labels":"Labels","spans":"Spans","table":"Table","text":"Text"}},"maxItems":1000,"type":"array"},"status":s19,"values":{"additionalProperties":s25,"default":{},"type":"object"},"warnings":{"default":[],"items":s6,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
-  PluginInfo: {"properties":{"error":s26,"name":s6,"state":{"enum":["blocked","quarantined","ready"]},"tasks":{"default":[],"items":s6,"type":"array"},"version":s8},"required":["name","state"],"type":"object"},
-  Progress: {"properties":{"done":s10,"label":s6,"secondsLeft":s3,"total":s10},"required":["label"],"type":"object"},
-  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s27,"key":s28,"shape":s30},"required":["key","shape","encoding","data"],"type":"object"},
+  ModelInfo: {"properties":{"bytes":s29,"device":s10,"dtype":s10,"kind":s10,"name":s10,"parameters":s29,"pinned":s12},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
+  NumberField: {"properties":{"default":s4,"help":s13,"kind":{"enum":["number"]},"label":s10,"maximum":s4,"minimum":s4,"name":s14,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
+  Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s13},"required":["kind","html"],"type":"object"},
+  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s5],"default":null},"attentionNote":s13,"fields":s32,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s16,"python":s21,"results":{"default":[],"items":s3,"maxItems":1000,"type":"array"},"status":s24,"values":{"additionalProperties":s33,"default":{},"type":"object"},"warnings":{"default":[],"items":s10,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
+  PluginInfo: {"properties":{"error":s34,"name":s10,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s35,"version":s13,"views":s35},"required":["name","state"],"type":"object"},
+  Progress: {"properties":{"done":s15,"label":s10,"secondsLeft":s6,"total":s15},"required":["label"],"type":"object"},
+  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s36,"key":s37,"shape":s39},"required":["key","shape","encoding","data"],"type":"object"},
   Selected: {"properties":{"selection":{"$ref":"Selection"},"type":{"enum":["selected"]},"view":s0},"required":["type","view","selection"],"type":"object"},
-  Selection: {"properties":{"head":s31,"layer":s31,"tokens":{"default":[],"items":s22,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
-  Span: {"properties":{"end":s22,"label":s8,"score":s3,"start":s22},"required":["start","end"],"type":"object"},
-  Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s17,"title":s8},"required":["kind","text","spans"],"type":"object"},
-  StarterInfo: {"properties":{"installed":s14,"name":s9,"title":s6},"required":["name","title","installed"],"type":"object"},
-  Status: {"properties":{"error":s26,"progress":{"anyOf":[{"$ref":"Progress"},s2],"default":null},"run":{"anyOf":[s0,s2],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
+  Selection: {"properties":{"head":s40,"layer":s40,"lens":{"default":"","maxLength":64,"type":"string"},"picture":{"default":"","maxLength":128,"type":"string"},"tokens":{"default":[],"items":s27,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
+  Span: {"properties":{"end":s27,"label":s13,"score":s6,"start":s27},"required":["start","end"],"type":"object"},
+  Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s22,"title":s13},"required":["kind","text","spans"],"type":"object"},
+  StarterInfo: {"properties":{"installed":s19,"name":s14,"title":s10},"required":["name","title","installed"],"type":"object"},
+  Status: {"properties":{"error":s34,"progress":{"anyOf":[s1,s5],"default":null},"run":{"anyOf":[s0,s5],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
   StatusChanged: {"properties":{"status":{"$ref":"Status"},"type":{"enum":["status"]},"view":s0},"required":["type","view","status"],"type":"object"},
-  Table: {"properties":{"columns":{"items":s6,"maxItems":10000,"type":"array"},"kind":{"enum":["table"]},"rows":{"items":{"items":s25,"type":"array"},"maxItems":1000000,"type":"array"},"title":s8},"required":["kind","columns","rows"],"type":"object"},
-  TaskInfo: {"properties":{"help":s8,"name":s9,"plugin":s6,"title":s6},"required":["name","title","plugin"],"type":"object"},
-  Text: {"properties":{"kind":s32,"text":s17,"title":s8},"required":["kind","text"],"type":"object"},
-  TextField: {"properties":{"body":s7,"default":s16,"help":s8,"kind":s32,"label":s6,"multiline":s33,"name":s9,"placeholder":s8,"required":s33},"required":["kind","name","label"],"type":"object"},
+  StepSpec: {"properties":{"first":s27,"label":s10,"last":s27},"required":["label","first","last"],"type":"object"},
+  Table: {"properties":{"columns":{"items":s10,"maxItems":10000,"type":"array"},"kind":{"enum":["table"]},"rows":{"items":{"items":s33,"type":"array"},"maxItems":1000000,"type":"array"},"title":s13},"required":["kind","columns","rows"],"type":"object"},
+  TaskInfo: {"properties":{"help":s13,"name":s14,"plugin":s10,"title":s10},"required":["name","title","plugin"],"type":"object"},
+  Text: {"properties":{"kind":s41,"text":s22,"title":s13},"required":["kind","text"],"type":"object"},
+  TextField: {"properties":{"body":s12,"default":s21,"help":s13,"kind":s41,"label":s10,"multiline":s42,"name":s14,"placeholder":s13,"required":s42},"required":["kind","name","label"],"type":"object"},
   TileAnswer: {"properties":{"id":s0,"tile":{"$ref":"TileHeader"},"type":{"enum":["tile"]},"view":s0},"required":["type","id","view","tile"],"type":"object"},
-  TileHeader: {"properties":{"encoding":s27,"key":s28,"shape":s30},"required":["key","shape","encoding"],"type":"object"},
-  Token: {"properties":{"end":s31,"raw":s17,"special":s7,"start":s31,"text":s17,"word":s23},"required":["text","raw"],"type":"object"},
-  ViewSpec: s13,
-  Welcome: {"properties":{"id":s0,"session":s0,"spec":s13,"type":{"enum":["welcome"]},"version":s6,"view":s0},"required":["type","id","view","session","version","spec"],"type":"object"},
+  TileHeader: {"properties":{"encoding":s36,"key":s37,"shape":s39},"required":["key","shape","encoding"],"type":"object"},
+  Token: {"properties":{"end":s40,"raw":s22,"special":s12,"start":s40,"text":s22,"word":s28},"required":["text","raw"],"type":"object"},
+  TokenRow: {"properties":{"label":s10,"values":{"items":s4,"maxItems":1000000,"type":"array"}},"required":["label","values"],"type":"object"},
+  TokenScores: {"properties":{"diverging":s12,"kind":{"enum":["token-scores"]},"note":s13,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s13,"tokens":s8},"required":["kind","tokens","rows"],"type":"object"},
+  ViewInfo: {"properties":{"fields":s32,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s13,"name":s14,"plugin":s13,"reason":s13,"title":s10},"required":["name","title"],"type":"object"},
+  ViewSpec: s18,
+  Welcome: {"properties":{"id":s0,"session":s0,"spec":s18,"type":{"enum":["welcome"]},"version":s10,"view":s0},"required":["type","id","view","session","version","spec"],"type":"object"},
 };

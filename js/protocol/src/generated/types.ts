@@ -6,13 +6,15 @@ export type Outgoing =
   | TileAnswer
   | Accepted
   | Done
+  | Answered
   | CancelledAnswer
   | ErrorAnswer
   | Changed
   | StatusChanged
-  | Selected;
-export type Request = Hello | TileRequest | Run | Edit | Cancel | Select | Action;
-export type Result = Labels | Spans | Text | Table;
+  | Selected
+  | Advanced;
+export type Request = Hello | TileRequest | Run | Edit | Cancel | Select | Action | Query;
+export type Result = Labels | Spans | Text | Table | HeadGrid | TokenScores | Page;
 export type ViewSpec = PanelSpec | HomeSpec;
 
 /**
@@ -34,171 +36,31 @@ export interface Action {
   view: string;
 }
 /**
- * What the attention explorer needs before the first tile.
- *
- * ``path`` is how attention was obtained, ``deviation`` the largest difference that the A.v
- * self-check found, relative to max|v| (None: not checked, the path is the model's own numbers).
- * ``tokens`` are those of the queries; ``key_tokens`` those that the encoder of an
- * encoder-decoder model read (its encoder layers attend within them), None for other models.
+ * How far the computation for a request is. Sent to the copy that asked.
  */
-export interface AttentionSpec {
-  deviation: number | null;
-  keyTokens: Token[] | null;
-  layers: LayerSpec[];
-  missing: string[];
-  path: string;
-  selection: Selection;
-  tokens: Token[];
-}
-/**
- * One token. ``text`` is decoded for people, ``raw`` as in the vocabulary.
- *
- * ``start`` and ``end`` are its place in the input text (equal when it has none), ``word`` the
- * index of its word or None for special tokens.
- */
-export interface Token {
-  end: number;
-  raw: string;
-  special: boolean;
-  start: number;
-  text: string;
-  word: number | null;
-}
-/**
- * One layer that has attention. ``queries`` x ``keys`` is the shape of each head.
- */
-export interface LayerSpec {
-  causal: boolean;
-  heads: number;
-  keys: number;
-  kvHeads: number;
-  name: string;
-  queries: number;
-  role: "cross" | "decoder" | "encoder";
-  window: number | null;
-}
-/**
- * The one selection that all views of an output share.
- *
- * ``layer`` indexes ``AttentionSpec.layers``; ``tokens`` are indices of selected query tokens.
- */
-export interface Selection {
-  head: number;
-  layer: number;
-  tokens: number[];
-}
-/**
- * Yes or no.
- */
-export interface BooleanField {
-  default: boolean;
-  help: string;
-  kind: "boolean";
-  label: string;
-  name: string;
-}
-/**
- * The value under lmkit's MIME type in a saved output.
- *
- * ``heads`` counts all heads, ``heads_carried`` those whose tiles are in ``tiles``.
- */
-export interface Bundle {
-  heads: number;
-  headsCarried: number;
-  live: Live | null;
-  protocol: 1;
-  spec: PanelSpec | HomeSpec;
-  tiles: SavedTile[];
-  version: string;
-}
-/**
- * Where a saved output finds its kernel again. Random UUIDs: they tell nothing.
- */
-export interface Live {
-  session: string;
+export interface Advanced {
+  progress: Progress;
+  request: string;
+  type: "advanced";
   view: string;
 }
 /**
- * A task's panel: form, results, tokens and the attention explorer.
- *
- * A view without a form (a bare trace) has no fields. ``attention_note`` says why
- * there is no attention, when there is none after a run.
+ * How far the work is: ``done`` of ``total`` steps (total 0: not known).
  */
-export interface PanelSpec {
-  attention: AttentionSpec | null;
-  attentionNote: string;
-  fields: (TextField | IntegerField | NumberField | ChoiceField | BooleanField)[];
-  header: Header;
-  kind: "panel";
-  protocol: 1;
-  python: string;
-  results: (Labels | Spans | Text | Table)[];
-  status: Status;
-  values: {
-    [k: string]: string | boolean | number | null;
-  };
-  warnings: string[];
-}
-/**
- * Free text. ``body`` marks the field that takes the body of a ``%%lm`` cell.
- */
-export interface TextField {
-  body: boolean;
-  default: string;
-  help: string;
-  kind: "text";
+export interface Progress {
+  done: number;
   label: string;
-  multiline: boolean;
-  name: string;
-  placeholder: string;
-  required: boolean;
+  secondsLeft: number | null;
+  total: number;
 }
 /**
- * A whole number from ``minimum`` to ``maximum``, both included.
+ * What a view shows for a :class:`Query`.
  */
-export interface IntegerField {
-  default: number;
-  help: string;
-  kind: "integer";
-  label: string;
-  maximum: number;
-  minimum: number;
-  name: string;
-  step: number;
-}
-/**
- * A real number from ``minimum`` to ``maximum``, both included.
- */
-export interface NumberField {
-  default: number;
-  help: string;
-  kind: "number";
-  label: string;
-  maximum: number;
-  minimum: number;
-  name: string;
-  step: number;
-}
-/**
- * One of ``options``.
- */
-export interface ChoiceField {
-  default: string;
-  help: string;
-  kind: "choice";
-  label: string;
-  name: string;
-  options: string[];
-}
-/**
- * The first line of a view: which task, model and device.
- */
-export interface Header {
-  device: string;
-  dtype: string;
-  model: string;
-  task: string;
-  title: string;
+export interface Answered {
+  id: string;
+  results: (Labels | Spans | Text | Table | HeadGrid | TokenScores | Page)[];
+  type: "answered";
+  view: string;
 }
 /**
  * Probabilities of labels.
@@ -255,6 +117,274 @@ export interface Table {
   title: string;
 }
 /**
+ * Measures of all heads, drawn as a map of layers by heads and as a list to sort and filter.
+ *
+ * Layers and heads are those of the view's :class:`AttentionSpec`; a click chooses the head.
+ */
+export interface HeadGrid {
+  kind: "head-grid";
+  measures: HeadMeasure[];
+  note: string;
+  title: string;
+}
+/**
+ * One number for every head: ``values[layer][head]``, None where there is none.
+ *
+ * ``help`` says the formula in words. A diverging measure has its zero in the middle.
+ */
+export interface HeadMeasure {
+  diverging: boolean;
+  help: string;
+  name: string;
+  title: string;
+  unit: string;
+  values: (number | null)[][];
+}
+/**
+ * Tokens shaded by numbers, one line a row. Each row has as many values as there are tokens.
+ */
+export interface TokenScores {
+  diverging: boolean;
+  kind: "token-scores";
+  note: string;
+  rows: TokenRow[];
+  title: string;
+  tokens: Token[];
+}
+/**
+ * One number for each token.
+ */
+export interface TokenRow {
+  label: string;
+  values: number[];
+}
+/**
+ * One token. ``text`` is decoded for people, ``raw`` as in the vocabulary.
+ *
+ * ``start`` and ``end`` are its place in the input text (equal when it has none), ``word`` the
+ * index of its word or None for special tokens.
+ */
+export interface Token {
+  end: number;
+  raw: string;
+  special: boolean;
+  start: number;
+  text: string;
+  word: number | null;
+}
+/**
+ * An HTML document of a plugin's own, in a frame without network and without an origin.
+ *
+ * Drawn only where a kernel made it in this session: one in a saved notebook is never run.
+ * ``height`` is in CSS pixels.
+ */
+export interface Page {
+  height: number;
+  html: string;
+  kind: "page";
+  title: string;
+}
+/**
+ * What the attention explorer needs before the first tile.
+ *
+ * ``path`` is how attention was obtained, ``deviation`` the largest difference that the A.v
+ * self-check found, relative to max|v| (None: not checked, the path is the model's own numbers).
+ * ``tokens`` are those of the queries; ``key_tokens`` those that the encoder of an
+ * encoder-decoder model read (its encoder layers attend within them), None for other models.
+ * ``steps`` are those of a generated text. ``scale`` is what the numbers mean.
+ */
+export interface AttentionSpec {
+  deviation: number | null;
+  keyTokens: Token[] | null;
+  layers: LayerSpec[];
+  lenses: LensSpec[];
+  missing: string[];
+  path: string;
+  scale: "amount" | "difference" | "share";
+  selection: Selection;
+  steps: StepSpec[];
+  tokens: Token[];
+  views: ViewInfo[];
+}
+/**
+ * One layer that has attention. ``queries`` x ``keys`` is the shape of each head.
+ */
+export interface LayerSpec {
+  causal: boolean;
+  heads: number;
+  keys: number;
+  kvHeads: number;
+  name: string;
+  queries: number;
+  role: "cross" | "decoder" | "encoder";
+  window: number | null;
+}
+/**
+ * Another set of numbers of the same pass: tile keys that end in ``@name``.
+ *
+ * ``tokens`` and ``key_tokens`` are what rows and columns count where the lens has tokens of its
+ * own (words, say), else None. A lens with a ``reason`` is not available, and that is why.
+ */
+export interface LensSpec {
+  help: string;
+  keyTokens: Token[] | null;
+  name: string;
+  reason: string;
+  scale: "amount" | "difference" | "share";
+  title: string;
+  tokens: Token[] | null;
+}
+/**
+ * The one selection that all views of an output share.
+ *
+ * ``layer`` indexes ``AttentionSpec.layers``; ``tokens`` are indices of selected query tokens, in
+ * the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
+ * the attention itself and the first picture.
+ */
+export interface Selection {
+  head: number;
+  layer: number;
+  lens: string;
+  picture: string;
+  tokens: number[];
+}
+/**
+ * One step of a generated text: query rows ``first`` to ``last`` (excluded) were made in it.
+ */
+export interface StepSpec {
+  first: number;
+  label: string;
+  last: number;
+}
+/**
+ * A view beside the pictures, asked for by :class:`Query`.
+ *
+ * ``follows`` names the parts of the selection that its answer depends on; the view asks again
+ * when one of them changes. A view with a ``reason`` is not available, and that is why.
+ */
+export interface ViewInfo {
+  fields: (TextField | IntegerField | NumberField | ChoiceField | BooleanField)[];
+  follows: ("head" | "layer" | "tokens")[];
+  help: string;
+  name: string;
+  plugin: string;
+  reason: string;
+  title: string;
+}
+/**
+ * Free text. ``body`` marks the field that takes the body of a ``%%lm`` cell.
+ */
+export interface TextField {
+  body: boolean;
+  default: string;
+  help: string;
+  kind: "text";
+  label: string;
+  multiline: boolean;
+  name: string;
+  placeholder: string;
+  required: boolean;
+}
+/**
+ * A whole number from ``minimum`` to ``maximum``, both included.
+ */
+export interface IntegerField {
+  default: number;
+  help: string;
+  kind: "integer";
+  label: string;
+  maximum: number;
+  minimum: number;
+  name: string;
+  step: number;
+}
+/**
+ * A real number from ``minimum`` to ``maximum``, both included.
+ */
+export interface NumberField {
+  default: number;
+  help: string;
+  kind: "number";
+  label: string;
+  maximum: number;
+  minimum: number;
+  name: string;
+  step: number;
+}
+/**
+ * One of ``options``.
+ */
+export interface ChoiceField {
+  default: string;
+  help: string;
+  kind: "choice";
+  label: string;
+  name: string;
+  options: string[];
+}
+/**
+ * Yes or no.
+ */
+export interface BooleanField {
+  default: boolean;
+  help: string;
+  kind: "boolean";
+  label: string;
+  name: string;
+}
+/**
+ * The value under lmkit's MIME type in a saved output.
+ *
+ * ``heads`` counts all heads, ``heads_carried`` those whose tiles are in ``tiles``.
+ */
+export interface Bundle {
+  heads: number;
+  headsCarried: number;
+  live: Live | null;
+  protocol: 1;
+  spec: PanelSpec | HomeSpec;
+  tiles: SavedTile[];
+  version: string;
+}
+/**
+ * Where a saved output finds its kernel again. Random UUIDs: they tell nothing.
+ */
+export interface Live {
+  session: string;
+  view: string;
+}
+/**
+ * A task's panel: form, results, tokens and the attention explorer.
+ *
+ * A view without a form (a bare trace) has no fields. ``attention_note`` says why
+ * there is no attention, when there is none after a run.
+ */
+export interface PanelSpec {
+  attention: AttentionSpec | null;
+  attentionNote: string;
+  fields: (TextField | IntegerField | NumberField | ChoiceField | BooleanField)[];
+  header: Header;
+  kind: "panel";
+  protocol: 1;
+  python: string;
+  results: (Labels | Spans | Text | Table | HeadGrid | TokenScores | Page)[];
+  status: Status;
+  values: {
+    [k: string]: string | boolean | number | null;
+  };
+  warnings: string[];
+}
+/**
+ * The first line of a view: which task, model and device.
+ */
+export interface Header {
+  device: string;
+  dtype: string;
+  model: string;
+  task: string;
+  title: string;
+}
+/**
  * What the view is doing. ``run`` is the id of the run in progress, to be cancelled by.
  */
 export interface Status {
@@ -271,15 +401,6 @@ export interface ErrorInfo {
   details: string;
   hint: string;
   message: string;
-}
-/**
- * How far the work is: ``done`` of ``total`` steps (total 0: not known).
- */
-export interface Progress {
-  done: number;
-  label: string;
-  secondsLeft: number | null;
-  total: number;
 }
 /**
  * The home panel: plugins, tasks, devices, models.
@@ -327,6 +448,7 @@ export interface PluginInfo {
   state: "blocked" | "quarantined" | "ready";
   tasks: string[];
   version: string;
+  views: string[];
 }
 /**
  * One starter model and whether it is on this machine.
@@ -364,7 +486,7 @@ export interface SavedTile {
   shape: number[];
 }
 /**
- * Stop the run or the tile request of id ``target``.
+ * Stop the run, query or tile request of id ``target``.
  */
 export interface Cancel {
   id: string;
@@ -483,11 +605,42 @@ export interface Selected {
 /**
  * The one selection that all views of an output share.
  *
- * ``layer`` indexes ``AttentionSpec.layers``; ``tokens`` are indices of selected query tokens.
+ * ``layer`` indexes ``AttentionSpec.layers``; ``tokens`` are indices of selected query tokens, in
+ * the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
+ * the attention itself and the first picture.
  */
 export interface Selection1 {
   head: number;
   layer: number;
+  lens: string;
+  picture: string;
+  tokens: number[];
+}
+/**
+ * Ask a view of :class:`ViewInfo` for its results. :class:`Advanced` events may come first.
+ */
+export interface Query {
+  arguments: {
+    [k: string]: string | boolean | number | null;
+  };
+  id: string;
+  name: string;
+  selection: Selection2;
+  type: "query";
+  view: string;
+}
+/**
+ * The one selection that all views of an output share.
+ *
+ * ``layer`` indexes ``AttentionSpec.layers``; ``tokens`` are indices of selected query tokens, in
+ * the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
+ * the attention itself and the first picture.
+ */
+export interface Selection2 {
+  head: number;
+  layer: number;
+  lens: string;
+  picture: string;
   tokens: number[];
 }
 /**
