@@ -123,7 +123,7 @@ def trace_forward(
 ) -> Trace:
     """One forward pass in eval mode without gradients, captured.
 
-    Training mode is put back module by module. ``past_key_values`` is taken out of the output
+    Training mode is put back module by module. The key-value cache is taken out of the output
     unless ``inputs`` asks for it by ``use_cache``: it would keep the keys and values of all
     layers alive. The pass itself runs with the model's default, since models exist (FSMT) that
     compute something else without a cache.
@@ -163,9 +163,13 @@ def trace_forward(
     return trace
 
 
+# transformers 5.24 renamed past_key_values and cache_params to cache.
+_CACHES = frozenset({"cache", "cache_params", "past_key_values"})
+
+
 def _without_cache(output: Any) -> Any:
-    if hasattr(output, "items") and getattr(output, "past_key_values", None) is not None:
-        return type(output)(**{k: v for k, v in output.items() if k != "past_key_values"})
+    if hasattr(output, "items") and any(name in _CACHES for name, _ in output.items()):
+        return type(output)(**{k: v for k, v in output.items() if k not in _CACHES})
     return output
 
 

@@ -178,6 +178,10 @@ class Notebook:
         )
         return found
 
+    def lasting_outputs(self, index: int) -> list[dict[str, Any]]:
+        """As ``outputs``, without the progress bar of a slow machine, come and gone on stderr."""
+        return [one for one in self.outputs(index) if one.get("name") != "stderr"]
+
     def bundle(self, index: int) -> dict[str, Any]:
         """The saved data of a cell's view."""
         for output in self.outputs(index):

@@ -59,7 +59,7 @@ def eventually(notebook: Notebook, ask: Callable[[], object], wanted: object) ->
 
 def test_the_tour(tour: Notebook) -> None:
     for index in (HOME, MAGIC, ANALYSIS):
-        forms = [list(output.get("data", ())) for output in tour.outputs(index)]
+        forms = [list(output.get("data", ())) for output in tour.lasting_outputs(index)]
         assert forms == [
             [
                 "application/vnd.jupyter.widget-view+json",
