@@ -22,10 +22,13 @@ from lmkit.protocol.messages import (
     BooleanField,
     ChoiceField,
     FieldSpec,
+    HeadGrid,
+    HeadMeasure,
     IntegerField,
     Labels,
     LabelScore,
     NumberField,
+    Page,
     Result,
     Span,
     Spans,
@@ -33,6 +36,8 @@ from lmkit.protocol.messages import (
     Text,
     TextField,
     Token,
+    TokenRow,
+    TokenScores,
 )
 from lmkit.protocol.words import Word, Words
 from lmkit.work import current_work
@@ -45,12 +50,16 @@ __all__ = [
     "Field",
     "FieldError",
     "FieldSpec",
+    "HeadGrid",
+    "HeadMeasure",
     "LabelScore",
     "Labels",
     "LmkitError",
     "LoadedModel",
     "ModelError",
+    "Page",
     "RegisterTask",
+    "RegisterView",
     "Result",
     "Span",
     "Spans",
@@ -59,6 +68,9 @@ __all__ = [
     "Text",
     "TextTrace",
     "Token",
+    "TokenRow",
+    "TokenScores",
+    "View",
     "Word",
     "Words",
     "hookimpl",
@@ -317,6 +329,59 @@ class Task:
 
 RegisterTask = Callable[[type[Task]], None]
 """What ``lmkit_register_tasks`` receives."""
+
+
+class View:
+    """Another look at a captured pass, with a tab of its own beside the pictures of a head.
+
+    Its results are drawn by the same parts as a task's, in every editor; nothing of it is written
+    in JavaScript. From Python it is ``r.attention.view(NAME, **fields)``.
+
+    Class attributes:
+        name: What users type. Lower-case letters, digits and hyphens.
+        title: On the tab.
+        help: One sentence on what it shows.
+        fields: A small form above the results, made by :class:`Field`.
+        follows: The parts of the selection that the results depend on, of ``"layer"``,
+            ``"head"``, ``"tokens"``; when one of them changes the view is asked again.
+    """
+
+    name: ClassVar[str] = ""
+    title: ClassVar[str] = ""
+    help: ClassVar[str] = ""
+    fields: ClassVar[tuple[FieldSpec, ...]] = ()
+    follows: ClassVar[frozenset[str]] = frozenset({"layer", "head", "tokens"})
+
+    def unavailable(self, trace: TextTrace) -> str:
+        """Why this view has nothing to show for a pass, as one sentence; empty where it has."""
+        return ""
+
+    def show(
+        self,
+        trace: TextTrace,
+        *,
+        layer: int,
+        head: int,
+        tokens: tuple[int, ...],
+        **values: Any,
+    ) -> Result | Sequence[Result]:
+        """Make the results; after ``layer``, ``head`` and ``tokens`` one keyword a field.
+
+        Runs off the main thread. Long loops call :func:`progress`, which draws the bar and obeys
+        Stop.
+
+        Args:
+            trace: The pass.
+            layer: The chosen layer, an index into ``trace.layers``.
+            head: The chosen head of that layer.
+            tokens: The chosen query tokens, ascending; often none.
+            **values: One for each field, checked.
+        """
+        raise TypeError(f"{type(self).__name__} defines no show(self, trace, *, ...).")
+
+
+RegisterView = Callable[[type[View]], None]
+"""What ``lmkit_register_views`` receives."""
 
 
 def progress(label: str, done: int = 0, total: int = 0) -> None:

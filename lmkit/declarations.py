@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import keyword
 import re
+from collections.abc import Callable, Iterable
 
 import msgspec
 
-from lmkit.api import Task
+from lmkit.api import Task, View
 from lmkit.errors import RegistrationError
 from lmkit.protocol.messages import (
     BooleanField,
@@ -19,7 +20,7 @@ from lmkit.protocol.messages import (
     TextField,
 )
 
-__all__ = ["check_task", "fields_of"]
+__all__ = ["check_task", "check_view", "fields_of", "verb_of"]
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _FIELD_TYPES = (TextField, IntegerField, NumberField, ChoiceField, BooleanField)
@@ -41,6 +42,8 @@ RESERVED_FIELDS = frozenset({
     "widget_types", "widgets",
 })  # fmt: skip
 """Names that lmkit's own options and panels take."""
+_FOLLOWED = frozenset({"layer", "head", "tokens"})
+"""Parts of the selection, and so keywords of every view's ``show``."""
 RESERVED_VERBS = frozenset({
     "close", "device", "dtype", "labels", "model", "name", "panel", "run", "session", "tasks",
     "tokenizer", "trace", "warnings",
@@ -59,11 +62,7 @@ def check_task(task: object) -> type[Task]:
             hint="Register the class itself: register(MyTask).",
         )
     who = f"Task {task.__module__}.{task.__qualname__}"
-    if not isinstance(task.name, str) or not _NAME.fullmatch(task.name):
-        raise RegistrationError(
-            f"{who} has the name {task.name!r}.",
-            hint="A name is lower-case letters and digits, parts joined by hyphens.",
-        )
+    _check_name(task.name, who)
     for attribute in ("title", "help", "verb", "default_model"):
         if not isinstance(getattr(task, attribute), str):
             raise RegistrationError(f"{who}: {attribute} is not a string.")
@@ -77,11 +76,39 @@ def check_task(task: object) -> type[Task]:
         raise RegistrationError(f"{who} has the verb {verb!r}, which is no method name.")
     if verb in RESERVED_VERBS:
         raise RegistrationError(f"{who} has the verb {verb!r}, which lmkit uses itself.")
-    _check_fields(task, who)
+    _check_fields(task.fields, who, RESERVED_FIELDS)
     if task.run is Task.run:
         raise RegistrationError(f"{who} defines no run(self, model, *, ...).")
-    _check_signature(task, who)
+    _check_signature(task.run, who, [field.name for field in task.fields], "model")
     return task
+
+
+def check_view(view: object) -> type[View]:
+    """Return ``view`` if it is a sound declaration.
+
+    Raises:
+        RegistrationError: naming the class and the first thing that is wrong with it.
+    """
+    if not (isinstance(view, type) and issubclass(view, View)):
+        raise RegistrationError(
+            f"register() got {view!r}, not a subclass of lmkit.api.View.",
+            hint="Register the class itself: register(MyView).",
+        )
+    who = f"View {view.__module__}.{view.__qualname__}"
+    _check_name(view.name, who)
+    for attribute in ("title", "help"):
+        if not isinstance(getattr(view, attribute), str):
+            raise RegistrationError(f"{who}: {attribute} is not a string.")
+    if not isinstance(view.follows, frozenset | set) or not view.follows <= _FOLLOWED:
+        raise RegistrationError(
+            f"{who} follows {view.follows!r}.",
+            hint=f"Name a set of {', '.join(sorted(_FOLLOWED))}.",
+        )
+    _check_fields(view.fields, who, _FOLLOWED | {"trace", "self", "name"})
+    if view.show is View.show:
+        raise RegistrationError(f"{who} defines no show(self, trace, *, ...).")
+    _check_signature(view.show, who, [*_FOLLOWED, *(field.name for field in view.fields)], "trace")
+    return view
 
 
 def verb_of(task: type[Task]) -> str:
@@ -102,12 +129,20 @@ def fields_of(task: type[Task]) -> tuple[FieldSpec, ...]:
     return tuple(marked)
 
 
-def _check_fields(task: type[Task], who: str) -> None:
-    if not isinstance(task.fields, tuple | list):
+def _check_name(name: object, who: str) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise RegistrationError(
+            f"{who} has the name {name!r}.",
+            hint="A name is lower-case letters and digits, parts joined by hyphens.",
+        )
+
+
+def _check_fields(fields: object, who: str, reserved: frozenset[str]) -> None:
+    if not isinstance(fields, tuple | list):
         raise RegistrationError(f"{who}: fields is not a tuple of lmkit.api.Field's.")
     seen: set[str] = set()
     bodies = 0
-    for field in task.fields:
+    for field in fields:
         if not isinstance(field, _FIELD_TYPES):
             raise RegistrationError(
                 f"{who}: {field!r} is not a field.",
@@ -116,13 +151,13 @@ def _check_fields(task: type[Task], who: str) -> None:
         name = field.name
         if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
             raise RegistrationError(f"{who}: {name!r} cannot be the name of a field.")
-        if name in RESERVED_FIELDS:
+        if name in reserved:
             raise RegistrationError(f"{who}: the field name {name!r} is taken by lmkit itself.")
         if name in seen:
             raise RegistrationError(f"{who} has two fields named {name!r}.")
         seen.add(name)
         if name.startswith("no_") and any(
-            isinstance(one, BooleanField) and f"no_{one.name}" == name for one in task.fields
+            isinstance(one, BooleanField) and f"no_{one.name}" == name for one in fields
         ):
             raise RegistrationError(
                 f"{who}: the field {name!r} stands for the field {name[3:]!r} switched off."
@@ -147,13 +182,14 @@ def _check_default(field: FieldSpec, who: str) -> None:
         raise RegistrationError(f"{who}: the default {field.default!r} is no option.")
 
 
-def _check_signature(task: type[Task], who: str) -> None:
-    names = {field.name: None for field in task.fields}
-    signature = inspect.signature(task.run)
+def _check_signature(
+    function: Callable[..., object], who: str, names: Iterable[str], first: str
+) -> None:
+    signature = inspect.signature(function)
     try:
-        signature.bind(None, None, **names)
+        signature.bind(None, None, **dict.fromkeys(names))
     except TypeError as error:
         raise RegistrationError(
-            f"{who}: run{signature} does not take its fields: {error}.",
-            hint="Write run(self, model, *, ...) with one keyword a field.",
+            f"{who}: {function.__name__}{signature} does not take its fields: {error}.",
+            hint=f"Write {function.__name__}(self, {first}, *, ...) with one keyword a field.",
         ) from error

@@ -23,6 +23,7 @@ __all__ = [
     "MissingHeadWarning",
     "ModelError",
     "ModelNotFoundError",
+    "NoSuchViewError",
     "PluginError",
     "ProtocolError",
     "RegistrationError",
@@ -189,6 +190,12 @@ class UnknownViewError(ProtocolError):
     """The session holds no view of this id."""
 
     code = "unknown-view"
+
+
+class NoSuchViewError(LmkitError):
+    """No installed plugin brings a view of this name."""
+
+    code = "no-such-view"
 
 
 class Cancelled(LmkitError):  # noqa: N818 - a user's wish, not an error

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pluggy
 
-from lmkit.api import RegisterTask
+from lmkit.api import RegisterTask, RegisterView
 
-__all__ = ["hookspec", "lmkit_register_tasks"]
+__all__ = ["hookspec", "lmkit_register_tasks", "lmkit_register_views"]
 
 hookspec = pluggy.HookspecMarker("lmkit")
 
@@ -25,4 +25,17 @@ def lmkit_register_tasks(register: RegisterTask) -> None:
 
     Args:
         register: Takes a subclass of :class:`lmkit.api.Task`.
+    """
+
+
+@hookspec
+def lmkit_register_views(register: RegisterView) -> None:
+    """Offer views of a captured pass. Called once when the plugin is found, in its own try.
+
+    Call ``register(MyView)`` once for each class. The host checks the declaration there and then
+    and raises :class:`lmkit.errors.RegistrationError` with what is wrong; a registered view has a
+    tab in every explorer and is ``r.attention.view(NAME)`` in Python.
+
+    Args:
+        register: Takes a subclass of :class:`lmkit.api.View`.
     """

@@ -13,18 +13,19 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from lmkit import hookspecs
-from lmkit.api import HOST_API, Task
-from lmkit.declarations import check_task, verb_of
+from lmkit.api import HOST_API, Task, View
+from lmkit.declarations import check_task, check_view, verb_of
 from lmkit.errors import (
     DuplicateNameError,
     HostApiError,
     LmkitError,
+    NoSuchViewError,
     PluginError,
     RegistrationError,
     UnknownTaskError,
@@ -39,6 +40,7 @@ __all__ = [
     "Plugin",
     "PluginHost",
     "RegisteredTask",
+    "RegisteredView",
 ]
 
 GROUP = "lmkit"
@@ -48,6 +50,7 @@ ALLOW_VARIABLE = "LMKIT_PLUGINS_ALLOW"
 BLOCK_VARIABLE = "LMKIT_PLUGINS_BLOCK"
 """Environment variable: comma-separated plugin names that are not loaded."""
 
+Named = TypeVar("Named", Task, View)
 EntryPoints = Callable[[], Iterable[importlib.metadata.EntryPoint]]
 
 
@@ -60,6 +63,7 @@ class Plugin:
     version: str = ""
     state: str = "ready"
     tasks: list[str] = field(default_factory=list)
+    views: list[str] = field(default_factory=list)
     error: LmkitError | None = None
     module: str = ""
 
@@ -81,6 +85,7 @@ class Plugin:
             version=self.version,
             state=self.state,  # type: ignore[arg-type]
             tasks=tuple(self.tasks),
+            views=tuple(self.views),
             error=None if self.error is None else error_info(self.error),
         )
 
@@ -97,6 +102,14 @@ class RegisteredTask:
         task = self.task
         title = task.title or task.name
         return TaskInfo(name=task.name, title=title, plugin=self.plugin.name, help=task.help)
+
+
+@dataclass(frozen=True)
+class RegisteredView:
+    """A view and the plugin that brought it."""
+
+    view: type[View]
+    plugin: Plugin
 
 
 class PluginHost:
@@ -117,6 +130,7 @@ class PluginHost:
         self._manager = _manager()
         self._plugins: dict[tuple[str, str], Plugin] = {}
         self._tasks: dict[str, RegisteredTask] = {}
+        self._views: dict[str, RegisteredView] = {}
         self._lock = threading.RLock()
 
     # -- finding ----------------------------------------------------------------------------------
@@ -209,6 +223,24 @@ class PluginHost:
             hint += f" Not working: {', '.join(broken)} (see %lmkit plugins)."
         raise UnknownTaskError(f"There is no task {name!r}.", hint=hint)
 
+    @property
+    def views(self) -> list[RegisteredView]:
+        """All views of a captured pass, in the order in which they were registered."""
+        return list(self._views.values())
+
+    def view(self, name: str) -> RegisteredView:
+        """The view of this name.
+
+        Raises:
+            NoSuchViewError: with the nearest names.
+        """
+        found = self._views.get(name)
+        if found is not None:
+            return found
+        near = difflib.get_close_matches(name, self._views, n=1, cutoff=0.5)
+        hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(self._views)}."
+        raise NoSuchViewError(f"There is no view {name!r}.", hint=hint)
+
     def by_verb(self, verb: str) -> RegisteredTask | None:
         """The task that a method name stands for, or None."""
         return next((one for one in self._tasks.values() if verb_of(one.task) == verb), None)
@@ -284,15 +316,22 @@ class PluginHost:
 
     def _admit(self, module: Any, plugin: Plugin) -> None:
         _check_host_api(module, plugin)
-        tasks = self._try_out(module, plugin)
+        tasks, views = self._try_out(module, plugin)
         for task in tasks:
             self._check_unique(task, plugin)
+        for view in views:
+            taken = self._views.get(view.name)
+            if taken is not None:
+                raise _taken("view", view.name, plugin, taken.plugin)
         self._manager.register(module, name="/".join(plugin.key))
         for task in tasks:
             self._tasks[task.name] = RegisteredTask(task, plugin)
             plugin.tasks.append(task.name)
+        for view in views:
+            self._views[view.name] = RegisteredView(view, plugin)
+            plugin.views.append(view.name)
 
-    def _try_out(self, module: Any, plugin: Plugin) -> list[type[Task]]:
+    def _try_out(self, module: Any, plugin: Plugin) -> tuple[list[type[Task]], list[type[View]]]:
         """Register with a manager of its own, so that a failure leaves no trace in the real one."""
         trial = _manager()
         try:
@@ -308,23 +347,9 @@ class PluginHost:
                 f"Plugin {plugin.title} implements no hook.",
                 hint="Mark its functions with @lmkit.api.hookimpl.",
             )
-        tasks: list[type[Task]] = []
-
-        def register(task: type[Task]) -> None:
-            checked = check_task(task)
-            if any(other.name == checked.name for other in tasks):
-                raise DuplicateNameError(
-                    f"Plugin {plugin.title} registers two tasks named {checked.name}."
-                )
-            tasks.append(checked)
-
-        returned: Sequence[object] = trial.hook.lmkit_register_tasks(register=register)
-        if returned:  # pluggy leaves out implementations that return None
-            raise RegistrationError(
-                f"Plugin {plugin.title} returned {returned[0]!r:.80} from lmkit_register_tasks.",
-                hint="Call register(MyTask) and return nothing.",
-            )
-        return tasks
+        tasks = _collect(trial.hook.lmkit_register_tasks, check_task, "task", plugin)
+        views = _collect(trial.hook.lmkit_register_views, check_view, "view", plugin)
+        return tasks, views
 
     def _check_unique(self, task: type[Task], plugin: Plugin) -> None:
         for other in self._tasks.values():
@@ -332,19 +357,47 @@ class PluginHost:
             if other.task.name == task.name or same_verb:
                 what = "task" if other.task.name == task.name else "verb"
                 name = task.name if what == "task" else verb_of(task)
-                raise DuplicateNameError(
-                    f"The {what} {name} of plugin {plugin.title} is taken by plugin "
-                    f"{other.plugin.title}.",
-                    hint=f"Uninstall one of them, or set {BLOCK_VARIABLE}={other.plugin.name}.",
-                )
+                raise _taken(what, name, plugin, other.plugin)
 
     def _drop(self, plugin: Plugin) -> None:
         del self._plugins[plugin.key]
         for name in plugin.tasks:
             self._tasks.pop(name, None)
+        for name in plugin.views:
+            self._views.pop(name, None)
         registered = self._manager.get_plugin("/".join(plugin.key))
         if registered is not None:
             self._manager.unregister(registered)
+
+
+def _collect(
+    hook: Any, check: Callable[[object], type[Named]], what: str, plugin: Plugin
+) -> list[type[Named]]:
+    """Call one registering hook of one plugin, and check what it registers."""
+    found: list[type[Named]] = []
+
+    def register(declared: type[Named]) -> None:
+        checked = check(declared)
+        if any(other.name == checked.name for other in found):
+            raise DuplicateNameError(
+                f"Plugin {plugin.title} registers two {what}s named {checked.name}."
+            )
+        found.append(checked)
+
+    returned: Sequence[object] = hook(register=register)
+    if returned:  # pluggy leaves out implementations that return None
+        raise RegistrationError(
+            f"Plugin {plugin.title} returned {returned[0]!r:.80} from lmkit_register_{what}s.",
+            hint=f"Call register(My{what.title()}) and return nothing.",
+        )
+    return found
+
+
+def _taken(what: str, name: str, plugin: Plugin, other: Plugin) -> DuplicateNameError:
+    return DuplicateNameError(
+        f"The {what} {name} of plugin {plugin.title} is taken by plugin {other.title}.",
+        hint=f"Uninstall one of them, or set {BLOCK_VARIABLE}={other.name}.",
+    )
 
 
 def _manager() -> pluggy.PluginManager:
