@@ -8,14 +8,16 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lmkit.api import Labels, LoadedModel, Result, TextTrace
+from lmkit.api import Labels, LoadedModel, Result
 from lmkit.declarations import fields_of, verb_of
 from lmkit.errors import AttentionUnavailableError, TaskError
 from lmkit.host import RegisteredTask
 from lmkit.protocol.messages import Selection, TextField, Token
 from lmkit.session import Session, TaskPanel
-from lmkit.transports.terminal import terminal_progress
+from lmkit.transports.terminal import progress_bar, terminal_progress
+from lmkit.views.attention import AttentionTiles, CapturedTrace
 from lmkit.views.panel import Outcome, PanelView
+from lmkit.work import Work
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,9 +120,10 @@ class Attention:
     Layers and heads count from 0. In a notebook it shows itself as the explorer.
     """
 
-    def __init__(self, analysis: Analysis, trace: TextTrace) -> None:
+    def __init__(self, analysis: Analysis, trace: CapturedTrace) -> None:
         self._analysis = analysis
         self.trace = trace
+        self._lens = ""
 
     @property
     def tokens(self) -> tuple[Token, ...]:
@@ -149,16 +152,90 @@ class Attention:
         """Attention that each token receives, mean over layers, heads and queries; (tokens,)."""
         return self.trace.attention_received()
 
-    def show(self, layer: int, head: int, tokens: Sequence[int] = ()) -> Attention:
-        """Choose what the explorer shows, here and in every open copy of it."""
+    @property
+    def lenses(self) -> tuple[str, ...]:
+        """Names of the lenses that this pass can be seen through."""
+        return tuple(one.name for one in self._tiles.lens_specs if not one.reason)
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the views that this pass can be asked for."""
+        return tuple(one.name for one in self._tiles.views if not one.reason)
+
+    def lens(self, name: str) -> Attention:
+        """The same pass through a lens: ``r.attention.lens("words")[2, 5]``.
+
+        Raises:
+            ProtocolError: there is no such lens, or it is not available for this pass.
+        """
+        seen = Attention(self._analysis, self._tiles.through(name).trace)
+        seen._lens = name
+        return seen
+
+    def view(self, view: str, /, layer: int = 0, head: int = 0, tokens: Sequence[int] = (),
+             **values: Any) -> tuple[Result, ...]:  # fmt: skip
+        """What a view shows of this pass.
+
+        Args:
+            view: Its name, one of :attr:`views`.
+            layer: For views that look at one layer.
+            head: For views that look at one head.
+            tokens: For views that look at some query tokens.
+            **values: Values of the view's own fields.
+
+        Raises:
+            LmkitError: one sentence saying what went wrong.
+        """
         layer, head = self._place((layer, head))
+        selection = Selection(layer=layer, head=head, tokens=self._some(layer, tokens))
+        return self._analysis.ask(view, values, selection)
+
+    def show(
+        self,
+        layer: int,
+        head: int,
+        tokens: Sequence[int] = (),
+        *,
+        lens: str | None = None,
+        picture: str = "",
+    ) -> Attention:
+        """Choose what the explorer shows, here and in every open copy of it.
+
+        Args:
+            layer: The layer, from 0.
+            head: The head, from 0.
+            tokens: Query tokens to hold.
+            lens: One of :attr:`lenses`; empty for the attention itself.
+            picture: Which tab: ``"arcs"``, ``"map"``, or the name of a view; empty keeps it.
+        """
+        chosen = self if lens is None or lens == self._lens else self._analysis.attention
+        if lens is not None and lens != self._lens:
+            chosen = chosen.lens(lens) if lens else chosen
+        layer, head = chosen._place((layer, head))
+        self._analysis.select(
+            Selection(
+                layer=layer,
+                head=head,
+                tokens=chosen._some(layer, tokens),
+                lens=chosen._lens,
+                picture=picture or self._analysis.view.selection.picture,
+            )
+        )
+        return self
+
+    @property
+    def _tiles(self) -> AttentionTiles:
+        tiles = self._analysis.view.tiles
+        assert tiles is not None
+        return tiles
+
+    def _some(self, layer: int, tokens: Sequence[int]) -> tuple[int, ...]:
+        """Query tokens, counted from 0; negative ones count from the end."""
         count = self.trace.layers[layer].queries
         for token in tokens:
             if not -count <= token < count:
                 raise IndexError(f"There is no token {token}; there are {count}, counted from 0.")
-        chosen = tuple(token % count for token in tokens)
-        self._analysis.select(Selection(layer=layer, head=head, tokens=chosen))
-        return self
+        return tuple(token % count for token in tokens)
 
     def _place(self, place: object) -> tuple[int, int]:
         """Layer and head, counted from 0; negative ones count from the end."""
@@ -277,6 +354,12 @@ class Analysis:
     def select(self, selection: Selection) -> None:
         """Choose what the explorer shows."""
         self._panel.view.select(selection)
+
+    def ask(self, view: str, values: Mapping[str, Any], selection: Selection) -> tuple[Result, ...]:
+        """Ask a view about the pass, in this thread, with a progress bar; an interrupt stops it."""
+        with progress_bar() as show:
+            work = Work(on_progress=show)
+            return self._session.ask(self._panel.view, view, values, selection, work)
 
     def __repr__(self) -> str:
         from lmkit.transports.picture import describe
@@ -398,6 +481,8 @@ def _python(
         f"{key}={value!r}" for key, value in values.items() if value != fields[key].default
     )
     tokens = f", tokens={list(selection.tokens)}" if selection.tokens else ""
+    tokens += f", lens={selection.lens!r}" if selection.lens else ""
+    tokens += f", picture={selection.picture!r}" if selection.picture else ""
     return (
         f"import lmkit\n\nkit = {loaded}\n"
         f"r = kit.{verb_of(registered.task)}({given})\n"

@@ -12,15 +12,27 @@ import msgspec
 from lmkit.api import LoadedModel
 from lmkit.declarations import fields_of
 from lmkit.errors import AttentionUnavailableError, LmkitError, TaskError
-from lmkit.fields import check_values
-from lmkit.host import PluginHost, RegisteredTask
-from lmkit.protocol.messages import Labels, Result, Spans, Table, Text
+from lmkit.fields import check_values, defaults
+from lmkit.host import Plugin, PluginHost, RegisteredTask, RegisteredView
+from lmkit.protocol.messages import (
+    HeadGrid,
+    Labels,
+    Page,
+    Result,
+    Selection,
+    Spans,
+    Table,
+    Text,
+    TokenScores,
+    ViewInfo,
+)
+from lmkit.views.attention import CapturedTrace
 from lmkit.views.panel import Outcome
 from lmkit.work import Work, doing
 
-__all__ = ["run_task"]
+__all__ = ["list_views", "run_task", "run_view"]
 
-_RESULTS = (Labels, Spans, Text, Table)
+_RESULTS = (Labels, Spans, Text, Table, HeadGrid, TokenScores, Page)
 
 
 def run_task(
@@ -53,7 +65,7 @@ def run_task(
             work.check()
             returned = task().run(model, **checked)
             work.check()
-        results = _check_results(returned, registered)
+        results = _check_results(returned, f"Task {task.name}", registered.plugin, "run")
     except TaskError as error:
         if error.__class__ is TaskError:
             host.quarantine(registered.plugin, error)
@@ -82,41 +94,131 @@ def run_task(
     )
 
 
+def list_views(host: PluginHost, trace: CapturedTrace) -> tuple[ViewInfo, ...]:
+    """What can be asked of a pass beside its pictures; a view that fails here says so."""
+    listed = []
+    for registered in host.views:
+        view = registered.view
+        try:
+            reason = view().unavailable(trace)
+            if not isinstance(reason, str):
+                raise TaskError(f"View {view.name} gave {_kind(reason)} from unavailable().")
+        except (Exception, SystemExit) as error:
+            reason = host.quarantine(registered.plugin, error).message
+        listed.append(
+            ViewInfo(
+                name=view.name,
+                title=view.title or view.name,
+                help=view.help,
+                plugin=registered.plugin.name,
+                fields=tuple(view.fields),
+                follows=tuple(sorted(view.follows)),  # type: ignore[arg-type]
+                reason=reason[:10_000],
+            )
+        )
+    return tuple(listed)
+
+
+def run_view(
+    host: PluginHost,
+    registered: RegisteredView,
+    trace: CapturedTrace,
+    values: Mapping[str, Any],
+    selection: Selection,
+    work: Work,
+) -> tuple[Result, ...]:
+    """Ask a view for its results in this thread.
+
+    Args:
+        host: Quarantines the plugin on an error that it did not foresee.
+        registered: The view.
+        trace: The pass.
+        values: Values of the view's fields; missing ones take their defaults.
+        selection: Layer, head and tokens.
+        work: Carries progress and the wish to stop.
+
+    Raises:
+        FieldError: a value that a field does not take.
+        Cancelled: the user pressed Stop.
+        TaskError: the view is not available for this pass, or returned what is no result.
+        PluginError: the plugin raised an error of its own; the traceback is in its details.
+    """
+    view = registered.view
+    fields = tuple(view.fields)
+    checked = check_values(fields, {**defaults(fields), **values})
+    try:
+        with doing(work):
+            work.check()
+            made = view()
+            reason = made.unavailable(trace)
+            if reason:
+                raise AttentionUnavailableError(f"{view.title or view.name}: {reason}")
+            returned = made.show(
+                trace,
+                layer=selection.layer,
+                head=selection.head,
+                tokens=selection.tokens,
+                **checked,
+            )
+            work.check()
+        results = _check_results(returned, f"View {view.name}", registered.plugin, "show")
+    except TaskError as error:
+        if error.__class__ is TaskError:
+            host.quarantine(registered.plugin, error)
+        raise
+    except LmkitError:
+        raise
+    except (Exception, SystemExit) as error:  # a plugin must not end the kernel
+        raise host.quarantine(registered.plugin, error) from error
+    host.release(registered.plugin)
+    return results
+
+
 def _why_no_attention(trace: Any) -> str:
     reason = getattr(trace, "note", "")
     return str(reason) or str(AttentionUnavailableError("This model has no attention layers."))
 
 
-def _check_results(returned: Any, registered: RegisteredTask) -> tuple[Result, ...]:
+def _check_results(returned: Any, who: str, plugin: Plugin, method: str) -> tuple[Result, ...]:
     many = isinstance(returned, Sequence) and not isinstance(returned, str | bytes)
     results = tuple(returned) if many else (returned,)
     results = tuple(_readable(one) if isinstance(one, Table) else one for one in results)
     for result in results:
         if isinstance(result, Table):
-            _check_rows(result, registered)
+            _check_rows(result, who, plugin)
+        elif isinstance(result, TokenScores):
+            _check_token_rows(result, who, plugin)
         if not isinstance(result, _RESULTS):
             names = ", ".join(kind.__name__ for kind in _RESULTS)
             raise TaskError(
-                f"Task {registered.task.name} of plugin {registered.plugin.title} returned "
-                f"{_kind(result)}, which is no result.",
-                hint=f"run() returns one of {names}, or a sequence of them.",
+                f"{who} of plugin {plugin.title} returned {_kind(result)}, which is no result.",
+                hint=f"{method}() returns one of {names}, or a sequence of them.",
             )
         try:  # the structs do not check what a plugin puts into them
             msgspec.convert(msgspec.to_builtins(result), type(result))
         except (msgspec.ValidationError, TypeError) as error:
             raise TaskError(
-                f"Task {registered.task.name} of plugin {registered.plugin.title} returned a "
+                f"{who} of plugin {plugin.title} returned a "
                 f"{type(result).__name__} that is not sound: {error}."
             ) from error
     return results
 
 
-def _check_rows(table: Table, registered: RegisteredTask) -> None:
+def _check_rows(table: Table, who: str, plugin: Plugin) -> None:
     for number, row in enumerate(table.rows):
         if len(row) != len(table.columns):
             raise TaskError(
-                f"Task {registered.task.name} of plugin {registered.plugin.title} returned a Table "
+                f"{who} of plugin {plugin.title} returned a Table "
                 f"whose row {number} has {len(row)} cells for {len(table.columns)} columns."
+            )
+
+
+def _check_token_rows(scores: TokenScores, who: str, plugin: Plugin) -> None:
+    for number, row in enumerate(scores.rows):
+        if len(row.values) != len(scores.tokens):
+            raise TaskError(
+                f"{who} of plugin {plugin.title} returned TokenScores whose row {number} has "
+                f"{len(row.values)} values for {len(scores.tokens)} tokens."
             )
 
 

@@ -2,7 +2,7 @@
 
 A channel carries messages to and from one copy of a view; the session knows no transport. Requests
 are only queued by the caller's thread: one thread answers what is quick, one computes tiles, one
-runs tasks, so that a Stop or a click is heard while a run computes.
+asks views, one runs tasks, so that a Stop or a click is heard while a run computes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ from lmkit.protocol.messages import (
     PROTOCOL,
     Accepted,
     Action,
+    Advanced,
     Answer,
+    Answered,
     Cancel,
     CancelledAnswer,
     Done,
@@ -42,7 +44,10 @@ from lmkit.protocol.messages import (
     Header,
     Hello,
     Outgoing,
+    Progress,
+    Query,
     Request,
+    Result,
     Run,
     Select,
     Selection,
@@ -52,9 +57,10 @@ from lmkit.protocol.messages import (
     ViewSpec,
     Welcome,
 )
-from lmkit.runner import run_task
+from lmkit.runner import list_views, run_task, run_view
 from lmkit.trace_cache import TraceCache
 from lmkit.version import __version__
+from lmkit.views.lenses import LENSES
 from lmkit.views.panel import Outcome, PanelView
 from lmkit.work import Work, doing
 
@@ -126,6 +132,7 @@ class Session:
         self._queued: dict[str, tuple[Future[None], TaskPanel]] = {}
         self._inbox: queue.SimpleQueue[tuple[Any, Channel] | None] = queue.SimpleQueue()
         self._tiles = ThreadPoolExecutor(1, thread_name_prefix="lmkit-tiles")
+        self._asked = ThreadPoolExecutor(1, thread_name_prefix="lmkit-views")
         self._runs = ThreadPoolExecutor(1, thread_name_prefix="lmkit-runs")
         self._pending: dict[tuple[str, str], Future[None]] = {}
         self._lock = threading.RLock()
@@ -160,7 +167,11 @@ class Session:
         fields = fields_of(task)
         started = defaults(fields) | check_values(fields, values or {}, complete=False)
         header = Header(task=task.name, title=task.title or task.name, model=model_name)
-        view = PanelView(str(uuid.uuid4()), header, fields, started, python)
+        view = PanelView(
+            str(uuid.uuid4()), header, fields, started, python,
+            lenses=tuple(LENSES.values()),
+            views=functools.partial(list_views, self.host),
+        )  # fmt: skip
         panel = TaskPanel(view, registered, source, dict(options or {}))
         with self._lock:
             self._views[view.id] = view
@@ -350,6 +361,7 @@ class Session:
             self._inbox.put(None)
             self._thread.join(timeout=5)
         self._tiles.shutdown(wait=True, cancel_futures=True)
+        self._asked.shutdown(wait=True, cancel_futures=True)
         self._runs.shutdown(wait=True, cancel_futures=True)
 
     def _dispatch(self) -> None:
@@ -362,13 +374,17 @@ class Session:
                 self._send(channel, ErrorAnswer(id=identity, view=view, error=error_info(error)))
                 continue
             if isinstance(request, TileRequest):
-                self._queue_tile(request, channel)
+                self._queue_slow(request, channel, self._tiles)
+            elif isinstance(request, Query):
+                self._queue_slow(request, channel, self._asked)
             elif isinstance(request, Action):
                 self._tiles.submit(self._answer, request, channel)  # runs may take long
             else:
                 self._answer(request, channel)
 
-    def _queue_tile(self, request: TileRequest, channel: Channel) -> None:
+    def _queue_slow(
+        self, request: TileRequest | Query, channel: Channel, executor: ThreadPoolExecutor
+    ) -> None:
         key = (request.view, request.id)
 
         def compute() -> None:
@@ -377,7 +393,7 @@ class Session:
             self._answer(request, channel)
 
         with self._lock:
-            self._pending[key] = self._tiles.submit(compute)
+            self._pending[key] = executor.submit(compute)
 
     def _answer(self, request: Request, channel: Channel) -> None:
         answer, buffers = self.handle(request, channel)
@@ -412,6 +428,9 @@ class Session:
             header, data = self.tile(request.view, request.key)
             answer = TileAnswer(id=request.id, view=request.view, tile=header)
             buffers = [data]
+        elif isinstance(request, Query):
+            results = self._query(request, channel)
+            answer = Answered(id=request.id, view=request.view, results=results)
         elif isinstance(request, Cancel):
             future = self._pending.pop((request.view, request.target), None)
             if future is not None:
@@ -463,6 +482,45 @@ class Session:
         if served.tiles is not None:
             self.traces.use(view, served.tiles.trace)  # type: ignore[arg-type]
         return header, data
+
+    def ask(
+        self,
+        view: PanelView,
+        name: str,
+        values: Mapping[str, Any],
+        selection: Selection,
+        work: Work,
+    ) -> tuple[Result, ...]:
+        """Ask a view of a plugin about the pass behind a panel, in this thread.
+
+        Raises:
+            LmkitError: there is no such view, or no pass, or whatever the view raised.
+        """
+        registered = self.host.view(name)
+        tiles = view.tiles
+        if tiles is None:
+            raise ProtocolError("This panel has no attention yet.", hint="Press Run.")
+        results = run_view(self.host, registered, tiles.trace, values, tiles.clip(selection), work)
+        if view.id in self._views:
+            self.traces.use(view.id, tiles.trace)  # type: ignore[arg-type]
+        return results
+
+    def _query(self, request: Query, channel: Channel) -> tuple[Result, ...]:
+        served = self.view(request.view)
+        if not isinstance(served, PanelView):
+            raise ProtocolError("This view cannot be asked for others.")
+
+        def tell(progress: Progress) -> None:
+            self._send(channel, Advanced(view=request.view, request=request.id, progress=progress))
+
+        work = Work(on_progress=tell)
+        with self._lock:
+            self._works[request.id] = work
+        try:
+            return self.ask(served, request.name, request.arguments, request.selection, work)
+        finally:
+            with self._lock:
+                self._works.pop(request.id, None)
 
     def _welcome(self, request: Hello, channel: Channel) -> Welcome:
         if request.protocol != PROTOCOL:

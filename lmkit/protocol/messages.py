@@ -62,6 +62,7 @@ __all__ = [
     "Result",
     "Run",
     "SavedTile",
+    "Scale",
     "Select",
     "Selected",
     "Selection",

@@ -9,7 +9,17 @@ import msgspec
 
 from lmkit.protocol.codec import save_tile
 from lmkit.protocol.keys import Key, format_key
-from lmkit.protocol.messages import Bundle, Live, PanelSpec, SavedTile, TileHeader, ViewSpec
+from lmkit.protocol.messages import (
+    Bundle,
+    Live,
+    Page,
+    PanelSpec,
+    Result,
+    SavedTile,
+    Text,
+    TileHeader,
+    ViewSpec,
+)
 from lmkit.version import __version__
 from lmkit.views.attention import AttentionTiles
 from lmkit.views.panel import PanelView
@@ -71,6 +81,13 @@ def snapshot(view: PanelView, live: Live | None, *, budget: int = DEFAULT_BUDGET
     return bundle_of(spec, live, tuple(carried), heads=tiles.heads, heads_carried=count)
 
 
+def _keepable(result: Result) -> Result:
+    """A page of a plugin's own runs scripts: it is drawn from a live kernel and never saved."""
+    if isinstance(result, Page):
+        return Text(title=result.title, text="This part is drawn only while its kernel runs.")
+    return result
+
+
 def _shorten(spec: PanelSpec) -> PanelSpec:
     """Cut texts that would burst a notebook; the live view has them whole."""
     notes = []
@@ -86,6 +103,7 @@ def _shorten(spec: PanelSpec) -> PanelSpec:
     return msgspec.structs.replace(
         spec,
         values=values,
+        results=tuple(_keepable(result) for result in spec.results),
         warnings=(*spec.warnings, *notes),
         python=spec.python if len(spec.python) <= SAVED_PYTHON else "",
     )

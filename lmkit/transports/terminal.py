@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lmkit.protocol.messages import Event, StatusChanged
+from lmkit.protocol.messages import Event, Progress, StatusChanged
 from lmkit.views.panel import PanelView
 
-__all__ = ["terminal_progress"]
+__all__ = ["progress_bar", "terminal_progress"]
 
 DELAY = 0.5
 """Seconds before a bar appears; most runs end sooner and leave no trace in the output."""
 
 
 @contextmanager
-def terminal_progress(view: PanelView) -> Iterator[None]:
-    """Draw a view's progress on stderr while the block runs; the bar goes when it ends."""
+def progress_bar() -> Iterator[Callable[[Progress], None]]:
+    """A bar on stderr that follows the progress it is given; it goes when the block ends."""
     from tqdm import tqdm
 
     bar: Any = None
     label = ""  # a bar that TQDM_DISABLE turned off has none of its own
 
-    def show(event: Event) -> None:
+    def show(progress: Progress) -> None:
         nonlocal bar, label
-        if not isinstance(event, StatusChanged) or event.status.progress is None:
-            return
-        progress = event.status.progress
         if bar is None or label != progress.label:
             if bar is not None:
                 bar.close()
@@ -36,10 +33,24 @@ def terminal_progress(view: PanelView) -> Iterator[None]:
         bar.total = progress.total or None
         bar.update(progress.done - bar.n)
 
-    undo = view.listen(show)
     try:
-        yield
+        yield show
     finally:
-        undo()
         if bar is not None:
             bar.close()
+
+
+@contextmanager
+def terminal_progress(view: PanelView) -> Iterator[None]:
+    """Draw a view's progress on stderr while the block runs."""
+    with progress_bar() as show:
+
+        def hear(event: Event) -> None:
+            if isinstance(event, StatusChanged) and event.status.progress is not None:
+                show(event.status.progress)
+
+        undo = view.listen(hear)
+        try:
+            yield
+        finally:
+            undo()

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from lmkit.api import TextTrace, Token
 from lmkit.errors import ProtocolError
 from lmkit.protocol.keys import Key, format_key, parse_key
-from lmkit.protocol.messages import AttentionSpec, Encoding, LayerSpec, Selection, TileHeader
+from lmkit.protocol.messages import (
+    AttentionSpec,
+    Encoding,
+    LayerSpec,
+    LensSpec,
+    Scale,
+    Selection,
+    StepSpec,
+    TileHeader,
+    ViewInfo,
+)
+from lmkit.views.lens import Lens
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,11 +80,81 @@ class AttentionTiles:
 
     Thumbnails are kept once computed: every copy of the view and every saved form wants them, and
     over 4,096 tokens those of all heads take 20 s and more.
+
+    Args:
+        trace: The pass.
+        lenses: What it can be seen through.
+        views: What else can be asked of it.
+        scale: What its numbers mean.
     """
 
-    def __init__(self, trace: CapturedTrace) -> None:
+    def __init__(
+        self,
+        trace: CapturedTrace,
+        *,
+        lenses: Sequence[Lens] = (),
+        views: Sequence[ViewInfo] = (),
+        scale: Scale = "share",
+    ) -> None:
         self.trace = trace
+        self.views = tuple(views)
+        self.scale = scale
         self._thumbnails: dict[str, tuple[TileHeader, bytes]] = {}
+        self._lenses = {lens.name: lens for lens in lenses}
+        self._reasons = {lens.name: lens.unavailable(trace) for lens in lenses}
+        self._through: dict[str, AttentionTiles] = {}
+        self._lens_specs: tuple[LensSpec, ...] | None = None
+        self._lock = threading.Lock()
+
+    def through(self, lens: str) -> AttentionTiles:
+        """The same pass seen through a lens; the attention itself for an empty name.
+
+        Raises:
+            ProtocolError: there is no such lens, or it is not available for this pass.
+        """
+        if not lens:
+            return self
+        chosen = self._lenses.get(lens)
+        if chosen is None:
+            names = ", ".join(self._lenses) or "none"
+            raise ProtocolError(f"There is no lens {lens!r}.", hint=f"There are: {names}.")
+        if self._reasons[lens]:
+            raise ProtocolError(f"{chosen.title} is not available: {self._reasons[lens]}")
+        with self._lock:
+            seen = self._through.get(lens)
+            if seen is None:
+                seen = AttentionTiles(chosen.make(self.trace), scale=chosen.scale)
+                self._through[lens] = seen
+        return seen
+
+    @property
+    def lens_specs(self) -> tuple[LensSpec, ...]:
+        """What the view is told of the lenses; those not available with the reason."""
+        if self._lens_specs is None:
+            self._lens_specs = tuple(self._lens_spec(lens) for lens in self._lenses.values())
+        return self._lens_specs
+
+    def _lens_spec(self, lens: Lens) -> LensSpec:
+        reason = self._reasons[lens.name]
+        tokens = key_tokens = None
+        if not reason:
+            seen = self.through(lens.name).trace
+            if tuple(seen.tokens) != tuple(self.trace.tokens):
+                tokens, key_tokens = tuple(seen.tokens), tuple(seen.tokens)
+                if seen.decoder_tokens:
+                    tokens = tuple(seen.decoder_tokens)
+                own_keys = getattr(seen, "key_tokens", None)
+                if own_keys is not None:
+                    key_tokens = tuple(own_keys)
+        return LensSpec(
+            name=lens.name,
+            title=lens.title,
+            help=lens.help,
+            scale=lens.scale,
+            tokens=tokens,
+            key_tokens=key_tokens,
+            reason=reason,
+        )
 
     def spec(self, selection: Selection) -> AttentionSpec:
         """What a view needs before the first tile."""
@@ -86,18 +170,24 @@ class AttentionTiles:
             deviation=trace.deviation,
             missing=tuple(trace.missing),
             selection=self.clip(selection),
+            scale=self.scale,
+            lenses=self.lens_specs,
+            views=self.views,
+            steps=_steps(trace),
         )
 
     def clip(self, selection: Selection) -> Selection:
         """The selection, brought back to layers, heads and tokens that there are."""
-        layers = self.trace.layers
+        lens = selection.lens if not self._reasons.get(selection.lens, "?") else ""
+        layers = self.through(lens).trace.layers
         layer = max(0, min(selection.layer, len(layers) - 1))
+        tokens = selection.tokens if lens == selection.lens else ()
         return Selection(
             layer=layer,
             head=max(0, min(selection.head, layers[layer].heads - 1)),
-            tokens=tuple(
-                sorted({one for one in selection.tokens if 0 <= one < layers[layer].queries})
-            ),
+            tokens=tuple(sorted({one for one in tokens if 0 <= one < layers[layer].queries})),
+            lens=lens,
+            picture=selection.picture,
         )
 
     @property
@@ -133,6 +223,10 @@ class AttentionTiles:
         if kept is not None:
             return kept
         key = parse_key(name)
+        if key.lens:
+            plain = format_key(msgspec.structs.replace(key, lens=""))
+            header, data = self.through(key.lens).tile(plain, fine=fine)
+            return msgspec.structs.replace(header, key=name), data
         self._check(key, name)
         trace = self.trace
         layer = trace.layers[key.layer]
@@ -150,6 +244,8 @@ class AttentionTiles:
             values, encoding = trace.summed(key.layer, key.head, key.tokens), "f32"
         else:
             values, encoding = trace.summed_to(key.layer, key.head, key.tokens), "f32"
+        if self.scale != "share":
+            encoding = "f32"  # the others hold values of [0, 1] alone
         header = TileHeader(key=name, shape=tuple(values.shape), encoding=encoding)
         tile = header, encode(values, encoding)
         if key.kind == "thumb":
@@ -173,6 +269,14 @@ class AttentionTiles:
             bound = layer.queries if key.kind == "sum" else layer.keys
             if max(key.tokens) >= bound:
                 raise ProtocolError(f"Tile {name}: there are {bound} tokens, counted from 0.")
+
+
+def _steps(trace: CapturedTrace) -> tuple[StepSpec, ...]:
+    """The steps of a generated text; none for a single pass."""
+    return tuple(
+        StepSpec(label=step.label, first=step.first, last=step.last)
+        for step in getattr(trace, "steps", ())
+    )
 
 
 def _layer_spec(layer: Any) -> LayerSpec:

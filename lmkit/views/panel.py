@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from lmkit.api import FieldSpec, Result
 from lmkit.errors import ProtocolError
 from lmkit.protocol.messages import (
@@ -25,8 +27,10 @@ from lmkit.protocol.messages import (
     Status,
     StatusChanged,
     TileHeader,
+    ViewInfo,
 )
 from lmkit.views.attention import AttentionTiles, CapturedTrace
+from lmkit.views.lens import Lens
 
 __all__ = ["Outcome", "PanelView"]
 
@@ -57,6 +61,8 @@ class PanelView:
         fields: The form; empty for a bare trace.
         values: What the form holds.
         python: Makes the lines that make this view, from the values and the selection.
+        lenses: What a pass can be seen through.
+        views: Lists what else can be asked of a pass.
     """
 
     def __init__(
@@ -66,12 +72,17 @@ class PanelView:
         fields: Sequence[FieldSpec] = (),
         values: Mapping[str, Any] | None = None,
         python: Callable[[Mapping[str, Any], Selection], str] | None = None,
+        *,
+        lenses: Sequence[Lens] = (),
+        views: Callable[[CapturedTrace], Sequence[ViewInfo]] | None = None,
     ) -> None:
         self.id = identity
         self.fields = tuple(fields)
         self._header = header
         self._values = dict(values or {})
         self._python = python
+        self._lenses = tuple(lenses)
+        self._views = views
         self._status = Status(state="idle")
         self._selection = Selection()
         self._outcome: Outcome | None = None
@@ -180,16 +191,22 @@ class PanelView:
 
     def finish(self, run: str, outcome: Outcome, header: Header) -> None:
         """The run gave this."""
-        tiles = AttentionTiles(outcome.trace) if outcome.trace is not None else None
+        tiles = self._tiles_of(outcome.trace) if outcome.trace is not None else None
         with self._lock:
             if self._status.run != run:
                 return
             self._outcome, self._header, self._tiles = outcome, header, tiles
             self._selection = tiles.clip(self._selection) if tiles else Selection()
-            same_tokens = Selection(layer=self._selection.layer, head=self._selection.head)
-            self._selection = same_tokens  # tokens of another text mean nothing here
+            # tokens of another text mean nothing here
+            self._selection = msgspec.structs.replace(self._selection, tokens=())
             self._status = Status(state="done")
         self._tell(Changed(view=self.id, spec=self.spec()))
+
+    def _tiles_of(self, trace: CapturedTrace) -> AttentionTiles:
+        views = self._views(trace) if self._views is not None else ()
+        return AttentionTiles(
+            trace, lenses=self._lenses, views=views, scale=getattr(trace, "scale", "share")
+        )
 
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Be told of every change; returns the undo. Listeners must not block."""

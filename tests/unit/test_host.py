@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 from lmkit.api import Field, Labels, LabelScore, Task, hookimpl
-from lmkit.errors import DuplicateNameError, PluginError, RegistrationError, UnknownTaskError
+from lmkit.errors import (
+    DuplicateNameError,
+    NoSuchViewError,
+    PluginError,
+    RegistrationError,
+    UnknownTaskError,
+)
 from lmkit.host import ALLOW_VARIABLE, BLOCK_VARIABLE, PluginHost
 
 GOOD = """
@@ -135,6 +141,60 @@ BROKEN = {
         def lmkit_register_tasks(register): register("classification")
         """,
         "not a subclass",
+    ),
+    "registers no view": (
+        """
+        from lmkit.api import Task, hookimpl
+        @hookimpl
+        def lmkit_register_views(register): register(Task)
+        """,
+        "not a subclass of lmkit.api.View",
+    ),
+    "a view without show": (
+        """
+        from lmkit.api import View, hookimpl
+        class Nothing(View):
+            name = "nothing"
+        @hookimpl
+        def lmkit_register_views(register): register(Nothing)
+        """,
+        "defines no show",
+    ),
+    "a view that forgets a keyword": (
+        """
+        from lmkit.api import Field, Text, View, hookimpl
+        class Short(View):
+            name = "short"
+            fields = (Field.boolean("loud"),)
+            def show(self, trace, *, layer, head, tokens): return Text(text="")
+        @hookimpl
+        def lmkit_register_views(register): register(Short)
+        """,
+        "does not take its fields",
+    ),
+    "a view with a field named layer": (
+        """
+        from lmkit.api import Field, Text, View, hookimpl
+        class Twice(View):
+            name = "twice"
+            fields = (Field.boolean("layer"),)
+            def show(self, trace, **values): return Text(text="")
+        @hookimpl
+        def lmkit_register_views(register): register(Twice)
+        """,
+        "is taken by lmkit itself",
+    ),
+    "a view that follows the moon": (
+        """
+        from lmkit.api import Text, View, hookimpl
+        class Moon(View):
+            name = "moon"
+            follows = frozenset({"moon"})
+            def show(self, trace, **values): return Text(text="")
+        @hookimpl
+        def lmkit_register_views(register): register(Moon)
+        """,
+        "follows",
     ),
     "host too old": (
         "lmkit_host_api = '>=2'\n" + GOOD.format(cls="A", task="a"),
@@ -352,3 +412,37 @@ def test_a_plugin_registered_by_hand_can_be_registered_again() -> None:
     assert host.task("echo").task.title == "Better"
     host.rescan()
     assert host.task("echo").task.title == "Better"
+
+
+VIEW = """
+from lmkit.api import Text, View, hookimpl
+
+class Shown(View):
+    name = "{name}"
+    title = "Shown"
+
+    def show(self, trace, *, layer, head, tokens):
+        return Text(text="")
+
+@hookimpl
+def lmkit_register_views(register):
+    register(Shown)
+"""
+
+
+def test_views_are_registered_and_two_of_one_name_are_an_error_naming_both(
+    site: Path, install: Install
+) -> None:
+    install("aaa", VIEW.format(name="one"))
+    install("bbb", VIEW.format(name="one"))
+    install("ccc", VIEW.format(name="two"))
+    host = host_of(site)
+    assert state(host) == {"aaa": "ready", "bbb": "quarantined", "ccc": "ready"}
+    assert [one.view.name for one in host.views] == ["one", "two"]
+    assert next(one.info().views for one in host.plugins if one.name == "ccc") == ("two",)
+    error = error_of(host, "bbb")
+    assert isinstance(error, DuplicateNameError)
+    assert "bbb" in str(error)
+    assert "aaa" in str(error)
+    with pytest.raises(NoSuchViewError, match="Did you mean two"):
+        host.view("twoo")
