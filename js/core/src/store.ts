@@ -1,6 +1,5 @@
 /** What the user looks at: one state shared by all parts of a view. */
 
-export type Picture = "arcs" | "map";
 export type Mapping = "linear" | "sqrt" | "log";
 
 /** The cell or token under the pointer or the keyboard's cursor; null where it has no side. */
@@ -15,7 +14,8 @@ export interface ViewState {
   /** Chosen query tokens, ascending. */
   readonly tokens: readonly number[];
   readonly focus: Focus | null;
-  readonly picture: Picture;
+  /** The name of one of the pictures (explorer/pictures.ts). */
+  readonly picture: string;
   readonly mapping: Mapping;
   readonly hideSpecials: boolean;
 }

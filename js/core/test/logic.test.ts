@@ -83,8 +83,9 @@ describe("keys", () => {
     expect(press("]")).toEqual({ do: "layer", step: 1 });
     expect(press(",")).toEqual({ do: "head", step: -1 });
     expect(press(".")).toEqual({ do: "head", step: 1 });
-    expect(press("1")).toEqual({ do: "picture", picture: "arcs" });
-    expect(press("2")).toEqual({ do: "picture", picture: "map" });
+    expect(press("1")).toEqual({ do: "picture", digit: "1" });
+    expect(press("9")).toEqual({ do: "picture", digit: "9" });
+    expect(press("0")).toBeNull();
     expect(press("s")).toEqual({ do: "scale" });
     expect(press("/")).toEqual({ do: "find" });
     expect(press("?")).toEqual({ do: "help" });

@@ -16,7 +16,7 @@ export function explorer(
   store: Store<ViewState>,
   context: Context,
   scope: Scope,
-): void {
+): { choose(digit: string): void } {
   const { t } = context;
   const gridPane = h("div", { class: "pane grid-pane" });
   const picturePane = h("div", { class: "pane picture-pane" });
@@ -41,7 +41,7 @@ export function explorer(
   const info = h("p", { class: "note layer-info", "data-lmkit": "layer-info" });
   legendPane.append(info);
   legend(legendPane, store, context, scope);
-  picture(picturePane, spec, model, store, context, scope);
+  const main = picture(picturePane, spec, model, store, context, scope);
   const tell = () => refill(info, layerInfo(model, context));
   scope.add(model.subscribe(tell));
   tell();
@@ -54,4 +54,5 @@ export function explorer(
       ),
     );
   }
+  return { choose: main.choose };
 }

@@ -3,7 +3,7 @@
 export type Command =
   | { readonly do: "layer"; readonly step: 1 | -1 }
   | { readonly do: "head"; readonly step: 1 | -1 }
-  | { readonly do: "picture"; readonly picture: "arcs" | "map" }
+  | { readonly do: "picture"; readonly digit: string }
   | { readonly do: "scale" }
   | { readonly do: "find" }
   | { readonly do: "help" }
@@ -32,10 +32,6 @@ export function command(press: KeyPress): Command | null {
       return { do: "head", step: -1 };
     case ".":
       return { do: "head", step: 1 };
-    case "1":
-      return { do: "picture", picture: "arcs" };
-    case "2":
-      return { do: "picture", picture: "map" };
     case "s":
       return { do: "scale" };
     case "/":
@@ -43,7 +39,7 @@ export function command(press: KeyPress): Command | null {
     case "?":
       return { do: "help" };
     default:
-      return null;
+      return /^[1-9]$/.test(press.key) ? { do: "picture", digit: press.key } : null;
   }
 }
 

@@ -1,17 +1,15 @@
-/** The main picture: which head, its tabs, and the arcs or the map with every state between. */
+/** The main picture: which head, the tabs of all pictures, and every state between them. */
 
 import type { AttentionSpec } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, h, refill, type Scope, uniqueId } from "../dom.ts";
 import type { MessageKey } from "../messages.ts";
-import type { Picture, Store, ViewState } from "../store.ts";
-import { arcs } from "./arcs.ts";
+import type { Store, ViewState } from "../store.ts";
 import type { HeadModel } from "./head-model.ts";
-import { cellText, heatmap } from "./heatmap.ts";
+import { cellText } from "./heatmap.ts";
 import { step } from "./keys.ts";
+import { type Drawn, PICTURES, type PictureKind, pictureNote, pictureOf } from "./pictures.ts";
 import { reading, sentenceText } from "./sentence.ts";
-
-const PICTURES: readonly Picture[] = ["arcs", "map"];
 
 /** As tall as a short text needs, and taller for a longer one as far as the width allows. */
 function pictureHeight(width: number, tokens: number): number {
@@ -27,7 +25,7 @@ export function picture(
   store: Store<ViewState>,
   context: Context,
   scope: Scope,
-): { focus(): void } {
+): { focus(): void; choose(digit: string): void } {
   const { t } = context;
   const heads = spec.layers.map((layer) => layer.heads);
   const bodyId = uniqueId("picture");
@@ -67,7 +65,7 @@ export function picture(
   const layerStep = stepper("layer");
   const headStep = stepper("head");
 
-  const tabs = PICTURES.map((name) =>
+  const tabs = PICTURES.map(({ name, title, digit }) =>
     h(
       "button",
       {
@@ -77,8 +75,9 @@ export function picture(
         id: uniqueId("tab"),
         "data-lmkit": `tab-${name}`,
         "aria-controls": bodyId,
+        "aria-keyshortcuts": digit,
       },
-      t(`picture.${name}` as MessageKey),
+      t(title),
     ),
   );
   const tablist = h(
@@ -86,12 +85,22 @@ export function picture(
     { class: "tabs", role: "tablist", "aria-label": t("picture.tabs") },
     ...tabs,
   );
+  const why = h("p", { class: "note", "data-lmkit": "picture-why" });
+  why.hidden = true;
+  /** Choose a picture; one that this layer does not have says why instead. */
+  const choose = (kind: PictureKind) => {
+    const reason = kind.available(spec, store.state.layer, t);
+    why.textContent = reason ?? "";
+    why.hidden = reason === null;
+    if (reason === null) store.set({ picture: kind.name, focus: null });
+    else context.announce(reason);
+  };
   for (const [index, tab] of tabs.entries()) {
-    scope.on(tab, "click", () => store.set({ picture: PICTURES[index] as Picture, focus: null }));
+    scope.on(tab, "click", () => choose(PICTURES[index] as PictureKind));
     scope.on<KeyboardEvent>(tab, "keydown", (event) => {
       if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
       const next = (index + (event.key === "ArrowRight" ? 1 : -1) + tabs.length) % tabs.length;
-      store.set({ picture: PICTURES[next] as Picture, focus: null });
+      choose(PICTURES[next] as PictureKind);
       tabs[next]?.focus();
       event.preventDefault();
     });
@@ -106,37 +115,39 @@ export function picture(
   const panel = h("div", { id: bodyId, role: "tabpanel" }, stage);
   host.append(
     h("div", { class: "picture-bar" }, layerStep.element, headStep.element, tablist),
+    why,
     panel,
   );
 
   // -- body -------------------------------------------------------------------------------------
 
   let inner: Scope = scope.child();
-  let drawn: { key(event: KeyboardEvent): boolean } | null = null;
+  let drawn: Drawn | null = null;
   let showing = "";
 
   const message = (text: string, extra: Node | null = null, name = "picture-note") => {
-    refill(stage, h("div", { class: "empty", "data-lmkit": name }, h("p", {}, text), extra));
+    pictureNote(stage, text, extra, name);
   };
 
   const loading = () => {
-    refill(
-      stage,
-      h(
-        "div",
-        { class: "empty", "data-lmkit": "picture-loading" },
-        h("p", {}, t("loading.head")),
-        h("progress", { "aria-label": t("loading.head") }),
-      ),
-    );
+    const bar = h("progress", { "aria-label": t("loading.head") });
+    message(t("loading.head"), bar, "picture-loading");
   };
 
   const render = () => {
-    const { picture: name, layer, head } = store.state;
+    const { layer, head } = store.state;
+    const kind = pictureOf(store.state.picture);
+    const reason = kind.available(spec, layer, t);
     layerStep.value.textContent = String(layer);
     headStep.value.textContent = String(head);
     for (const [index, tab] of tabs.entries()) {
-      const on = PICTURES[index] === name;
+      const one = PICTURES[index] as PictureKind;
+      const on = one === kind;
+      const why = on ? reason : one.available(spec, layer, t);
+      // Not `disabled`: a tab that cannot be reached cannot say why it is off.
+      if (why === null) tab.removeAttribute("aria-disabled");
+      else tab.setAttribute("aria-disabled", "true");
+      tab.title = why ?? `${t(one.title)} (${one.digit})`;
       tab.setAttribute("aria-selected", String(on));
       tab.tabIndex = on ? 0 : -1;
       if (on) panel.setAttribute("aria-labelledby", tab.id);
@@ -145,11 +156,11 @@ export function picture(
       "aria-label",
       t("picture.label", {
         head: t("head.name", { layer, head }),
-        picture: t(`picture.${name}` as MessageKey).toLowerCase(),
+        picture: t(kind.title).toLowerCase(),
       }),
     );
     stage.setAttribute("aria-busy", String(model.status === "loading"));
-    const wanted = `${layer}/${head}/${name}/${model.status}/${context.source.state}`;
+    const wanted = `${layer}/${head}/${kind.name}/${model.status}/${context.source.state}`;
     if (wanted === showing && model.status !== "error") return;
     showing = wanted;
     inner.dispose();
@@ -159,6 +170,10 @@ export function picture(
     const height = pictureHeight(host.clientWidth || 480, longest);
     stage.style.minHeight = `${height}px`;
     stage.setAttribute("data-state", model.status);
+    if (reason !== null) {
+      message(reason, null, "picture-unavailable");
+      return;
+    }
     if (model.status === "loading") {
       // The last picture stays for a moment: most heads come before the eye sees a gap.
       const cancel = inner.later(stage.childElementCount ? 120 : 0, loading);
@@ -177,19 +192,18 @@ export function picture(
       return;
     }
     refill(stage);
-    if (name === "map") {
-      drawn = heatmap(stage, model, store, context, inner, height);
-    } else if (model.pooled && !model.live) {
-      message(t("picture.arcs.pooled", { n: model.layer.queries }), null, "arcs-pooled");
-    } else {
-      drawn = arcs(stage, model, store, context, inner, height);
-    }
+    drawn = kind.mount(stage, model, store, context, inner, height);
   };
 
   let byKey = false;
   const sayFocus = () => {
     if (!byKey) return;
     const { state } = store;
+    const own = drawn?.say?.();
+    if (own) {
+      context.announce(own);
+      return;
+    }
     const cell = cellText(model, state, context);
     if (cell) {
       context.announce(cell);
@@ -219,12 +233,13 @@ export function picture(
         state.head !== before.head ||
         state.picture !== before.picture
       ) {
+        why.hidden = true;
         render();
         const name = t("head.name", { layer: state.layer, head: state.head });
         context.announce(
           t("picture.label", {
             head: name,
-            picture: t(`picture.${state.picture}` as MessageKey).toLowerCase(),
+            picture: t(pictureOf(state.picture).title).toLowerCase(),
           }),
         );
       }
@@ -247,6 +262,10 @@ export function picture(
   return {
     focus() {
       stage.focus({ preventScroll: true });
+    },
+    choose(digit) {
+      const kind = PICTURES.find((one) => one.digit === digit);
+      if (kind) choose(kind);
     },
   };
 }

@@ -2,14 +2,15 @@
 
 import type { Context } from "../context.ts";
 import { h, type Scope, uniqueId } from "../dom.ts";
+import { PICTURES } from "../explorer/pictures.ts";
 import type { MessageKey } from "../messages.ts";
 
-const KEYS: readonly (readonly [readonly string[], MessageKey])[] = [
+const KEYS: readonly (readonly [readonly string[], MessageKey | null])[] = [
   [["←", "→", "↑", "↓"], "key.arrows"],
   [["Enter"], "key.enter"],
   [["[", "]"], "key.layer"],
   [[",", "."], "key.head"],
-  [["1", "2"], "key.picture"],
+  [PICTURES.map((kind) => kind.digit), null],
   [["s"], "key.scale"],
   [["/"], "key.find"],
   [["Esc"], "key.escape"],
@@ -23,6 +24,7 @@ export function help(
   scope: Scope,
 ): { toggle(): void; close(): boolean } {
   const { t } = context;
+  const pictures = PICTURES.map((kind) => t(kind.title)).join(t("list.comma"));
   const id = uniqueId("help");
   const close = h("button", { type: "button", class: "quiet" }, t("help.close"));
   const box = h(
@@ -39,7 +41,7 @@ export function help(
       {},
       ...KEYS.flatMap(([names, key]) => [
         h("dt", {}, ...names.map((name) => h("kbd", {}, name))),
-        h("dd", {}, t(key)),
+        h("dd", {}, key === null ? pictures : t(key)),
       ]),
     ),
   );

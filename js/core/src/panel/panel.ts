@@ -203,6 +203,7 @@ export function panel(
   };
 
   let strip: { find(): void } | null = null;
+  let pictures: { choose(digit: string): void } | null = null;
   let attentionScope = scope.child();
   let drawnAttention = "";
   const drawAttention = () => {
@@ -214,6 +215,7 @@ export function panel(
     attentionScope.dispose();
     attentionScope = scope.child();
     strip = null;
+    pictures = null;
     refill(tokensHost);
     refill(explorerHost);
     refill(sentenceHost);
@@ -238,7 +240,7 @@ export function panel(
     quietly(() => store.set({ ...choice, focus: null }));
     const model = new HeadModel(attention, store, context, attentionScope);
     strip = tokenStrip(tokensHost, model, model.queries, store, context, attentionScope);
-    explorer(explorerHost, attention, model, store, context, attentionScope);
+    pictures = explorer(explorerHost, attention, model, store, context, attentionScope);
     sentence(sentenceHost, model, store, context, attentionScope);
     model.load();
     hold();
@@ -358,7 +360,7 @@ export function panel(
     if (what.do === "layer" || what.do === "head") {
       store.set({ ...step(store.state, what.do, what.step, heads), focus: null });
     } else if (what.do === "picture") {
-      store.set({ picture: what.picture, focus: null });
+      pictures?.choose(what.digit);
     } else if (what.do === "scale") {
       const next = MAPPINGS[
         (MAPPINGS.indexOf(store.state.mapping) + 1) % MAPPINGS.length

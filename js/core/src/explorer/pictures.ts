@@ -1,0 +1,81 @@
+/** The pictures of a head: one list that the tabs, the keys and the help overlay are made of. */
+
+import type { AttentionSpec } from "@lmkit/protocol";
+import type { Context } from "../context.ts";
+import { h, refill, type Scope } from "../dom.ts";
+import type { MessageKey, Translate } from "../messages.ts";
+import type { Store, ViewState } from "../store.ts";
+import { arcs } from "./arcs.ts";
+import type { HeadModel } from "./head-model.ts";
+import { heatmap } from "./heatmap.ts";
+
+/** A picture that is drawn now; its scope ends it. */
+export interface Drawn {
+  /** A key pressed while the stage itself has the focus; true where the picture took it. */
+  key(event: KeyboardEvent): boolean;
+  /** What to say when the cursor has moved by a key; null for the sentence of the panel. */
+  say?(): string | null;
+}
+
+/** One kind of picture of a head. */
+export interface PictureKind {
+  /** What `ViewState.picture` holds and test selectors end in. */
+  readonly name: string;
+  readonly title: MessageKey;
+  /** The key that chooses it. */
+  readonly digit: string;
+  /** Why this layer cannot be drawn so, as one sentence; null where it can. */
+  available(spec: AttentionSpec, layer: number, t: Translate): string | null;
+  /**
+   * Draw into `host` (empty, positioned) at about `height` CSS pixels until `scope` ends.
+   * Called when the numbers of the head are there; again for another head and when the kernel
+   * comes or goes.
+   */
+  mount(
+    host: HTMLElement,
+    model: HeadModel,
+    store: Store<ViewState>,
+    context: Context,
+    scope: Scope,
+    height: number,
+  ): Drawn;
+}
+
+/** A sentence in place of a picture, with a button or a bar below it. */
+export function pictureNote(
+  host: HTMLElement,
+  text: string,
+  extra: Node | null = null,
+  name = "picture-note",
+): void {
+  refill(host, h("div", { class: "empty", "data-lmkit": name }, h("p", {}, text), extra));
+}
+
+const STILL: Drawn = { key: () => false };
+
+export const PICTURES: readonly PictureKind[] = [
+  {
+    name: "arcs",
+    title: "picture.arcs",
+    digit: "1",
+    available: () => null,
+    mount(host, model, store, context, scope, height) {
+      if (!model.pooled || model.live) return arcs(host, model, store, context, scope, height);
+      const text = context.t("picture.arcs.pooled", { n: model.layer.queries });
+      pictureNote(host, text, null, "arcs-pooled");
+      return STILL;
+    },
+  },
+  {
+    name: "map",
+    title: "picture.map",
+    digit: "2",
+    available: () => null,
+    mount: heatmap,
+  },
+];
+
+/** The picture of a name; the first for a name that is not there. */
+export function pictureOf(name: string): PictureKind {
+  return PICTURES.find((kind) => kind.name === name) ?? (PICTURES[0] as PictureKind);
+}
