@@ -8,6 +8,7 @@ import type {
   Result,
   SavedTile,
   Token,
+  ViewInfo,
   ViewSpec,
 } from "@lmkit/protocol";
 import { parseKey, parseViewSpec } from "@lmkit/protocol";
@@ -200,6 +201,11 @@ export class FakeKernel implements Channel {
       this.say({ type: "accepted", id, view });
       const progress = { label: "Forward pass", done: 3, total: 6, secondsLeft: 12 };
       this.say({ type: "status", view, status: { state: "running", run: id, progress } });
+    } else if (message.type === "query") {
+      const progress = { label: "Looking at every head", done: 24, total: 72, secondsLeft: 4 };
+      this.say({ type: "advanced", view, request: id, progress });
+      const results = ANSWERS[message.name];
+      if (results) this.say({ type: "answered", id, view, results: results() });
     } else if (message.type === "cancel") {
       this.say({ type: "cancelled", id, view });
     } else {
@@ -253,7 +259,11 @@ export function attentionOf(
     path: "sdpa",
     deviation: 3.1e-7,
     missing: [],
-    selection: { layer: 3, head: 7, tokens: [] },
+    selection: { layer: 3, head: 7, tokens: [], lens: "", picture: "" },
+    scale: "share",
+    lenses: [],
+    views: [],
+    steps: [],
     ...more,
   };
 }
@@ -323,7 +333,108 @@ function hostileTokens(): Token[] {
   }));
 }
 
+const HEAD_MAP: ViewInfo = {
+  name: "head-map",
+  title: "Head map",
+  help: "Every head scored on this text.",
+  plugin: "attention",
+  fields: [
+    { kind: "boolean", name: "induction", label: "Induction", default: true, help: "" },
+    {
+      kind: "integer",
+      name: "seed",
+      label: "Seed",
+      default: 0,
+      minimum: 0,
+      maximum: 9,
+      step: 1,
+      help: "",
+    },
+  ],
+  follows: [],
+  reason: "",
+};
+const ROLLOUT: ViewInfo = {
+  ...HEAD_MAP,
+  name: "rollout",
+  title: "Rollout",
+  help: "What the chosen tokens draw on through all layers.",
+  fields: [],
+  follows: ["tokens"],
+};
+
+/** What the fake kernel answers to a view; one that it does not know is never answered. */
+export const ANSWERS: Record<string, () => Result[]> = {
+  "head-map": () => {
+    const values = Array.from({ length: 6 }, (_, layer) =>
+      Array.from({ length: 12 }, (_, head) => random(layer * 12 + head + 1) ** 3),
+    );
+    const signed = values.map((heads) => heads.map((value, at) => (at === 5 ? null : value - 0.3)));
+    return [
+      {
+        kind: "head-grid",
+        title: "Heads of this text",
+        note: "Scores of one text: no interval can be given.",
+        measures: [
+          {
+            name: "previous",
+            title: "Previous token",
+            help: "Mean attention to the token before.",
+            values,
+            diverging: false,
+            unit: "",
+          },
+          {
+            name: "change",
+            title: "Change",
+            help: "",
+            values: signed,
+            diverging: true,
+            unit: "bits",
+          },
+        ],
+      },
+    ];
+  },
+  rollout: () => {
+    const tokens = words(REVIEW);
+    const row = (label: string, sign: number) => ({
+      label,
+      values: tokens.map((_, at) => sign * Math.sin(at * 1.7)),
+    });
+    return [
+      {
+        kind: "token-scores",
+        title: "Rollout",
+        tokens,
+        rows: [row("moved", 1), row("<b>thin</b>", -1)],
+        diverging: true,
+        note: "",
+      },
+      {
+        kind: "page",
+        title: "A page",
+        html: "<script>document.body.textContent = 'framed'</script>",
+        height: 120,
+      },
+    ];
+  },
+};
+
 export const VIEWS: Record<string, () => ViewSpec> = {
+  views: () =>
+    panelOf({
+      results: [SENTIMENT],
+      attention: attentionOf(words(REVIEW), 6, 12, false, {
+        views: [
+          HEAD_MAP,
+          ROLLOUT,
+          { ...ROLLOUT, name: "endless", title: "Endless" },
+          { ...ROLLOUT, name: "never", title: "Never", reason: "It is never there." },
+        ],
+        selection: { layer: 3, head: 7, tokens: [], lens: "", picture: "head-map" },
+      }),
+    }),
   short: () => panelOf({ results: [SENTIMENT], attention: attentionOf(words(REVIEW), 6, 12) }),
   deep: () =>
     panelOf({
@@ -367,7 +478,7 @@ export const VIEWS: Record<string, () => ViewSpec> = {
       results: [{ kind: "text", text: `${LONG}\n\nThat is how it works.` }],
       attention: attentionOf(words(LONG).slice(0, 64), 30, 9, true, {
         deviation: 2.6e-3,
-        selection: { layer: 12, head: 4, tokens: [9] },
+        selection: { layer: 12, head: 4, tokens: [9], lens: "", picture: "" },
       }),
     }),
   long: () =>
@@ -402,7 +513,7 @@ export const VIEWS: Record<string, () => ViewSpec> = {
     panelOf({
       results: [],
       attention: attentionOf(words(`${LONG} `.repeat(60)).slice(0, 1500), 2, 4, true, {
-        selection: { layer: 1, head: 2, tokens: [] },
+        selection: { layer: 1, head: 2, tokens: [], lens: "", picture: "" },
       }),
     }),
   hostile: () =>
@@ -443,7 +554,7 @@ export const VIEWS: Record<string, () => ViewSpec> = {
         },
       ],
       attention: attentionOf(hostileTokens(), 3, 5, false, {
-        selection: { layer: 1, head: 1, tokens: [] },
+        selection: { layer: 1, head: 1, tokens: [], lens: "", picture: "" },
         missing: ["encoder.layer.3", "<i>layer</i>"],
         deviation: 0.31,
       }),

@@ -206,7 +206,8 @@ export function mountBundle(
   options: MountOptions = {},
 ): () => void {
   try {
-    const bundle = parseBundle(data);
+    const read = parseBundle(data);
+    const bundle = { ...read, spec: withoutPages(read.spec) };
     const source = new KernelSource({
       where: bundle.live,
       tiles: bundle.tiles,
@@ -220,6 +221,15 @@ export function mountBundle(
     void closeUnused(channel);
     return mountView(element, null, new KernelSource({}), options, errorInfo(error));
   }
+}
+
+/** A saved page is somebody's script: it is never run, only a live kernel's is. */
+function withoutPages(spec: ViewSpec): ViewSpec {
+  if (spec.kind !== "panel") return spec;
+  const results = spec.results.map((result) =>
+    result.kind === "page" ? { ...result, html: "" } : result,
+  );
+  return { ...spec, results };
 }
 
 async function closeUnused(channel: Promise<Channel> | Channel | null): Promise<void> {

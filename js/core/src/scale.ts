@@ -56,9 +56,35 @@ function distance(a: Lab, b: Lab): number {
 /** Build the 256 colours for a background given as a CSS colour. */
 export function makeRamp(background: string, dark: boolean): Ramp {
   const ends = dark ? [8, 6, 4, 2, 0] : [2, 4, 6, 8];
-  const stops = [background, ...ends.map((index) => BLUES[index] as string)].map((colour) =>
-    toLab(parseColour(colour)),
-  );
+  return evenSteps([background, ...ends.map((index) => BLUES[index] as string)]);
+}
+
+/** The reds of ColorBrewer's RdBu, light to dark: safe for colour blindness beside the blues. */
+export const REDS: readonly string[] = "#f4a582 #d6604d #b2182b #67001f".split(" ");
+
+/**
+ * The colours of differences: index 127 is the background and zero, 0 the strongest red (less), 254
+ * the strongest blue (more). Each half is as even as the sequential scale.
+ */
+export function makeDiverging(background: string, dark: boolean): Ramp {
+  // Neither half runs into white, as the sequential scale may: both ends must keep their hue.
+  const reds = evenSteps([background, ...(dark ? [...REDS].reverse() : REDS)]);
+  const ends = dark ? [8, 6, 4, 3] : [2, 4, 6, 8];
+  const blues = evenSteps([background, ...ends.map((index) => BLUES[index] as string)]);
+  return Array.from({ length: 255 }, (_, index) => {
+    const half = index < 127 ? reds : blues;
+    return half[Math.round((Math.abs(index - 127) / 127) * 255)] as Rgb;
+  });
+}
+
+/** Where a difference in -1..1 lies on the diverging ramp, 0..254. */
+export function divergingIndex(value: number, mapping: Mapping): number {
+  return 127 + Math.sign(value) * Math.round(127 * mapped(Math.abs(value), mapping));
+}
+
+/** 256 colours through these, at equal distances in CIELAB. */
+function evenSteps(colours: readonly string[]): Ramp {
+  const stops = colours.map((colour) => toLab(parseColour(colour)));
   const lengths = [0];
   for (let i = 1; i < stops.length; i += 1) {
     lengths.push((lengths[i - 1] as number) + distance(stops[i - 1] as Lab, stops[i] as Lab));

@@ -7,9 +7,11 @@ import {
   type Event,
   type FieldValue,
   PROTOCOL,
+  type Progress,
   ProtocolError,
   parseOutgoing,
   type Request,
+  type Result,
   type SavedTile,
   type Selection,
   type Status,
@@ -53,8 +55,20 @@ export interface Source {
   /** Tell the kernel what is selected, a moment after the last call. */
   select(selection: Selection): void;
   action(name: string, argument: string): Promise<void>;
+  /** Ask a view for its results. Rejects as `tile` does; an abort stops the kernel's work. */
+  query(
+    name: string,
+    values: FieldValues,
+    selection: Selection,
+    options?: QueryOptions,
+  ): Promise<readonly Result[]>;
   subscribe(listener: (event: SourceEvent) => void): () => void;
   close(): void;
+}
+
+export interface QueryOptions {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: Progress) => void;
 }
 
 /** An error that came from the kernel, or stands for its absence (`code` "not-carried", "lost"). */
@@ -81,6 +95,7 @@ export function randomId(): string {
 interface Pending {
   resolve(answer: { message: Answer; buffers: readonly ArrayBufferView[] }): void;
   reject(error: Error): void;
+  progress?(progress: Progress): void;
 }
 
 interface Flight {
@@ -217,6 +232,39 @@ export class KernelSource implements Source {
     await this.#ask({ type: "action", name, argument }).answer;
   }
 
+  async query(
+    name: string,
+    values: FieldValues,
+    selection: Selection,
+    options: QueryOptions = {},
+  ): Promise<readonly Result[]> {
+    const { signal, onProgress } = options;
+    signal?.throwIfAborted();
+    await this.#settled;
+    signal?.throwIfAborted();
+    const { id, answer } = this.#ask(
+      { type: "query", name, arguments: { ...values }, selection },
+      onProgress,
+    );
+    const onAbort = () => {
+      const waiting = this.#pending.get(id);
+      if (!waiting) return;
+      this.#pending.delete(id);
+      waiting.reject(signal?.reason as Error);
+      this.#tell({ type: "cancel", target: id });
+    };
+    signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      const { message } = await answer;
+      if (message.type !== "answered") {
+        throw new ProtocolError(`The kernel answered a question with "${message.type}".`);
+      }
+      return message.results;
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+    }
+  }
+
   subscribe(listener: (event: SourceEvent) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -300,7 +348,10 @@ export class KernelSource implements Source {
     for (const waiting of pending) waiting.reject(error);
   }
 
-  #ask(body: Body): {
+  #ask(
+    body: Body,
+    progress?: (progress: Progress) => void,
+  ): {
     id: string;
     answer: Promise<{ message: Answer; buffers: readonly ArrayBufferView[] }>;
   } {
@@ -312,7 +363,7 @@ export class KernelSource implements Source {
           reject(plainError("lost", "There is no kernel to ask."));
           return;
         }
-        this.#pending.set(id, { resolve, reject });
+        this.#pending.set(id, { resolve, reject, ...(progress ? { progress } : {}) });
         try {
           channel.send({ ...body, id, view: this.#where.view } as Request);
         } catch (error) {
@@ -342,6 +393,10 @@ export class KernelSource implements Source {
     const waiting = typeof envelope.id === "string" ? this.#pending.get(envelope.id) : undefined;
     try {
       const message = parseOutgoing(data);
+      if (message.type === "advanced") {
+        this.#pending.get(message.request)?.progress?.(message.progress);
+        return;
+      }
       if (message.type === "changed" || message.type === "status" || message.type === "selected") {
         this.#event(message);
         return;
@@ -361,7 +416,7 @@ export class KernelSource implements Source {
     }
   }
 
-  #event(message: Event): void {
+  #event(message: Exclude<Event, { type: "advanced" }>): void {
     if (message.type === "changed") {
       this.#replaceSpec(message.spec);
       this.#emit({ type: "changed", spec: message.spec, welcome: false });

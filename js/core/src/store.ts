@@ -1,5 +1,7 @@
 /** What the user looks at: one state shared by all parts of a view. */
 
+import type { AttentionSpec, Selection } from "@lmkit/protocol";
+
 export type Mapping = "linear" | "sqrt" | "log";
 
 /** The cell or token under the pointer or the keyboard's cursor; null where it has no side. */
@@ -14,7 +16,9 @@ export interface ViewState {
   /** Chosen query tokens, ascending. */
   readonly tokens: readonly number[];
   readonly focus: Focus | null;
-  /** The name of one of the pictures (explorer/pictures.ts). */
+  /** The name of a lens of the spec; empty for the attention itself. */
+  readonly lens: string;
+  /** The name of one of the pictures (explorer/pictures.ts), or of a view of the spec. */
   readonly picture: string;
   readonly mapping: Mapping;
   readonly hideSpecials: boolean;
@@ -83,4 +87,25 @@ export function validChoice(
   const head = Math.min(Math.max(0, wanted.head), (spec?.heads ?? 1) - 1);
   const queries = spec?.queries ?? 0;
   return { layer, head, tokens: wanted.tokens.filter((token) => token < queries) };
+}
+
+/** What a kernel's selection means for this pass; a picture that it leaves open stays. */
+export function choiceOf(
+  attention: AttentionSpec,
+  wanted: Selection,
+  now: ViewState,
+): Pick<ViewState, "layer" | "head" | "tokens" | "lens" | "picture"> {
+  const lens = attention.lenses.find((one) => one.name === wanted.lens && one.reason === "");
+  const tokens = lens || wanted.lens === "" ? wanted.tokens : [];
+  return {
+    ...validChoice(attention.layers, { ...wanted, tokens }),
+    lens: lens?.name ?? "",
+    picture: wanted.picture || now.picture,
+  };
+}
+
+/** The selection as the kernel is told it. */
+export function selectionOf(state: ViewState): Selection {
+  const { layer, head, tokens, lens, picture } = state;
+  return { layer, head, tokens: [...tokens], lens, picture };
 }

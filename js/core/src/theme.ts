@@ -3,7 +3,7 @@
 import { parseColour } from "./colour.ts";
 import type { Scope } from "./dom.ts";
 import { h } from "./dom.ts";
-import { makeRamp, type Ramp } from "./scale.ts";
+import { makeDiverging, makeRamp, type Ramp } from "./scale.ts";
 
 export type ThemeChoice = "light" | "dark" | "auto";
 
@@ -18,6 +18,8 @@ export interface Theme {
   readonly fontUi: string;
   readonly fontCode: string;
   readonly ramp: Ramp;
+  /** Of differences: 255 colours, the middle one the background. */
+  readonly diverging: Ramp;
 }
 
 /** A theme that may change; listeners also hear of a new device pixel ratio. */
@@ -69,6 +71,7 @@ export function followTheme(root: HTMLElement, choice: ThemeChoice, scope: Scope
       fontUi: style.fontFamily || "sans-serif",
       fontCode: style.getPropertyValue("--lmkit-code-font") || "monospace",
       ramp: makeRamp(colour("bg"), dark),
+      diverging: makeDiverging(colour("bg"), dark),
     };
   };
 

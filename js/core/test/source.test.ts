@@ -330,11 +330,11 @@ describe("requests", () => {
   test("selections are told once, the last one", async () => {
     const { source, kernel } = await live();
     vi.useFakeTimers();
-    source.select({ layer: 0, head: 1, tokens: [] });
-    source.select({ layer: 0, head: 2, tokens: [3] });
+    source.select({ layer: 0, head: 1, tokens: [], lens: "", picture: "" });
+    source.select({ layer: 0, head: 2, tokens: [3], lens: "", picture: "" });
     vi.advanceTimersByTime(1000);
     expect(kernel.held).toMatchObject([
-      { type: "select", selection: { layer: 0, head: 2, tokens: [3] } },
+      { type: "select", selection: { layer: 0, head: 2, tokens: [3], lens: "", picture: "" } },
     ]);
   });
 

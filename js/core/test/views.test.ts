@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { FakeKernel, HOSTILE, VIEWS } from "../dev/samples.ts";
 import { mountBundle, mountLive } from "../src/index.ts";
 import { readNumber } from "../src/panel/form.ts";
+import { Mounted } from "./mounted.ts";
 
 const live = { session: "session-1", view: "view-1" };
 const options = { theme: "light", locale: "en" } as const;
@@ -18,45 +19,6 @@ afterEach(() => {
 
 function sample(name: string): PanelSpec {
   return (VIEWS[name] as () => PanelSpec)();
-}
-
-/** A mounted view with ways to look into its shadow root. */
-class Mounted {
-  readonly element = document.createElement("div");
-  readonly root: ShadowRoot;
-  readonly undo: () => void;
-
-  constructor(mount: (element: HTMLElement) => () => void) {
-    document.body.append(this.element);
-    this.undo = mount(this.element);
-    this.root = this.element.firstElementChild?.shadowRoot as ShadowRoot;
-  }
-
-  all<T extends HTMLElement>(name: string): T[] {
-    return [...this.root.querySelectorAll<T>(`[data-lmkit="${name}"]`)];
-  }
-
-  one<T extends HTMLElement>(name: string): T {
-    const found = this.all<T>(name)[0];
-    if (!found) throw new Error(`There is no ${name}.`);
-    return found;
-  }
-
-  text(name: string): string {
-    return this.one(name).textContent ?? "";
-  }
-
-  key(target: HTMLElement, key: string, more: KeyboardEventInit = {}): KeyboardEvent {
-    const event = new KeyboardEvent("keydown", {
-      key,
-      bubbles: true,
-      composed: true,
-      cancelable: true,
-      ...more,
-    });
-    target.dispatchEvent(event);
-    return event;
-  }
 }
 
 function bundle(spec: ViewSpec, more: object = {}): unknown {
@@ -278,7 +240,7 @@ describe("the explorer", () => {
     );
     await vi.waitFor(() =>
       expect(sentOf(kernel, "select").at(-1)).toMatchObject({
-        selection: { layer: 2, head: 3, tokens: [] },
+        selection: { layer: 2, head: 3, tokens: [], lens: "", picture: "map" },
       }),
     );
   });
@@ -336,7 +298,7 @@ describe("the explorer", () => {
   test("a page that is loaded again shows what the kernel shows, until its user chooses", async () => {
     const saved = sample("short");
     const attention = saved.attention as NonNullable<PanelSpec["attention"]>;
-    const selection = { layer: 4, head: 9, tokens: [1] };
+    const selection = { layer: 4, head: 9, tokens: [1], lens: "", picture: "" };
     const kernel = new FakeKernel({ ...saved, attention: { ...attention, selection } }, 0);
     const view = new Mounted((element) => mountBundle(element, bundle(saved), kernel, options));
     await vi.waitFor(() => expect(view.one("badge").dataset["state"]).toBe("live"));
@@ -352,7 +314,7 @@ describe("the explorer", () => {
     kernel.say({
       type: "selected",
       view: live.view,
-      selection: { layer: 5, head: 11, tokens: [2] },
+      selection: { layer: 5, head: 11, tokens: [2], lens: "", picture: "" },
     });
     expect(view.one("picture").getAttribute("aria-label")).toContain("Layer 5, head 11");
     await new Promise((resolve) => setTimeout(resolve, 150));

@@ -1,6 +1,7 @@
 /** The view protocol: types, readers of untrusted data, names and numbers of tiles. No DOM, no Jupyter. */
 import { ProtocolError } from "./errors.ts";
 import type {
+  Advanced,
   Bundle,
   Changed,
   Outgoing,
@@ -30,7 +31,7 @@ export const PROTOCOL = 1;
 export const MIME = "application/vnd.lmkit.view.v1+json";
 
 /** What the kernel says unasked. */
-export type Event = Changed | StatusChanged | Selected;
+export type Event = Changed | StatusChanged | Selected | Advanced;
 
 /** What the kernel says to a request, by its id. */
 export type Answer = Exclude<Outgoing, Event>;

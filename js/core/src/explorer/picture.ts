@@ -1,10 +1,12 @@
 /** The main picture: which head, the tabs of all pictures, and every state between them. */
 
-import type { AttentionSpec } from "@lmkit/protocol";
+import type { AttentionSpec, ViewInfo } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, h, refill, type Scope, uniqueId } from "../dom.ts";
 import type { MessageKey } from "../messages.ts";
 import type { Store, ViewState } from "../store.ts";
+import { visibleLabel } from "../text.ts";
+import { type Answers, analysis } from "./analysis.ts";
 import type { HeadModel } from "./head-model.ts";
 import { cellText } from "./heatmap.ts";
 import { step } from "./keys.ts";
@@ -106,15 +108,42 @@ export function picture(
     });
   }
 
+  // Views of plugins: as many as are installed, so a list rather than tabs.
+  const more = h(
+    "select",
+    {
+      class: "views",
+      "data-lmkit": "views",
+      "aria-label": t("views.label"),
+      title: t("views.label"),
+    },
+    h("option", { value: "" }, t("views.more")),
+    ...spec.views.map((view) => {
+      const option = h("option", { value: view.name }, visibleLabel(view.title));
+      option.disabled = view.reason !== "";
+      option.title = view.reason;
+      return option;
+    }),
+  );
+  more.hidden = spec.views.length === 0;
+  scope.on(more, "change", () => {
+    store.set({ picture: more.value || (PICTURES[0] as PictureKind).name, focus: null });
+  });
+  const answers: Answers = new Map();
+  const viewOf = (name: string): ViewInfo | undefined =>
+    spec.views.find((view) => view.name === name && view.reason === "");
+  const beside = h("div", { class: "analysis", "data-lmkit": "analysis" });
+  beside.hidden = true;
+
   const stage = h("div", {
     class: "stage",
     role: "application",
     tabindex: 0,
     "data-lmkit": "picture",
   });
-  const panel = h("div", { id: bodyId, role: "tabpanel" }, stage);
+  const panel = h("div", { id: bodyId, role: "tabpanel" }, stage, beside);
   host.append(
-    h("div", { class: "picture-bar" }, layerStep.element, headStep.element, tablist),
+    h("div", { class: "picture-bar" }, layerStep.element, headStep.element, tablist, more),
     why,
     panel,
   );
@@ -136,8 +165,13 @@ export function picture(
 
   const render = () => {
     const { layer, head } = store.state;
-    const kind = pictureOf(store.state.picture);
-    const reason = kind.available(spec, layer, t);
+    const view = viewOf(store.state.picture);
+    const kind = view ? null : pictureOf(store.state.picture);
+    const reason = kind?.available(spec, layer, t) ?? null;
+    more.value = view?.name ?? "";
+    more.classList.toggle("on", view !== undefined);
+    stage.hidden = view !== undefined;
+    beside.hidden = view === undefined;
     layerStep.value.textContent = String(layer);
     headStep.value.textContent = String(head);
     for (const [index, tab] of tabs.entries()) {
@@ -149,8 +183,12 @@ export function picture(
       else tab.setAttribute("aria-disabled", "true");
       tab.title = why ?? `${t(one.title)} (${one.digit})`;
       tab.setAttribute("aria-selected", String(on));
-      tab.tabIndex = on ? 0 : -1;
+      tab.tabIndex = on || (view && index === 0) ? 0 : -1;
       if (on) panel.setAttribute("aria-labelledby", tab.id);
+    }
+    if (!kind) {
+      if (view) renderView(view);
+      return;
     }
     stage.setAttribute(
       "aria-label",
@@ -193,6 +231,23 @@ export function picture(
     }
     refill(stage);
     drawn = kind.mount(stage, model, store, context, inner, height);
+  };
+
+  const renderView = (view: ViewInfo) => {
+    const wanted = `view ${view.name} ${context.source.state}`;
+    if (wanted === showing) return;
+    showing = wanted;
+    inner.dispose();
+    inner = scope.child();
+    drawn = null;
+    panel.removeAttribute("aria-labelledby");
+    analysis(beside, view, store, context, inner, answers);
+  };
+
+  /** What is on show, in words. */
+  const titleNow = () => {
+    const view = viewOf(store.state.picture);
+    return view ? visibleLabel(view.title) : t(pictureOf(store.state.picture).title).toLowerCase();
   };
 
   let byKey = false;
@@ -239,7 +294,7 @@ export function picture(
         context.announce(
           t("picture.label", {
             head: name,
-            picture: t(pictureOf(state.picture).title).toLowerCase(),
+            picture: titleNow(),
           }),
         );
       }

@@ -194,16 +194,16 @@ export function form(
   host: HTMLElement,
   fields: readonly FieldSpec[],
   values: FieldValues,
-  handlers: { run(values: FieldValues): void; stop(): void },
+  handlers: { run(values: FieldValues): void; stop(): void; edit(values: FieldValues): void },
   context: Context,
   scope: Scope,
 ): Form {
-  const { t, source } = context;
+  const { t } = context;
   let dirty = false;
   const edited = () => {
     dirty = true;
     check();
-    source.edit(read());
+    handlers.edit(read());
   };
   const controls = fields.map((field) => control(field, startValue(field, values), edited, scope));
   const read = (): FieldValues =>

@@ -9,7 +9,7 @@ import { command, step } from "../explorer/keys.ts";
 import type { MessageKey } from "../messages.ts";
 import { MAPPINGS } from "../scale.ts";
 import { fingerprint, type SourceEvent } from "../source.ts";
-import { type Mapping, Store, type ViewState, validChoice } from "../store.ts";
+import { choiceOf, type Mapping, Store, selectionOf, type ViewState } from "../store.ts";
 import { visibleProse } from "../text.ts";
 import { copyPython, sentence } from "./footer.ts";
 import { type Form, form } from "./form.ts";
@@ -81,7 +81,8 @@ export function panel(
     head: first.attention?.selection.head ?? 0,
     tokens: first.attention?.selection.tokens ?? [],
     focus: null,
-    picture: "arcs",
+    lens: first.attention?.selection.lens ?? "",
+    picture: first.attention?.selection.picture || "arcs",
     mapping: "sqrt",
     hideSpecials: false,
   });
@@ -93,12 +94,14 @@ export function panel(
       if (
         state.layer === before.layer &&
         state.head === before.head &&
-        state.tokens === before.tokens
+        state.tokens === before.tokens &&
+        state.lens === before.lens &&
+        state.picture === before.picture
       )
         return;
       chosen = true;
       if (source.state !== "live") return;
-      source.select({ layer: state.layer, head: state.head, tokens: [...state.tokens] });
+      source.select(selectionOf(state));
     }),
   );
 
@@ -129,6 +132,7 @@ export function panel(
                   context.announce(t("status.running"));
                 },
                 stop,
+                edit: (values) => source.edit(values),
               },
               context,
               formScope,
@@ -190,7 +194,10 @@ export function panel(
   const drawResults = () => {
     resultScope.dispose();
     resultScope = scope.child();
-    refill(results, ...spec.results.map((result) => drawResult(result, context, resultScope)));
+    refill(
+      results,
+      ...spec.results.map((result) => drawResult(result, context, resultScope, store)),
+    );
     const empty = spec.results.length === 0 && spec.attention === null && spec.fields.length > 0;
     const resting = status.state === "idle" || status.state === "cancelled";
     if (empty && resting && source.state === "live") {
@@ -233,10 +240,11 @@ export function panel(
       return;
     }
     // The layer and the head are the user's; tokens of another text are not these tokens.
-    const choice = validChoice(attention.layers, {
-      ...store.state,
-      tokens: attention.selection.tokens,
-    });
+    const choice = choiceOf(
+      attention,
+      { ...selectionOf(store.state), tokens: attention.selection.tokens },
+      store.state,
+    );
     quietly(() => store.set({ ...choice, focus: null }));
     const model = new HeadModel(attention, store, context, attentionScope);
     strip = tokenStrip(tokensHost, model, model.queries, store, context, attentionScope);
@@ -287,9 +295,14 @@ export function panel(
   const tellSelection = () => {
     const kernels = spec.attention?.selection;
     if (source.state !== "live" || !kernels) return;
-    const { layer, head, tokens } = store.state;
-    if (kernels.layer !== layer || kernels.head !== head) {
-      source.select({ layer, head, tokens: [...tokens] });
+    const { layer, head, lens, picture } = store.state;
+    if (
+      kernels.layer !== layer ||
+      kernels.head !== head ||
+      kernels.lens !== lens ||
+      (kernels.picture || "arcs") !== picture
+    ) {
+      source.select(selectionOf(store.state));
     }
   };
 
@@ -297,8 +310,8 @@ export function panel(
     spec = next;
     // A page that is loaded again shows what the kernel shows, until its user chooses.
     if (!chosen && next.attention) {
-      const { layers, selection } = next.attention;
-      quietly(() => store.set(validChoice(layers, selection)));
+      const { attention } = next;
+      quietly(() => store.set(choiceOf(attention, attention.selection, store.state)));
     }
     setStatus(next.status);
     drawForm();
@@ -321,7 +334,7 @@ export function panel(
     } else if (event.type === "status") {
       setStatus(event.status);
     } else if (event.type === "selected" && spec.attention) {
-      const choice = validChoice(spec.attention.layers, event.selection);
+      const choice = choiceOf(spec.attention, event.selection, store.state);
       quietly(() => store.set(choice));
     }
   };

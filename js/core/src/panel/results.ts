@@ -1,12 +1,16 @@
-/** What a task found: labels, marked text, text, a table. */
+/** What a task or a view found: labels, marked text, text, a table, numbers of heads or tokens. */
 
 import type { Labels, Text as PlainText, Result, Span, Spans, Table } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, fill, h, refill, type Scope } from "../dom.ts";
 import { count, exact, three } from "../numbers.ts";
 import { OKABE_ITO } from "../scale.ts";
+import type { Store, ViewState } from "../store.ts";
 import { codePoints, head, visibleLabel, visibleProse } from "../text.ts";
+import { headGrid } from "./head-grid.ts";
+import { page } from "./page.ts";
 import { lanes, pieces } from "./spans.ts";
+import { tokenScores } from "./token-scores.ts";
 
 const FIRST_LABELS = 20;
 const FIRST_ROWS = 50;
@@ -319,8 +323,13 @@ function table(result: Table, context: Context, scope: Scope): HTMLElement {
   return titled(result.title, "table", ...parts);
 }
 
-/** Draw one result. */
-export function drawResult(result: Result, context: Context, scope: Scope): HTMLElement {
+/** Draw one result. Where there is an explorer beside it, a head of a grid can be chosen. */
+export function drawResult(
+  result: Result,
+  context: Context,
+  scope: Scope,
+  store: Store<ViewState> | null = null,
+): HTMLElement {
   switch (result.kind) {
     case "labels":
       return labels(result, context, scope);
@@ -330,5 +339,11 @@ export function drawResult(result: Result, context: Context, scope: Scope): HTML
       return plainText(result, context, scope);
     case "table":
       return table(result, context, scope);
+    case "head-grid":
+      return titled(result.title, "head-grid", ...headGrid(result, context, scope, store));
+    case "token-scores":
+      return titled(result.title, "token-scores", ...tokenScores(result, context, scope));
+    case "page":
+      return titled(result.title, "page", ...page(result, context));
   }
 }

@@ -1,0 +1,236 @@
+import type { HeadMeasure, PanelSpec, Request, ViewInfo } from "@lmkit/protocol";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { ANSWERS, FakeKernel, VIEWS } from "../dev/samples.ts";
+import { questionOf } from "../src/explorer/analysis.ts";
+import { mountBundle } from "../src/index.ts";
+import { ends, ranked } from "../src/panel/head-grid.ts";
+import { framed } from "../src/panel/page.ts";
+import { divergingIndex, makeDiverging } from "../src/scale.ts";
+import { Store, type ViewState } from "../src/store.ts";
+import { Mounted } from "./mounted.ts";
+
+const live = { session: "session-1", view: "view-1" };
+const options = { theme: "light", locale: "en" } as const;
+
+beforeEach(() => {
+  vi.spyOn(HTMLCanvasElement.prototype, "getContext").mockReturnValue(null);
+});
+afterEach(() => {
+  document.body.replaceChildren();
+});
+
+const sample = () => (VIEWS["views"] as () => PanelSpec)();
+
+function saved(spec: PanelSpec): unknown {
+  return JSON.parse(JSON.stringify({ version: "0.1.0", spec, live, heads: 72, headsCarried: 0 }));
+}
+
+async function opened(kernel = new FakeKernel(sample(), 0)) {
+  const view = new Mounted((element) => mountBundle(element, saved(sample()), kernel, options));
+  await vi.waitFor(() => expect(view.one("badge").dataset["state"]).toBe("live"));
+  return { view, kernel };
+}
+
+function choose(view: Mounted, name: string): void {
+  const list = view.one<HTMLSelectElement>("views");
+  list.value = name;
+  list.dispatchEvent(new Event("change"));
+}
+
+const queries = (kernel: FakeKernel) =>
+  kernel.sent.filter((one): one is Extract<Request, { type: "query" }> => one.type === "query");
+
+describe("a view beside the pictures", () => {
+  test("is asked when it is opened, with its form's values, and its heads can be chosen", async () => {
+    const { view, kernel } = await opened();
+    await vi.waitFor(() => expect(view.all("measure-cell")).toHaveLength(72));
+    expect(queries(kernel).map(({ name, arguments: values }) => [name, values])).toEqual([
+      ["head-map", { induction: true, seed: 0 }],
+    ]);
+    expect(view.one("picture").hidden).toBe(true);
+    const cell = view.one<HTMLElement>("measure-cell");
+    expect(cell.getAttribute("aria-label")).toMatch(/^Layer 0, head 0: [\d.]+$/);
+    view.key(cell, "ArrowDown");
+    view.key(view.one("measure-map"), "ArrowRight");
+    view.key(view.one("measure-map"), "Enter");
+    expect([view.text("layer-number"), view.text("head-number")]).toEqual(["1", "1"]);
+    await vi.waitFor(() =>
+      expect(kernel.sent.filter((one) => one.type === "select").at(-1)).toMatchObject({
+        selection: { layer: 1, head: 1, picture: "head-map" },
+      }),
+    );
+  });
+
+  test("is sorted by any measure and filtered by the least value", async () => {
+    const { view } = await opened();
+    await vi.waitFor(() => expect(view.all("measure-cell")).toHaveLength(72));
+    const first = () => view.one("measure-choose").textContent;
+    const [measure] = (ANSWERS["head-map"]?.() ?? []).flatMap((one) =>
+      one.kind === "head-grid" ? one.measures : [],
+    );
+    const best = ranked(measure as HeadMeasure, true)[0];
+    expect(first()).toBe(`${best?.layer}.${best?.head}`);
+    view.all<HTMLButtonElement>("measure-sort")[0]?.click();
+    const worst = ranked(measure as HeadMeasure, false)[0];
+    expect(first()).toBe(`${worst?.layer}.${worst?.head}`);
+    const least = view.one<HTMLInputElement>("measure-least");
+    least.value = "0.5";
+    least.dispatchEvent(new Event("input"));
+    const above = measure?.values.flat().filter((value) => (value ?? 0) >= 0.5).length ?? 0;
+    expect(above).toBeGreaterThan(0);
+    expect(view.all("measure-choose")).toHaveLength(Math.min(20, above));
+  });
+
+  test("asks again when what it follows changes, not otherwise, and knows what it was told", async () => {
+    const { view, kernel } = await opened();
+    await vi.waitFor(() => expect(view.all("measure-cell")).toHaveLength(72));
+    choose(view, "rollout");
+    await vi.waitFor(() => expect(view.all("scored-row")).toHaveLength(2));
+    view.key(view.one("layer-number"), "]");
+    view.all<HTMLElement>("token")[3]?.click();
+    await vi.waitFor(() =>
+      expect(queries(kernel).map((one) => [one.name, one.selection.tokens])).toEqual([
+        ["head-map", []],
+        ["rollout", []],
+        ["rollout", [3]],
+      ]),
+    );
+    const rests = () => expect(view.one("analysis").getAttribute("aria-busy")).toBe("false");
+    await vi.waitFor(rests);
+    choose(view, "head-map");
+    await vi.waitFor(() => expect(view.all("measure-cell")).toHaveLength(72));
+    choose(view, "rollout");
+    await vi.waitFor(() => expect(view.all("scored-row")).toHaveLength(2));
+    expect(queries(kernel).map((one) => one.name)).toEqual(["head-map", "rollout", "rollout"]);
+  });
+
+  test("says how far the kernel is and can be stopped", async () => {
+    const { view, kernel } = await opened();
+    choose(view, "endless");
+    await vi.waitFor(() => expect(view.text("analysis-status")).toContain("24 of 72"));
+    view.one("analysis-stop").click();
+    const asked = queries(kernel).at(-1);
+    expect(kernel.sent.at(-1)).toMatchObject({ type: "cancel", target: asked?.id });
+    expect(view.text("analysis-status")).toContain("Stopped");
+    view.one("analysis-again").click();
+    await vi.waitFor(() => expect(queries(kernel).at(-1)?.id).not.toBe(asked?.id));
+    expect(queries(kernel).at(-1)?.name).toBe("endless");
+  });
+
+  test("that is not available is listed with the reason and cannot be chosen", async () => {
+    const { view } = await opened();
+    const option = [...view.one<HTMLSelectElement>("views").options].at(-1);
+    expect([option?.disabled, option?.title]).toEqual([true, "It is never there."]);
+  });
+
+  test("says plainly that it needs the kernel where there is none", () => {
+    const view = new Mounted((element) => mountBundle(element, saved(sample()), null, options));
+    expect(view.text("analysis-status")).toContain("run the cell to see it");
+  });
+});
+
+describe("a page of a plugin", () => {
+  test("has no origin and no network, and its own policy stands behind ours", async () => {
+    const { view } = await opened();
+    choose(view, "rollout");
+    await vi.waitFor(() => expect(view.all("page")).toHaveLength(1));
+    const frame = view.one<HTMLIFrameElement>("page");
+    expect(frame.getAttribute("sandbox")).toBe("allow-scripts");
+    const document = new DOMParser().parseFromString(frame.srcdoc, "text/html");
+    const first = document.head.querySelector("meta[http-equiv]");
+    expect(first?.getAttribute("content")).toMatch(/^default-src 'none'/);
+    expect(framed("</head><script>1</script>").indexOf("Content-Security-Policy")).toBeLessThan(
+      framed("</head><script>1</script>").indexOf("<script>"),
+    );
+  });
+
+  test("is never run from a saved notebook", () => {
+    const spec = { ...sample(), results: ANSWERS["rollout"]?.() ?? [] };
+    const view = new Mounted((element) => mountBundle(element, saved(spec), null, options));
+    expect(view.root.querySelectorAll("iframe")).toHaveLength(0);
+    expect(view.text("page-note")).toContain("only while its kernel runs");
+    expect(view.root.innerHTML).not.toContain("framed");
+  });
+
+  test("is not run before the kernel's own spec is there", async () => {
+    const spec = { ...sample(), results: ANSWERS["rollout"]?.() ?? [] };
+    const kernel = new FakeKernel(sample(), 0);
+    const view = new Mounted((element) => mountBundle(element, saved(spec), kernel, options));
+    const seen: string[] = [];
+    const watch = new MutationObserver(() => {
+      for (const frame of view.root.querySelectorAll("iframe")) seen.push(frame.srcdoc);
+    });
+    watch.observe(view.root, { childList: true, subtree: true });
+    await vi.waitFor(() => expect(view.all("measure-cell")).toHaveLength(72));
+    expect(seen.filter((html) => html.includes("framed"))).toEqual([]);
+  });
+});
+
+describe("measures", () => {
+  const measure = (values: (number | null)[][], diverging = false): HeadMeasure => ({
+    name: "m",
+    title: "M",
+    help: "",
+    unit: "",
+    values,
+    diverging,
+  });
+
+  test("have zero on their scale, in the middle where they diverge", () => {
+    expect(ends(measure([[0.2, 0.5]]))).toEqual([0, 0.5]);
+    expect(ends(measure([[-2, null], [1]]))).toEqual([-2, 1]);
+    expect(ends(measure([[-2, 1]], true))).toEqual([-2, 2]);
+  });
+
+  test("are ranked either way, with heads without a value last", () => {
+    const one = measure([[0.2, null], [0.9]]);
+    const places = (falling: boolean) =>
+      ranked(one, falling).map(({ layer, head }) => `${layer}.${head}`);
+    expect(places(true)).toEqual(["1.0", "0.0", "0.1"]);
+    expect(places(false)).toEqual(["0.0", "1.0", "0.1"]);
+  });
+
+  test("of differences have the page's own colour at zero and other colours on either side", () => {
+    for (const [background, dark] of [
+      ["#ffffff", false],
+      ["#111111", true],
+    ] as const) {
+      const ramp = makeDiverging(background, dark);
+      expect(ramp).toHaveLength(255);
+      const zero = ramp[divergingIndex(0, "sqrt")];
+      expect(zero).toEqual(dark ? [17, 17, 17] : [255, 255, 255]);
+      const [more, less] = [ramp[254], ramp[0]] as const;
+      expect((more?.[2] ?? 0) - (more?.[0] ?? 0)).toBeGreaterThan(40);
+      expect((less?.[0] ?? 0) - (less?.[2] ?? 0)).toBeGreaterThan(40);
+    }
+    expect(divergingIndex(-1, "sqrt")).toBe(0);
+    expect(divergingIndex(-0.25, "sqrt")).toBe(127 - 64);
+  });
+});
+
+test("a question is its fields and what it follows, nothing else", () => {
+  const info: ViewInfo = {
+    name: "v",
+    title: "",
+    help: "",
+    plugin: "",
+    fields: [],
+    follows: ["layer"],
+    reason: "",
+  };
+  const store = new Store<ViewState>({
+    layer: 1,
+    head: 2,
+    tokens: [],
+    focus: null,
+    lens: "",
+    picture: "arcs",
+    mapping: "sqrt",
+    hideSpecials: false,
+  });
+  const before = questionOf(info, { k: 1 }, store.state);
+  store.set({ head: 3, tokens: [1] });
+  expect(questionOf(info, { k: 1 }, store.state)).toBe(before);
+  store.set({ layer: 2 });
+  expect(questionOf(info, { k: 1 }, store.state)).not.toBe(before);
+});
