@@ -126,6 +126,33 @@ const SHOTS = [
       await page.locator('[data-lmkit="cell"][data-layer="1"][data-head="2"]').click();
     },
   ],
+  ["views", "views", "live", async () => {}],
+  [
+    "views-list",
+    "views",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="measure-least"]').fill("0.3");
+      await page.locator('[data-lmkit="measure-sort"]').nth(1).click();
+    },
+  ],
+  [
+    "views-tokens",
+    "views",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="views"]').selectOption("rollout");
+    },
+  ],
+  [
+    "views-running",
+    "views",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="views"]').selectOption("endless");
+    },
+  ],
+  ["views-saved", "views", "saved", async () => {}],
   ["loading", "short", "loading", async () => {}],
   ["broken", "short", "broken", async () => {}],
 ];

@@ -414,7 +414,7 @@ export const ANSWERS: Record<string, () => Result[]> = {
       {
         kind: "page",
         title: "A page",
-        html: "<script>document.body.textContent = 'framed'</script>",
+        html: "<body><p>framed</p><script>document.body.append(' by its own script')</script>",
         height: 120,
       },
     ];

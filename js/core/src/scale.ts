@@ -104,6 +104,15 @@ function evenSteps(colours: readonly string[]): Ramp {
   });
 }
 
+/** Relative luminance 0..1, by WCAG 2.2's definition. */
+export function luminance(colour: Rgb): number {
+  const [r, g, b] = colour.map((value) => {
+    const unit = value / 255;
+    return unit <= 0.04045 ? unit / 12.92 : ((unit + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * (r ?? 0) + 0.7152 * (g ?? 0) + 0.0722 * (b ?? 0);
+}
+
 export function css(colour: Rgb): string {
   return `rgb(${colour[0]}, ${colour[1]}, ${colour[2]})`;
 }

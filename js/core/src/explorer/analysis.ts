@@ -8,7 +8,7 @@ import { drawResult } from "../panel/results.ts";
 import { errorBox, progressBar } from "../panel/status.ts";
 import { errorInfo, type FieldValues } from "../source.ts";
 import { type Store, selectionOf, type ViewState } from "../store.ts";
-import { visibleProse } from "../text.ts";
+import { visibleLabel, visibleProse } from "../text.ts";
 
 /** After the last change of the selection that a view follows. */
 const ASK_DELAY = 150;
@@ -84,6 +84,7 @@ export function analysis(
           },
           context,
           scope,
+          visibleLabel(info.title),
         );
   const show = () => {
     theForm?.show({ live: live(), running: asking !== null, stopping: false });

@@ -197,6 +197,7 @@ export function form(
   handlers: { run(values: FieldValues): void; stop(): void; edit(values: FieldValues): void },
   context: Context,
   scope: Scope,
+  label = context.t("form.label"),
 ): Form {
   const { t } = context;
   let dirty = false;
@@ -260,7 +261,7 @@ export function form(
   if (main.length === 1 && main[0]?.field.help === "") line.classList.add("lone");
   const element = h(
     "form",
-    { class: "form", "data-lmkit": "form", "aria-label": t("form.label") },
+    { class: "form", "data-lmkit": "form", "aria-label": label },
     line,
     rest.length > 0 ? restBox : null,
     problem,

@@ -236,7 +236,7 @@ export function headGrid(
           { type: "button", class: "quiet", "data-lmkit": "measure-choose" },
           `${at.layer}.${at.head}`,
         );
-        button.setAttribute("aria-label", name(at));
+        button.title = name(at);
         button.addEventListener("click", () => choose(at));
         return h(
           "tr",

@@ -4,11 +4,13 @@ import type { TokenRow, TokenScores } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, h, type Scope } from "../dom.ts";
 import { exact, three } from "../numbers.ts";
-import { css, divergingIndex, mapped, type Rgb } from "../scale.ts";
+import { css, divergingIndex, luminance, mapped, type Rgb } from "../scale.ts";
 import { shortToken, visibleLabel, visibleProse } from "../text.ts";
 
 const FIRST_TOKENS = 2000;
 const FIRST_ROWS = 20;
+/** The luminance on which black and white contrast alike: sqrt(1.05 * 0.05) - 0.05. */
+const EVEN = 0.179;
 
 export function tokenScores(result: TokenScores, context: Context, scope: Scope): Node[] {
   const { t, theme } = context;
@@ -55,7 +57,7 @@ export function tokenScores(result: TokenScores, context: Context, scope: Scope)
       const [r, g, b] = colour as Rgb;
       element.style.backgroundColor = css([r, g, b]);
       // The text keeps its contrast on both ends of the scale.
-      element.style.color = 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#000" : "#fff";
+      element.style.color = luminance([r, g, b]) > EVEN ? "#000" : "#fff";
     }
   };
   paint();
