@@ -90,7 +90,7 @@ def capture(
     switched: str | None = None
     with ExitStack() as stack:
         stack.callback(recorder.close)
-        _run_uncompiled(inner, model, stack)
+        run_uncompiled(inner, model, stack)
         token = ACTIVE.set((*ACTIVE.get(), recorder))
         stack.callback(ACTIVE.reset, token)
         if served:
@@ -193,7 +193,7 @@ class _Passes:
             recorder.padding = mask.detach().clone()
 
 
-def _run_uncompiled(inner: nn.Module, model: nn.Module, stack: ExitStack) -> None:
+def run_uncompiled(inner: nn.Module, model: nn.Module, stack: ExitStack) -> None:
     """A compiled graph has its attention inlined: the block runs the Python it came from."""
     compiled = model is not inner or any(
         getattr(m, "_compiled_call_impl", None) is not None for m in inner.modules()

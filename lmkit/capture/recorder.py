@@ -4,7 +4,9 @@
 pass-throughs. Where no capture is active in the current context they return the very function
 that was registered (the cost is one ContextVar lookup per layer); inside a capture they return a
 closure around that same function. So the model runs what it would have run, its config and the
-registry stay as they are, and other threads see nothing.
+registry stay as they are, and other threads see nothing. Interventions
+(:mod:`lmkit.capture.interventions`) change what the function returned through the same closure,
+after the recorder saw it: a record and its self-check are of what the layer computed itself.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -23,9 +25,10 @@ from lmkit.capture.anatomy import clean_name, interface_modules, is_cross_name, 
 from lmkit.capture.records import CallRecord, KeptMask, QKRecord, storage_bytes
 from lmkit.errors import BudgetExceededError, Cancelled, CaptureError
 
-__all__ = ["ACTIVE", "Recorder", "install"]
+__all__ = ["ACTIVE", "CHANGING", "Changer", "Recorder", "install"]
 
 ACTIVE: ContextVar[tuple[Recorder, ...]] = ContextVar("lmkit_capture", default=())
+CHANGING: ContextVar[tuple[Changer, ...]] = ContextVar("lmkit_changing", default=())
 _install_lock = threading.Lock()
 Function = Callable[..., Any]
 # Rows of each layer that the self-check looks at: the last, and those evenly before it. One head a
@@ -33,6 +36,17 @@ Function = Callable[..., Any]
 _CHECK_ROWS = 4
 _CHECK_HEADS = 4
 _GOLDEN = 0.618034  # multiples of it fall evenly into the heads, however many there are
+
+
+class Changer(Protocol):
+    """Sees what attention functions return and may put something else in its place."""
+
+    names: dict[int, str]
+    """Name of each module that it concerns, by the module's id."""
+
+    def changed(self, module: nn.Module, query: torch.Tensor, out: Any) -> Any:
+        """What the module gets instead of ``out``; ``out`` itself where nothing changes."""
+        ...
 
 
 def install() -> None:
@@ -58,7 +72,7 @@ def install() -> None:
         @wraps(plain_item)
         def item(self: Any, key: str) -> Function:
             function = plain_item(self, key)
-            if torch.compiler.is_compiling() or not ACTIVE.get():
+            if torch.compiler.is_compiling() or not (ACTIVE.get() or CHANGING.get()):
                 return function
             return _recording(function, key)
 
@@ -69,7 +83,7 @@ def install() -> None:
             @wraps(resolve)
             def get(self: Any, attn_implementation: str, default: Function) -> Function:
                 function = resolve(self, attn_implementation, default)
-                if torch.compiler.is_compiling() or not ACTIVE.get():
+                if torch.compiler.is_compiling() or not (ACTIVE.get() or CHANGING.get()):
                     return function
                 return _recording(function, attn_implementation)
 
@@ -105,6 +119,9 @@ def _recording(function: Function, implementation: str | None) -> Function:
                 recorder.record(
                     module, query, key, value, attention_mask, kwargs, out, implementation
                 )
+        for changer in CHANGING.get():
+            if id(module) in changer.names:
+                out = changer.changed(module, query, out)
         return out
 
     attention._lmkit_recording = True  # type: ignore[attr-defined]

@@ -20,7 +20,7 @@ import torch
 
 from lmkit.errors import Cancelled
 
-__all__ = ["CallRecord", "KeptMask", "QKRecord", "StoredRecord", "bin_edges"]
+__all__ = ["CallRecord", "HeadBlock", "KeptMask", "QKRecord", "StoredRecord", "bin_edges"]
 
 Rows = slice | torch.Tensor
 _CELLS_PER_BLOCK = 1 << 20  # scores in flight: 4 MiB in float32, about a core's cache share
@@ -130,6 +130,25 @@ class KeptMask:
                 if not bool(self.masked(ahead).all()):
                     return False
         return True
+
+
+@dataclass(frozen=True, eq=False)
+class HeadBlock:
+    """Some rows of some heads of one layer, as a pass over all heads meets them.
+
+    Attributes:
+        first: First head of the block.
+        rows: (R,) the queries, on the device of ``weights``.
+        offset: Key of the first column; the rows have no weight outside of the columns.
+        weights: (H, R, C) attention, float32, or float64 where products are rounded.
+        open: Bool, broadcastable to ``weights``: the pairs that the masks leave open.
+    """
+
+    first: int
+    rows: torch.Tensor
+    offset: int
+    weights: torch.Tensor
+    open: torch.Tensor
 
 
 @dataclass(eq=False)
@@ -269,6 +288,28 @@ class CallRecord(ABC):
             )
         return out.to(torch.float32)
 
+    @abstractmethod
+    def _open(self, b: int, h0: int, h1: int, rows: Rows, lo: int, hi: int) -> torch.Tensor:
+        """Bool, broadcastable to (h1 - h0, rows, hi - lo): pairs that the masks leave open."""
+
+    def head_blocks(
+        self, b: int, rows: list[int], *, cancel: Callable[[], bool] | None = None
+    ) -> Iterator[HeadBlock]:
+        """All heads at the given queries, a block of bounded size at a time."""
+        for h0, h1, part, _, lo, hi in self._blocks(b, (0, self.heads), rows):
+            if cancel is not None and cancel():
+                raise Cancelled("Stopped while the heads were looked through.")
+            if hi <= lo:
+                continue
+            e, extra = self._unnormalised(b, h0, h1, part, lo, hi)
+            if not self._normal:
+                total = e.sum(-1)
+                if extra is not None:
+                    total = total + extra
+                e = e / total.clamp_min(torch.finfo(e.dtype).tiny).unsqueeze(-1)
+            assert isinstance(part, torch.Tensor)
+            yield HeadBlock(h0, part, lo, e, self._open(b, h0, h1, part, lo, hi))
+
     def received(
         self, b: int, weights: torch.Tensor, *, cancel: Callable[[], bool] | None = None
     ) -> torch.Tensor:
@@ -371,6 +412,19 @@ class QKRecord(CallRecord):
             rows = torch.arange(rows.start, rows.stop, rows.step or 1, device=self.device)
         return torch.arange(k0, k1, device=self.device)[None, :] > rows[:, None]
 
+    def _open(self, b: int, h0: int, h1: int, rows: Rows, lo: int, hi: int) -> torch.Tensor:
+        count = (
+            len(range(rows.start, rows.stop, rows.step or 1))
+            if isinstance(rows, slice)
+            else (rows.shape[0])
+        )
+        open_ = torch.ones(1, count, hi - lo, dtype=torch.bool, device=self.device)
+        for mask in self.masks:
+            open_ = open_ & ~mask.masked(mask.cut(b, h0, h1, rows, lo, hi))
+        if self.first_rows:
+            open_ = open_ & ~self._ahead(rows, lo, hi)
+        return open_
+
     def _exp(
         self, s: torch.Tensor, h0: int, h1: int
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
@@ -465,6 +519,10 @@ class StoredRecord(CallRecord):
         self, b: int, h0: int, h1: int, rows: Rows, lo: int, hi: int
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         return self.attention[b, h0:h1, rows, lo:hi].to(_arithmetic(self.device)), None
+
+    def _open(self, b: int, h0: int, h1: int, rows: Rows, lo: int, hi: int) -> torch.Tensor:
+        # The masks were not kept: what some head of the layer gives weight to is open.
+        return (self.attention[b, :, rows, lo:hi] > 0).any(0, keepdim=True)
 
     def weights(self, b: int, h: int, rows: Rows, k0: int, k1: int) -> torch.Tensor:
         """Attention of one head, (rows, k1 - k0)."""

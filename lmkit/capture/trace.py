@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lmkit.capture.records import CallRecord, QKRecord, storage_bytes
+from lmkit.capture.records import CallRecord, HeadBlock, QKRecord, storage_bytes
 from lmkit.errors import AttentionUnavailableError, CaptureError
 
 if TYPE_CHECKING:
@@ -319,6 +319,32 @@ class Trace:
                 got = record.received(self._batch, weights, cancel=cancel)
                 total += got / record.heads
         return _numpy(total / len(chosen))
+
+    def head_blocks(
+        self,
+        layer: int,
+        queries: Sequence[int],
+        *,
+        cancel: Callable[[], bool] | None = None,
+    ) -> Iterator[HeadBlock]:
+        """All heads of a layer at some queries, in blocks of a few MiB on the device.
+
+        For measures of every head that must not hold heads x tokens^2: each block is there until
+        the next is asked for.
+
+        Args:
+            layer: Index into :attr:`layers`.
+            queries: In rising order.
+            cancel: Asked at every block.
+
+        Raises:
+            Cancelled: ``cancel`` answered True.
+        """
+        record = self._record(layer)
+        rows = [self._token(q, record.queries, "query") for q in queries]
+        if rows:
+            with torch.no_grad():
+                yield from record.head_blocks(self._batch, rows, cancel=cancel)
 
     def summed(self, layer: int, head: int, queries: Sequence[int]) -> Floats:
         """Sum of the rows of some queries: (keys,)."""
