@@ -18,7 +18,7 @@ al. 2020; Meng et al. 2022).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -31,7 +31,15 @@ from lmkit.capture.context import run_uncompiled
 from lmkit.capture.recorder import CHANGING, install
 from lmkit.errors import AttentionUnavailableError, Cancelled, CaptureError
 
-__all__ = ["Change", "HeadMeans", "HeadOutputs", "intervene", "keep_means", "keep_outputs"]
+__all__ = [
+    "Change",
+    "HeadMeans",
+    "HeadOutputs",
+    "intervene",
+    "keep_means",
+    "keep_outputs",
+    "repeated_pass",
+]
 
 Spot = tuple[str, int]
 """Name of an attention module and which of its calls in one pass, from 0."""
@@ -135,6 +143,50 @@ def keep_means(model: nn.Module) -> Iterator[HeadMeans]:
     kept = HeadMeans()
     with _watching(model, inner, _Average(inner, kept)):
         yield kept
+
+
+def repeated_pass(
+    model: nn.Module,
+    inputs: Mapping[str, Any],
+    changes: Iterable[Change] = (),
+    *,
+    copies: int = 1,
+    last: bool = False,
+    cancel: Callable[[], bool] | None = None,
+) -> Any:
+    """One pass over ``copies`` copies of a text in eval mode without gradients, heads changed.
+
+    Training mode is put back module by module, as by :func:`lmkit.capture.trace_forward`.
+
+    Args:
+        model: As for :func:`intervene`.
+        inputs: Keyword arguments of the model for a batch of one text.
+        changes: What to change; ``Change.text`` says in which copy.
+        copies: Texts in the batch.
+        last: Ask for the last position's logits alone, where the model takes ``logits_to_keep``.
+        cancel: Asked at each layer.
+
+    Raises:
+        AttentionUnavailableError, Cancelled, CaptureError: as :func:`intervene`.
+    """
+    given = {
+        key: value.expand(copies, *value.shape[1:]).contiguous()
+        if copies > 1 and isinstance(value, torch.Tensor) and value.dim() and value.shape[0] == 1
+        else value
+        for key, value in inputs.items()
+    }
+    forward = getattr(unwrap(model), "forward", model)
+    if last and "logits_to_keep" in inspect.signature(forward).parameters:
+        given.setdefault("logits_to_keep", 1)
+    training = [m for m in model.modules() if m.training]
+    for module in training:
+        module.training = False
+    try:
+        with torch.no_grad(), intervene(model, changes, cancel=cancel):
+            return model(**given)
+    finally:
+        for module in training:
+            module.training = True
 
 
 class HeadOutputs:

@@ -343,8 +343,7 @@ class Trace:
         record = self._record(layer)
         rows = [self._token(q, record.queries, "query") for q in queries]
         if rows:
-            with torch.no_grad():
-                yield from record.head_blocks(self._batch, rows, cancel=cancel)
+            yield from record.head_blocks(self._batch, rows, cancel=cancel)
 
     def summed(self, layer: int, head: int, queries: Sequence[int]) -> Floats:
         """Sum of the rows of some queries: (keys,)."""

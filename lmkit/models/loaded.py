@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from lmkit.api import LoadedModel
 from lmkit.errors import FieldError, LmkitError, ModelError
 from lmkit.models.hardware import memory_errors
 from lmkit.models.heads import unwrapped
-from lmkit.models.limits import longest_input
+from lmkit.models.limits import UNSTATED, longest_input
 from lmkit.models.loading import waiting_for
 from lmkit.models.segment import clean_text
 from lmkit.models.text_trace import ModelTrace
@@ -26,6 +26,7 @@ from lmkit.work import Work, current_work
 
 if TYPE_CHECKING:
     from lmkit.capture import Trace
+    from lmkit.capture.interventions import Change
 
 __all__ = ["Facts", "HuggingFaceModel", "Parts", "facts_of"]
 
@@ -298,6 +299,78 @@ class HuggingFaceModel(LoadedModel):
                     else lambda done, total: work.report("Forward pass", done, total),
                 )
 
+    def trace_ids(self, ids: Sequence[int]) -> Trace:
+        """One captured pass over ids as they are, without the tokenizer.
+
+        Raises:
+            FieldError: no ids, or more than the model reads.
+            Cancelled, DeviceMemoryError, ModelError: as :meth:`run_pass`.
+        """
+        limit = self.longest_input()
+        if not 0 < len(ids) <= limit:
+            raise FieldError(f"{self.name} reads 1 to {limit:,} tokens at once, not {len(ids):,}.")
+        return self.run_pass(_encoded_ids(ids))
+
+    def longest_input(self) -> int:
+        """Most tokens, special ones included, that are given to it at once."""
+        parts = self._ready()
+        limit, _ = longest_input(unwrapped(parts.model), parts.tokenizer)
+        return limit or UNSTATED
+
+    def plain_ids(self) -> list[int]:
+        """Every id that stands for text: no special or added token, none without an embedding."""
+        parts = self._ready()
+        tokenizer = parts.tokenizer
+        added = set(getattr(tokenizer, "added_tokens_decoder", None) or ())
+        left_out = {*tokenizer.all_special_ids, *added}
+        size = len(tokenizer)
+        try:
+            embeddings = unwrapped(parts.model).get_input_embeddings().num_embeddings
+            size = min(size, int(embeddings))
+        except (AttributeError, NotImplementedError):
+            pass
+        return [identity for identity in range(size) if identity not in left_out]
+
+    def output_of(
+        self,
+        encoded: Encoded,
+        changes: Sequence[Change] = (),
+        *,
+        copies: int = 1,
+        last: bool = False,
+    ) -> Any:
+        """The model's output on ids, in eval mode without gradients and not captured.
+
+        Args:
+            encoded: The ids.
+            changes: Heads to change in this pass (:mod:`lmkit.capture.interventions`).
+            copies: Texts in the batch, all the same; a change may concern one of them.
+            last: Only the last position's logits, where the model can leave the others out.
+
+        Raises:
+            AttentionUnavailableError: heads of this model can't be changed.
+            Cancelled, CaptureError, DeviceMemoryError, ModelError: as :meth:`run_pass`.
+        """
+        from lmkit.capture.interventions import repeated_pass
+
+        work = current_work()
+        with self.hold():
+            model = self._ready().model
+            inputs = self._inputs(model, encoded)
+            with (
+                waiting_for(_lock_of(model)),
+                memory_errors(self.name, self.device, "this pass"),
+                self._failures(),
+            ):
+                return repeated_pass(
+                    model,
+                    inputs,
+                    changes,
+                    copies=copies,
+                    last=last,
+                    cancel=None if work is None else lambda: work.cancelled,
+                )
+
     # inside
 
     def _ready(self) -> Parts:
@@ -430,6 +503,18 @@ class HuggingFaceModel(LoadedModel):
                 hint="The full error is in the details.",
                 details=traceback.format_exc()[-20_000:],
             ) from error
+
+
+def _encoded_ids(ids: Sequence[int]) -> Encoded:
+    plain = [int(identity) for identity in ids]
+    count = len(plain)
+    return Encoded(
+        inputs={"input_ids": plain, "attention_mask": [1] * count},
+        special=(False,) * count,
+        spans=(None,) * count,
+        sequences=(0,) * count,
+        total=count,
+    )
 
 
 def facts_of(model: Any) -> Facts:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmkit.capture import LayerInfo, Trace
+    from lmkit.capture.interventions import Change
     from lmkit.capture.trace import QKPair
     from lmkit.models.loaded import HuggingFaceModel
     from lmkit.models.tokens import Encoded
@@ -147,6 +148,20 @@ class ModelTrace:
         if role == "decoder" or (role == "cross" and not keys):
             return self.decoder_tokens or self.tokens
         return self.tokens
+
+    def again(self, changes: Sequence[Change] = (), *, copies: int = 1, last: bool = False) -> Any:
+        """The model's output on the same input once more, with heads changed.
+
+        Args:
+            changes: What to change (:mod:`lmkit.capture.interventions`).
+            copies: Texts in the batch, all this one; a change may concern one of them.
+            last: Only the last position's logits, where the model can leave the others out.
+
+        Raises:
+            AttentionUnavailableError: heads of this model can't be changed.
+            Cancelled, CaptureError, DeviceMemoryError, ModelError.
+        """
+        return self.model.output_of(self._encoded, changes, copies=copies, last=last)
 
     # numbers; shapes and errors are those of lmkit.capture.Trace
 
