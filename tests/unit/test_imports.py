@@ -23,11 +23,13 @@ ROOMS = {
     "capture": {"errors", "protocol"},
     "models": {"errors", "protocol", "work", "api", "capture"},
     "views": {"errors", "protocol", "work", "api", "capture"},
+    "analysis": {"errors", "protocol", "work", "api", "capture"},
     "panels": {"errors", "protocol", "api"},
 }
 OPEN_TO = {
     # rooms beside the chain, and from which link of the chain on they may be used
     "views": "runner",
+    "analysis": "runner",
     "models": "session",
     "panels": "transports",
 }
@@ -103,6 +105,14 @@ def test_everything_up_to_the_host_imports_without_the_heavy_packages() -> None:
     modules = [f"lmkit.{name}" for name in CHAIN[: CHAIN.index("host") + 1]]
     found = run(BLOCK + f"import {', '.join(modules)}, lmkit.protocol.codec\nprint('ok')")
     assert found == "ok\n"
+
+
+def test_the_analyses_are_declared_without_the_heavy_packages() -> None:
+    code = (
+        "import lmkit.analysis, lmkit.analysis.views, lmkit.analysis.head_map\n"
+        "import lmkit.analysis.ablation, lmkit.analysis.statistics\nprint('ok')"
+    )
+    assert run(BLOCK + code) == "ok\n"
 
 
 def test_discovering_plugins_imports_nothing_heavy() -> None:
