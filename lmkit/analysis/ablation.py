@@ -335,7 +335,7 @@ def _known(source: Repeatable, place: tuple[int, int]) -> tuple[int, int]:
 
 
 def _copies(source: Repeatable) -> int:
-    tokens = max(x.queries for x in source.layers)
+    tokens = max(int(x.queries) for x in source.layers)
     parameter = next(iter(_module(source).parameters()), None)
     on_cpu = parameter is None or parameter.device.type == "cpu"
     most = _TOKENS_AT_ONCE if on_cpu else _TOKENS_AT_ONCE_ON_DEVICE

@@ -205,7 +205,7 @@ def map_heads(
     if not texts and trace is None:
         raise FieldError("The head map needs a text.", hint="Give texts, or a trace.")
     with model.hold():
-        seen = trace
+        seen: Any = trace
         if texts:
             for number, text in enumerate(texts):
                 progress("Texts", number, len(texts))
