@@ -204,9 +204,9 @@ def sweep(
         try:
             output = source.again(changes, copies=len(some), last=True)
         except DeviceMemoryError:
-            if size == 1:
+            if len(some) == 1:
                 raise
-            size = max(1, size // 2)
+            size = len(some) // 2
             continue
         for index, place in enumerate(some):
             found[place] = scales(before, read(output, index))

@@ -323,6 +323,11 @@ class _Gathered:
                 "by Benjamini and Hochberg. It says nothing of texts of another kind, of how "
                 "large a score is, or of what the model uses the head for."
             )
+        if self.induction is not None:
+            notes.append(
+                f"Induction: {SEQUENCES} random sequences of the model's tokens, each one "
+                "observation, tested in the same way."
+            )
         if self._sampled:
             notes.append(f"Long texts: {self._sampled:,} queries each, evenly spread.")
         return notes

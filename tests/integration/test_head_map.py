@@ -327,6 +327,18 @@ def test_induction_is_scored_on_the_models_own_random_tokens(models: dict[str, A
     assert (again["induction"].by_text == scores["induction"].by_text).all()
 
 
+def test_bare_ids_are_taken_as_they_are(models: dict[str, Any]) -> None:
+    gpt2 = models["gpt2"]
+    capture = gpt2.trace_ids([5, 6, 7])
+    plain = trace_forward(gpt2.model, {"input_ids": torch.tensor([[5, 6, 7]])})
+    assert (capture.attention(1, 2) == plain.attention(1, 2)).all()
+    assert gpt2.longest_input() == 128
+    with pytest.raises(FieldError, match="reads 1 to 128 tokens at once, not 129"):
+        gpt2.trace_ids([5] * 129)
+    with pytest.raises(FieldError, match="not 0"):
+        gpt2.trace_ids([])
+
+
 def test_a_corpus_gives_spread_and_q_values(models: dict[str, Any]) -> None:
     bert = models["bert"]
     scores = map_heads(bert, TEXTS)
