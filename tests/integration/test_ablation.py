@@ -309,3 +309,28 @@ def test_numbers_of_the_sentiment_starter() -> None:
     scores = map_heads(model, trace=trace)
     assert scores.top("previous", 1)[0] == (0, 2, pytest.approx(1, abs=0.01))
     assert scores.top("next", 1)[0][:2] == (1, 8)
+
+
+def test_the_host_offers_the_three_views(models: dict[str, Any]) -> None:
+    from lmkit.analysis import views
+    from lmkit.host import PluginHost
+    from lmkit.protocol.messages import Selection
+    from lmkit.runner import run_view
+
+    host = PluginHost()
+    host.register(views, "analysis")
+    assert [one.view.name for one in host.views] == ["head-map", "switch-off", "causal-map"]
+    trace = models["gpt2"].trace(TEXT)
+    chosen = Selection(layer=1, head=3)
+    for name, count in (("head-map", 1), ("switch-off", 2), ("causal-map", 1)):
+        reports: list[Progress] = []
+        results = run_view(host, host.view(name), trace, {}, chosen, Work(reports.append))
+        assert len(results) == count
+        assert name == "switch-off" or reports
+    work = Work()
+    work.cancel()
+    with pytest.raises(Cancelled):
+        run_view(host, host.view("causal-map"), trace, {}, chosen, work)
+    with pytest.raises(FieldError):
+        run_view(host, host.view("causal-map"), trace, {"how": "half"}, chosen, Work())
+    assert all(plugin.state == "ready" for plugin in host.plugins)
