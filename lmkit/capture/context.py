@@ -57,7 +57,7 @@ def capture(
 
     Args:
         model: A transformers model; wrappers of torch.compile and peft are looked through.
-        values: Keep the value vectors too.
+        values: Keep the value vectors too, and how long each is behind the output projection.
         check: Compare A.v with each layer's real output for sampled rows and heads. A layer that
             doesn't agree makes the trace refuse its numbers.
         budget: Most bytes to keep.
@@ -102,6 +102,8 @@ def capture(
                 switched = foreign
         handle = inner.register_forward_pre_hook(seen.start, with_kwargs=True)
         stack.callback(handle.remove)
+        if recorder.projections is not None:
+            stack.enter_context(recorder.projections.watching(inner))
         if own:
             if getattr(getattr(inner, "config", None), "_attn_implementation", None) != "eager":
                 switched = stack.enter_context(on_implementation(inner, "eager", cancel))

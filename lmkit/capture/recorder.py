@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from lmkit.capture.anatomy import clean_name, interface_modules, is_cross_name, role_of
+from lmkit.capture.output_projection import OutputProjections
 from lmkit.capture.records import CallRecord, KeptMask, QKRecord, storage_bytes
 from lmkit.errors import BudgetExceededError, Cancelled, CaptureError
 
@@ -153,6 +154,7 @@ class Recorder:
             getattr(getattr(model, "config", None), "is_encoder_decoder", False)
         )
         self.values = values
+        self.projections = OutputProjections(self._recording, self.spend) if values else None
         self.check = check
         self.budget = budget
         self.cancel = cancel
@@ -167,6 +169,9 @@ class Recorder:
         self._masks: dict[tuple[Any, ...], KeptMask] = {}
         self._versions: list[tuple[str, torch.Tensor, int]] = []
         self._kept_bytes = 0
+
+    def _recording(self) -> bool:
+        return self in ACTIVE.get()
 
     # during the pass
 
@@ -221,6 +226,8 @@ class Recorder:
             dropout = float(options.get("dropout") or 0.0)
             if self.check and dropout == 0.0:
                 self._compare(made, value, out)
+            if self.projections is not None:
+                self.projections.expect(made, value, out)
         self.records.append(made)
         self.progress()
 

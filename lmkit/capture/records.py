@@ -313,23 +313,31 @@ class CallRecord(ABC):
     def received(
         self, b: int, weights: torch.Tensor, *, cancel: Callable[[], bool] | None = None
     ) -> torch.Tensor:
-        """Sum over heads and queries of weight(query) * attention: (keys,), float64, on the CPU."""
+        """Sum over heads and queries of weight(query) * attention: float64, on the CPU.
+
+        Weights are (queries,) or several sets of them, (n, queries); the result is (keys,) or
+        (n, keys).
+        """
+        if weights.dim() == 1:
+            return self.received(b, weights[None], cancel=cancel)[0]
         dtype = _arithmetic(self.device)
+        reached = weights.ne(0).any(0).tolist()
         weights = weights.to(dtype).to(self.device)
-        out = torch.zeros(self.keys, dtype=torch.float64)
+        out = torch.zeros(weights.shape[0], self.keys, dtype=torch.float64)
         for h0, h1, part, at, lo, hi in self._blocks(b, (0, self.heads), None):
             if cancel is not None and cancel():
                 raise Cancelled("Stopped while the attention was summed.")
-            if hi <= lo:
+            rows = part.stop - at if isinstance(part, slice) else part.shape[0]
+            if hi <= lo or not any(reached[at : at + rows]):
                 continue
             e, extra = self._unnormalised(b, h0, h1, part, lo, hi)
-            w = weights[at : at + e.shape[1]].expand(e.shape[0], -1)
+            w = weights[:, at : at + rows].expand(e.shape[0], -1, -1)
             if not self._normal:
                 total = e.sum(-1)
                 if extra is not None:
                     total = total + extra
-                w = w / total.clamp_min(torch.finfo(dtype).tiny)
-            out[lo:hi] += torch.matmul(w.unsqueeze(1), e).sum((0, 1)).cpu().double()
+                w = w / total.clamp_min(torch.finfo(dtype).tiny).unsqueeze(1)
+            out[:, lo:hi] += torch.matmul(w, e).sum(0).cpu().double()
         return out
 
 
@@ -345,6 +353,8 @@ class QKRecord(CallRecord):
     first_rows: bool = False  # causal by SDPA's flag: query i sees keys 0..i
     softcap: float | None = None
     sinks: torch.Tensor | None = None  # (H,)
+    value_norms: torch.Tensor | None = None  # (B, H, K) float32: |v W_O|, where it was found
+    no_value_norms: str = ""  # why it was not
     _stats: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     @property
@@ -364,6 +374,7 @@ class QKRecord(CallRecord):
             self.query,
             self.key,
             self.value,
+            self.value_norms,
             self.sinks,
             *(m.tensor for m in self.masks),
             *stats,

@@ -345,6 +345,31 @@ class Trace:
         if rows:
             yield from record.head_blocks(self._batch, rows, cancel=cancel)
 
+    def weighted(
+        self,
+        layer: int,
+        weights: NDArray[np.float64],
+        *,
+        cancel: Callable[[], bool] | None = None,
+    ) -> NDArray[np.float64]:
+        """Vectors times the mean of a layer's heads: (n, queries) to (n, keys), float64.
+
+        Computed in row blocks on the device, all heads at once; queries of weight 0 cost nothing.
+
+        Raises:
+            Cancelled: ``cancel`` answered True.
+        """
+        record = self._record(layer)
+        if weights.ndim != 2 or weights.shape[1] != record.queries:
+            raise CaptureError(
+                f"Weights of shape {weights.shape} don't fit {record.queries} queries."
+            )
+        with torch.no_grad():
+            given = torch.tensor(weights, dtype=torch.float64)
+            total = record.received(self._batch, given, cancel=cancel) / record.heads
+        array: NDArray[np.float64] = total.numpy()
+        return array
+
     def summed(self, layer: int, head: int, queries: Sequence[int]) -> Floats:
         """Sum of the rows of some queries: (keys,)."""
         return _numpy(torch.from_numpy(self.rows(layer, head, queries)).sum(0))
@@ -394,6 +419,24 @@ class Trace:
                 "The values of this pass were not kept.", hint="Capture with values=True."
             )
         return _numpy(record.value[self._batch, h // (record.heads // record.kv_heads)].clone())
+
+    def value_norms(self, layer: int) -> Floats:
+        """|v W_O| of each query head and key: (heads, keys). Needs ``capture(values=True)``.
+
+        Times attention it is the norm-weighted attention of Kobayashi et al. 2020. See
+        :mod:`lmkit.capture.output_projection`.
+
+        Raises:
+            AttentionUnavailableError: values were not kept, or the layer's output projection was
+                not found; the message says why.
+        """
+        record = self._qk_record(layer)
+        if record.value_norms is None:
+            raise AttentionUnavailableError(
+                record.no_value_norms or "The values of this pass were not kept.",
+                hint="" if record.no_value_norms else "Capture with values=True.",
+            )
+        return _numpy(record.value_norms[self._batch].clone())
 
     # inside
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lmkit.errors import CaptureError
 from lmkit.protocol.messages import Token
 from lmkit.protocol.words import Words
 
@@ -71,6 +72,7 @@ class ModelTrace:
         self._values = values
         self._lock = threading.RLock()
         self._capture: Trace | None = capture
+        self._norms: tuple[Floats | CaptureError, ...] | None = None
         # Of the first pass; the same in every later one.
         self._layers = capture.layers
         self.path: str = capture.path
@@ -208,6 +210,55 @@ class ModelTrace:
     def summed_to(self, layer: int, head: int, keys: Sequence[int]) -> Floats:
         """Sum of chosen columns of one head: (queries,)."""
         return self.capture.summed_to(layer, head, keys)
+
+    def weighted(
+        self,
+        layer: int,
+        weights: NDArray[np.float64],
+        *,
+        cancel: Callable[[], bool] | None = None,
+    ) -> NDArray[np.float64]:
+        """Vectors times the mean of a layer's heads: (n, queries) to (n, keys)."""
+        return self.capture.weighted(layer, weights, cancel=cancel)
+
+    def value_norms(self, layer: int) -> Floats:
+        """|v W_O| of each query head and key: (heads, keys).
+
+        Where the pass kept no values it is made again, once, with them; the norms are then kept,
+        also after :meth:`release`.
+
+        Raises:
+            AttentionUnavailableError: the layer's output projection was not found, or the layer
+                returned its attention alone.
+        """
+        from lmkit.models.loading import waiting_for
+
+        if self._norms is None:
+            with waiting_for(self._lock):
+                if self._norms is None:
+                    self._norms = self._find_norms()
+        found = self._norms[layer]
+        if isinstance(found, CaptureError):
+            raise type(found)(found.message, hint=found.hint)
+        return found
+
+    @property
+    def no_value_norms(self) -> str:
+        """Why there are no :meth:`value_norms`, as far as known without a pass; else empty."""
+        norms = self._norms
+        if norms is None or not all(isinstance(one, CaptureError) for one in norms):
+            return ""
+        return next((one.message for one in norms if isinstance(one, CaptureError)), "")
+
+    def _find_norms(self) -> tuple[Floats | CaptureError, ...]:
+        capture = self.capture if self._values else self.model.run_pass(self._encoded, values=True)
+        found: list[Floats | CaptureError] = []
+        for layer in self._layers:
+            try:
+                found.append(capture.value_norms(layer.index))
+            except CaptureError as error:
+                found.append(error)
+        return tuple(found)
 
     def qk(self, layer: int, head: int, query: int, key: int) -> QKPair:
         """Query and key vector of one pair, its score and weight."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -62,7 +62,19 @@ class CapturedTrace(TextTrace, Protocol):
         """Pooled attention: sum over keys, mean over rows; (n_rows, n_cols)."""
         ...
 
-    def thumbnails(self, layer: int, size: int) -> np.ndarray:
+    def block(self, layer: int, head: int, q0: int, q1: int, k0: int, k1: int) -> np.ndarray:
+        """A tile of one head, ends excluded; (q1 - q0, k1 - k0)."""
+        ...
+
+    def thumbnails(
+        self,
+        layer: int,
+        size: int = 24,
+        *,
+        heads: tuple[int, int] | None = None,
+        sample: int | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> np.ndarray:
         """Pooled attention of all heads of a layer; (heads, size, size) or smaller."""
         ...
 
