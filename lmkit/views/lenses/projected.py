@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 __all__ = ["ProjectedTrace", "Side", "bin_edges", "tokens_of"]
 
 _CELLS = 1 << 20
-"""Cells of A in one block: 4 MiB in float32."""
+"""Cells of A in one block: 4 MiB in float32, about a core's cache share."""
+_LARGE = 1 << 22
+"""Cells of a result beyond which it is added up in float32, not float64."""
 _NARROW = 8
 """Below an eighth of the keys, a tile of its own is cheaper than whole rows."""
 _RUNS = 8
@@ -58,32 +60,6 @@ def tokens_of(trace: CapturedTrace, role: str, *, keys: bool = False) -> tuple[T
 def bin_edges(length: int, bins: int) -> list[int]:
     """Edges of ``bins`` spans that cover ``length`` cells and differ in size by at most one."""
     return [i * length // bins for i in range(bins + 1)]
-
-
-@dataclass(frozen=True, eq=False)
-class Side:
-    """What the queries, or the keys, of a lens stand for.
-
-    Attributes:
-        tokens: The tokens of the lens; ``word`` still counts the words of the pass itself.
-        groups: For each of them the tokens of the pass, ascending; no token twice.
-    """
-
-    tokens: tuple[Token, ...]
-    groups: tuple[tuple[int, ...], ...]
-
-    def __len__(self) -> int:
-        return len(self.groups)
-
-    @cached_property
-    def place(self) -> dict[int, int]:
-        """For each visible token of the pass its token of the lens."""
-        return {token: index for index, group in enumerate(self.groups) for token in group}
-
-    @staticmethod
-    def picked(tokens: Sequence[Token], visible: Sequence[int]) -> Side:
-        """Some tokens, each by itself."""
-        return Side(tuple(tokens[i] for i in visible), tuple((i,) for i in visible))
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +118,37 @@ class _Columns:
         # Pairwise within a column, so that a sum over thousands of keys stays exact in float32.
         summed: Floats = np.add.reduceat(ordered, self.starts, axis=1)
         return summed
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """What the queries, or the keys, of a lens stand for.
+
+    Attributes:
+        tokens: The tokens of the lens; ``word`` still counts the words of the pass itself.
+        groups: For each of them the tokens of the pass, ascending; no token twice.
+    """
+
+    tokens: tuple[Token, ...]
+    groups: tuple[tuple[int, ...], ...]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    @cached_property
+    def place(self) -> dict[int, int]:
+        """For each visible token of the pass its token of the lens."""
+        return {token: index for index, group in enumerate(self.groups) for token in group}
+
+    @cached_property
+    def columns(self) -> _Columns:
+        """The tokens as keys, all of them."""
+        return _Columns.of(self.groups, whole=True)
+
+    @staticmethod
+    def picked(tokens: Sequence[Token], visible: Sequence[int]) -> Side:
+        """Some tokens, each by itself."""
+        return Side(tuple(tokens[i] for i in visible), tuple((i,) for i in visible))
 
 
 class ProjectedTrace(ABC):
@@ -251,7 +258,7 @@ class ProjectedTrace(ABC):
         """Some rows: (rows, keys)."""
         queries, keys = self._sides_of(layer)
         picked = range(len(queries))[rows] if isinstance(rows, slice) else rows
-        return self._rows(layer, head, picked, self._columns(keys))
+        return self._rows(layer, head, picked, keys.columns)
 
     def block(self, layer: int, head: int, q0: int, q1: int, k0: int, k1: int) -> Floats:
         """A tile, ends excluded: (q1 - q0, k1 - k0)."""
@@ -306,7 +313,7 @@ class ProjectedTrace(ABC):
             return np.zeros(len(keys), dtype=np.float32)
         groups = [(0, side.groups[q], 1 / len(side.groups[q])) for q in picked]
         rows = _Rows.of(groups, 1)
-        return self._project(layer, head, rows, self._columns(keys))[0].astype(np.float32)
+        return self._project(layer, head, rows, keys.columns)[0].astype(np.float32)
 
     def summed_to(self, layer: int, head: int, keys: Sequence[int]) -> Floats:
         """What each query gives to some keys together: (queries,)."""
@@ -335,7 +342,7 @@ class ProjectedTrace(ABC):
         first = self.base.layers[chosen[0]]
         chosen = [i for i in chosen if _alike(self.base.layers[i], first)]
         queries, keys = self._sides_of(chosen[0])
-        columns = self._columns(keys)
+        columns = keys.columns
         means = self._means(queries, range(len(queries)))
         rows = _Rows.of([(0, group, w / len(queries)) for _, group, w in means], 1)
         total = np.zeros(len(keys))
@@ -418,10 +425,6 @@ class ProjectedTrace(ABC):
         )
 
     @staticmethod
-    def _columns(keys: Side) -> _Columns:
-        return _Columns.of(keys.groups, whole=True)
-
-    @staticmethod
     def _means(queries: Side, picked: Sequence[int]) -> list[tuple[int, Sequence[int], float]]:
         return [(i, queries.groups[q], 1 / len(queries.groups[q])) for i, q in enumerate(picked)]
 
@@ -477,19 +480,21 @@ class ProjectedTrace(ABC):
         rows: _Rows,
         columns: _Columns,
         cancel: Callable[[], bool] | None = None,
-    ) -> Doubles:
+    ) -> NDArray[np.floating[Any]]:
         """The equation at the top of this module, for any rows and columns."""
-        out = np.zeros((rows.count, len(columns.starts)))
+        shape = rows.count, len(columns.starts)
+        # A whole head of thousands of tokens in float64 would take what two heads take.
+        out = np.zeros(shape, dtype=np.float64 if shape[0] * shape[1] <= _LARGE else np.float32)
         key_weights = self._key_weights(layer, head)
         row_mass = None
         if self.renormalise and not columns.whole:
             row_mass = self._row_mass(layer, head, cancel)
-        size = max(1, _CELLS // max(1, columns.hi - columns.lo))
+        size, narrow = self._step(layer, rows.queries, columns)
         for at in range(0, len(rows.queries), size):
             if cancel is not None and cancel():
                 raise Cancelled("Stopped while the lens was computed.")
             queries = rows.queries[at : at + size]
-            block = self._fetch(layer, head, queries, columns.lo, columns.hi)
+            block = self._fetch(layer, head, queries, columns, narrow=narrow)
             if key_weights is not None:
                 block = block * key_weights[columns.lo : columns.hi]
             cells = columns.collapse(block)
@@ -522,27 +527,34 @@ class ProjectedTrace(ABC):
             return known
         queries, keys = self._sides_of(layer)
         total = np.zeros(info.queries)
-        columns = self._columns(keys)
+        columns = keys.columns
         visible = np.array(sorted(queries.place), dtype=np.intp)
-        size = max(1, _CELLS // max(1, columns.hi - columns.lo))
+        size, narrow = self._step(layer, visible, columns)
         for at in range(0, len(visible), size):
             if cancel is not None and cancel():
                 raise Cancelled("Stopped while the lens was computed.")
             some = visible[at : at + size]
-            block = self._fetch(layer, head, some, columns.lo, columns.hi)
+            block = self._fetch(layer, head, some, columns, narrow=narrow)
             total[some] = columns.collapse(block).sum(1, dtype=np.float64)
         self._mass[key] = total
         return total
 
-    def _fetch(self, layer: int, head: int, queries: Indices, lo: int, hi: int) -> Floats:
-        """Attention of some queries of the pass to the keys lo..hi, (queries, hi - lo)."""
+    def _step(self, layer: int, queries: Indices, columns: _Columns) -> tuple[int, bool]:
+        """How many rows make a block, and whether it is a tile rather than whole rows."""
         keys = self._layer(layer).keys
-        q0, q1 = int(queries[0]), int(queries[-1]) + 1
-        run = q1 - q0 == len(queries) and bool((np.diff(queries) == 1).all())
-        if run and (hi - lo) * _NARROW <= keys:
-            return self.base.block(layer, head, q0, q1, lo, hi)
-        rows = self.base.rows(layer, head, range(q0, q1) if run else queries.tolist())
-        return rows if hi - lo == keys else rows[:, lo:hi]
+        width = columns.hi - columns.lo
+        narrow = width * _NARROW <= keys and bool((np.diff(queries) == 1).all())
+        return max(1, _CELLS // (width if narrow else keys)), narrow
+
+    def _fetch(
+        self, layer: int, head: int, queries: Indices, columns: _Columns, *, narrow: bool
+    ) -> Floats:
+        """Attention of some queries of the pass to the keys of a span, (queries, hi - lo)."""
+        lo, hi = columns.lo, columns.hi
+        if narrow:
+            return self.base.block(layer, head, int(queries[0]), int(queries[-1]) + 1, lo, hi)
+        rows: Floats = self.base.rows(layer, head, queries.tolist())
+        return rows if hi - lo == rows.shape[1] else rows[:, lo:hi]
 
 
 def misfit(trace: CapturedTrace, info: Any) -> str:
