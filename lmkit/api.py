@@ -198,9 +198,20 @@ class TextTrace(Protocol):
     model's own softmax output and sum to 1, but for models with attention sinks.
     """
 
-    text: str
-    tokens: tuple[Token, ...]
-    words: Words
+    @property
+    def text(self) -> str:
+        """The text that all places count in."""
+        ...
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """One entry a token, special ones included."""
+        ...
+
+    @property
+    def words(self) -> Words:
+        """The words, each with its tokens."""
+        ...
 
     @property
     def output(self) -> Any:

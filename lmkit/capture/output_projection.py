@@ -1,8 +1,8 @@
 """How long the vectors are that a head carries: |v W_O|, taken during the pass.
 
-Norm-weighted attention (Kobayashi et al. 2020, equation 5) needs ``|alpha v W_O|`` of each head, which
-is ``alpha * |v W_O|`` since alpha is a number of at least 0. So one number for each head and key is
-kept, and no reference to a module.
+Norm-weighted attention (Kobayashi et al. 2020, equation 5) needs ``|alpha v W_O|`` of each head,
+which is ``alpha * |v W_O|`` since alpha is a number of at least 0. So one number for each head and
+key is kept, and no reference to a module.
 
 W_O is the first leaf module, or adapter around one (LoRA), that is called with the very memory that
 the attention put out: nothing came in between that could have changed it. Of a plain linear layer
@@ -28,7 +28,7 @@ from lmkit.capture.records import QKRecord
 __all__ = ["OutputProjections"]
 
 _NOT_FOUND = (
-    "No module reads the attention of layer {name} as it is, so its output projection can't be told."
+    "No module reads the attention of layer {name} as it is, so its output projection is unknown."
 )
 # Of the largest value of the module's output; sums of rounded weights against a rounded sum.
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
@@ -112,8 +112,7 @@ def _candidate(module: nn.Module) -> bool:
         return True
     if next(module.children(), None) is not None:
         return False
-    holds = next(module.parameters(), None) is not None or next(module.buffers(), None) is not None
-    return holds
+    return next(module.parameters(), None) is not None or next(module.buffers(), None) is not None
 
 
 def _same_memory(given: torch.Tensor, out: torch.Tensor) -> bool:

@@ -40,8 +40,10 @@ MAX_ROWS = 64
 class CapturedTrace(TextTrace, Protocol):
     """A trace that can be pooled and summed on the model's device."""
 
-    decoder_tokens: tuple[Token, ...]
-    """What the decoder of an encoder-decoder read; empty for other models."""
+    @property
+    def decoder_tokens(self) -> tuple[Token, ...]:
+        """What the decoder of an encoder-decoder read; empty for other models."""
+        ...
 
     @property
     def path(self) -> str:

@@ -354,7 +354,8 @@ class Changing(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("in_place", "said"), [(False, "No module reads the attention"), (True, "changes its attention")]
+    ("in_place", "said"),
+    [(False, "No module reads the attention"), (True, "changes its attention")],
 )
 def test_an_output_that_is_changed_in_between_is_not_taken(in_place: bool, said: str) -> None:
     _, trace = _replaced(lambda a, b: Changing(in_place))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 from unittest import mock
 
@@ -132,7 +133,9 @@ def test_every_number_of_a_lens_is_that_of_its_attention(
         np.testing.assert_allclose(
             lens.summed_to(layer, head, keys), want[:, keys].sum(1), rtol=0, atol=8e-6
         )
-        received = np.mean([[reference(lens, x, h).mean(0) for h in (0, 1)] for x in (0, 1)], (0, 1))
+        received = np.mean(
+            [[reference(lens, x, h).mean(0) for h in (0, 1)] for x in (0, 1)], (0, 1)
+        )
         np.testing.assert_allclose(lens.attention_received(), received, **CLOSE)
 
 
@@ -217,7 +220,7 @@ def test_a_sample_is_the_mean_of_evenly_spread_rows(
     lens = MaskLens(trace, lambda tokens, i: False)
     edges = bin_edges(n, min(size, n))
     got = lens.thumbnails(0, size, sample=sample)
-    for r, (q0, q1) in enumerate(zip(edges, edges[1:], strict=False)):
+    for r, (q0, q1) in enumerate(itertools.pairwise(edges)):
         count = min(sample, q1 - q0)
         rows = [q0 + (2 * i + 1) * (q1 - q0) // (2 * count) for i in range(count)]
         want = trace.attention(0, 0)[rows].mean(0)

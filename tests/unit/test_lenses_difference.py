@@ -80,7 +80,11 @@ def test_the_most_frequent_tokens_are_no_anchors_in_long_texts(
 def test_an_assignment_is_the_cheapest(rows: int, more: int, seed: int, ties: bool) -> None:
     rng = np.random.default_rng(seed)
     columns = rows + more
-    cost = rng.integers(0, 3, (rows, columns)).astype(float) if ties else rng.normal(size=(rows, columns))
+    cost = (
+        rng.integers(0, 3, (rows, columns)).astype(float)
+        if ties
+        else rng.normal(size=(rows, columns))
+    )
     found = assign(cost)
     assert len(set(found.tolist())) == rows
     best = min(
@@ -119,9 +123,10 @@ def test_two_prompts_to_one_model() -> None:
     mine, theirs = [0, 1, 2, 3], [0, 2, 3, 4]
     assert got.layers[1].queries == 4
     for layer, head in itertools.product(range(2), range(3)):
-        want = a.attention(layer, head)[np.ix_(mine, mine)] - b.attention(layer, head)[
-            np.ix_(theirs, theirs)
-        ]
+        want = (
+            a.attention(layer, head)[np.ix_(mine, mine)]
+            - b.attention(layer, head)[np.ix_(theirs, theirs)]
+        )
         np.testing.assert_array_equal(got.attention(layer, head), want)
         np.testing.assert_array_equal(got.rows(layer, head, [2, -1]), want[[2, -1]])
         np.testing.assert_array_equal(got.block(layer, head, 1, 3, 0, 2), want[1:3, :2])
@@ -162,7 +167,10 @@ def test_words_of_two_tokenizers_are_compared_through_their_lens() -> None:
 
 
 def test_a_student_is_compared_with_every_other_layer_of_its_teacher() -> None:
-    teacher, student = trace(list("abcd"), layers=7, heads=3), trace(list("abcd"), layers=3, heads=3)
+    teacher, student = (
+        trace(list("abcd"), layers=7, heads=3),
+        trace(list("abcd"), layers=3, heads=3),
+    )
     got = DifferenceTrace(student, teacher)
     assert got.layer_of == (0, 3, 6)
     assert got.heads == "best"
@@ -190,7 +198,11 @@ def test_the_mean_of_heads_is_one_head() -> None:
     want = a.weights[1].mean(0) - b.weights[1].mean(0)
     np.testing.assert_allclose(got.attention(1, 0), want, rtol=0, atol=1e-6)
     np.testing.assert_allclose(got.thumbnails(1, 3), want[None], rtol=0, atol=1e-6)
-    for call in (lambda: got.partner(0, 0), lambda: got.attention(0, 1), lambda: got.attention(2, 0)):
+    for call in (
+        lambda: got.partner(0, 0),
+        lambda: got.attention(0, 1),
+        lambda: got.attention(2, 0),
+    ):
         with pytest.raises(CaptureError):
             call()
 

@@ -15,26 +15,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from lmkit.protocol.messages import Scale
+from lmkit.views.lens import Lens
+
 if TYPE_CHECKING:
     from lmkit.views.attention import CapturedTrace
     from lmkit.views.lenses.difference import DifferenceTrace
     from lmkit.views.lenses.rollouts import Rollout, rollout
 
-__all__ = ["LENSES", "DifferenceTrace", "Lens", "Rollout", "rollout"]
-
-Scale = Literal["share", "amount", "difference"]
+__all__ = ["LENSES", "DifferenceTrace", "Rollout", "rollout"]
 
 
 @dataclass(frozen=True)
-class Lens:
-    """One lens as views list it.
-
-    Attributes:
-        name: As keys spell it: ``head/3/7@words``.
-        title: For a menu.
-        help: One sentence: what is computed.
-        scale: ``"share"``: 0 to 1. ``"amount"``: at least 0. ``"difference"``: -1 to 1.
-    """
+class _Listed:
+    """A :class:`~lmkit.views.lens.Lens` whose code is imported when it is first looked through."""
 
     name: str
     title: str
@@ -139,7 +133,7 @@ _SIDE_TITLES = ("first text", "second text")
 LENSES: dict[str, Lens] = {
     lens.name: lens
     for lens in (
-        Lens(
+        _Listed(
             "words",
             "Words",
             "Sum over the tokens of an attended word, mean over those of the attending one.",
@@ -147,7 +141,7 @@ LENSES: dict[str, Lens] = {
             _words,
             _always,
         ),
-        Lens(
+        _Listed(
             "sentences",
             "Sentences",
             "Sum over the tokens of an attended sentence, mean over those of the attending one.",
@@ -155,7 +149,7 @@ LENSES: dict[str, Lens] = {
             _sentences,
             _always,
         ),
-        Lens(
+        _Listed(
             "turns",
             "Turns",
             "Sum over the tokens of an attended turn, mean over those of the attending one.",
@@ -163,7 +157,7 @@ LENSES: dict[str, Lens] = {
             _turns,
             _no_turns,
         ),
-        Lens(
+        _Listed(
             "no-special",
             "Without special tokens",
             "Rows and columns of the tokens that the tokenizer added are left out.",
@@ -171,7 +165,7 @@ LENSES: dict[str, Lens] = {
             _mask("special", renormalise=False),
             _nothing_special,
         ),
-        Lens(
+        _Listed(
             "no-special-renormalised",
             "Without special tokens, renormalised",
             f"Tokens that the tokenizer added are left out. {_RENORMALISED}",
@@ -179,7 +173,7 @@ LENSES: dict[str, Lens] = {
             _mask("special", renormalise=True),
             _nothing_special,
         ),
-        Lens(
+        _Listed(
             "no-sink",
             "Without the first token",
             "Row and column of the first token, the usual attention sink, are left out.",
@@ -187,7 +181,7 @@ LENSES: dict[str, Lens] = {
             _mask("sink", renormalise=False),
             _one_token,
         ),
-        Lens(
+        _Listed(
             "no-sink-renormalised",
             "Without the first token, renormalised",
             f"The first token, the usual attention sink, is left out. {_RENORMALISED}",
@@ -196,7 +190,7 @@ LENSES: dict[str, Lens] = {
             _one_token,
         ),
         *(
-            Lens(
+            _Listed(
                 f"{_SIDES[q]}-to-{_SIDES[k]}",
                 f"From {_SIDE_TITLES[q]} to {_SIDE_TITLES[k]}",
                 f"What tokens of the {_SIDE_TITLES[q]} give to those of the {_SIDE_TITLES[k]}.",
@@ -207,7 +201,7 @@ LENSES: dict[str, Lens] = {
             for q in (0, 1)
             for k in (0, 1)
         ),
-        Lens(
+        _Listed(
             "norm",
             "Norm-weighted",
             "Length of the vector that a head carries from key to query: |alpha v W_O|.",

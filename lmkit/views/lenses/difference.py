@@ -71,9 +71,7 @@ def align(a: Sequence[str], b: Sequence[str]) -> list[tuple[int, int]]:
 class Aligned(ProjectedTrace):
     """The tokens of a pass that have a partner in the other one."""
 
-    def __init__(
-        self, base: CapturedTrace, visible: Sequence[int], decoder: Sequence[int]
-    ) -> None:
+    def __init__(self, base: CapturedTrace, visible: Sequence[int], decoder: Sequence[int]) -> None:
         super().__init__(base)
         self._visible, self._decoder = visible, decoder
 
@@ -115,9 +113,7 @@ class DifferenceTrace:
             ``"index"`` was asked for where heads don't agree.
     """
 
-    def __init__(
-        self, a: CapturedTrace, b: CapturedTrace, *, heads: Heads | None = None
-    ) -> None:
+    def __init__(self, a: CapturedTrace, b: CapturedTrace, *, heads: Heads | None = None) -> None:
         if bool(a.decoder_tokens) != bool(b.decoder_tokens):
             raise CaptureError("An encoder-decoder can't be compared with a single stack.")
         pairs = align([t.raw for t in a.tokens], [t.raw for t in b.tokens])
@@ -264,7 +260,9 @@ class DifferenceTrace:
 
         def pooled(trace: ProjectedTrace, index: int, head: int) -> Floats:
             only = (head, head + 1)
-            return trace.thumbnails(index, size, heads=only, sample=sample, cancel=cancel)[0]
+            maps = trace.thumbnails(index, size, heads=only, sample=sample, cancel=cancel)
+            one: Floats = maps[0]
+            return one
 
         return np.stack([self._difference(layer, h, pooled) for h in range(first, last)])
 
@@ -301,7 +299,8 @@ def _mean(
     total = numbers(trace, layer, 0).astype(np.float64)
     for head in range(1, count):
         total += numbers(trace, layer, head)
-    return (total / count).astype(np.float32)
+    mean: Floats = (total / count).astype(np.float32)
+    return mean
 
 
 def _layer_map(a: Sequence[Any], b: Sequence[Any]) -> tuple[int, ...]:

@@ -23,8 +23,10 @@ __all__ = ["SentenceLens", "TurnLens", "WordLens", "no_turns"]
 
 
 class WordLens(ProjectedTrace):
-    """One token a word, the words of ``trace.words``. Special tokens and white space, which
-    belong to no word, stay by themselves."""
+    """One token a word, the words of ``trace.words``.
+
+    Special tokens and white space, which belong to no word, stay by themselves.
+    """
 
     def _make_sides(self, role: str) -> tuple[Side, Side]:
         return self._side(role, keys=False), self._side(role, keys=True)
@@ -39,9 +41,7 @@ class WordLens(ProjectedTrace):
         if first.word is None or first.word >= len(words):
             return first
         word = words[first.word]
-        return Token(
-            text=word.text, raw=word.text, word=first.word, start=word.start, end=word.end
-        )
+        return Token(text=word.text, raw=word.text, word=first.word, start=word.start, end=word.end)
 
 
 class SentenceLens(ProjectedTrace):
@@ -69,7 +69,9 @@ class SentenceLens(ProjectedTrace):
 
     def _side(self, role: str, *, keys: bool) -> Side:
         tokens = tokens_of(self.base, role, keys=keys)
-        groups = _joined([_own(i) if t.special else self._sentence(t) for i, t in enumerate(tokens)])
+        groups = _joined(
+            [_own(i) if t.special else self._sentence(t) for i, t in enumerate(tokens)]
+        )
         return Side(tuple(self._label(tokens, group) for group in groups), groups)
 
     def _label(self, tokens: Sequence[Token], group: tuple[int, ...]) -> Token:

@@ -48,7 +48,8 @@ class NormLens(ProjectedTrace):
     def _key_weights(self, layer: int, head: int) -> NDArray[np.float32]:
         base: Any = self.base
         given: _HasNorms = base
-        return given.value_norms(layer)[head]
+        norms: NDArray[np.float32] = given.value_norms(layer)[head]
+        return norms
 
 
 def no_values(trace: CapturedTrace) -> str:

@@ -17,6 +17,7 @@ tokens would take 256 MiB a head.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -275,7 +276,9 @@ class ProjectedTrace(ABC):
 
     def mass(self, layer: int, head: int, n_rows: int, n_cols: int) -> Floats:
         """Pooled: sum over a bin's keys, mean over its queries; (n_rows, n_cols) or smaller."""
-        return self._pooled(layer, (head, head + 1), n_rows, n_cols, None, None)[0]
+        self._check_head(layer, head)
+        pooled: Floats = self._pooled(layer, (head, head + 1), n_rows, n_cols, None, None)[0]
+        return pooled
 
     def thumbnails(
         self,
@@ -313,7 +316,8 @@ class ProjectedTrace(ABC):
             return np.zeros(len(keys), dtype=np.float32)
         groups = [(0, side.groups[q], 1 / len(side.groups[q])) for q in picked]
         rows = _Rows.of(groups, 1)
-        return self._project(layer, head, rows, keys.columns)[0].astype(np.float32)
+        total: Floats = self._project(layer, head, rows, keys.columns)[0].astype(np.float32)
+        return total
 
     def summed_to(self, layer: int, head: int, keys: Sequence[int]) -> Floats:
         """What each query gives to some keys together: (queries,)."""
@@ -336,7 +340,9 @@ class ProjectedTrace(ABC):
         Layers are chosen as by :meth:`lmkit.capture.Trace.attention_received`: the self-attention
         layers of one role.
         """
-        chosen = [i for i, x in enumerate(self.layers) if x.role != "cross" and role in (None, x.role)]
+        chosen = [
+            i for i, x in enumerate(self.layers) if x.role != "cross" and role in (None, x.role)
+        ]
         if not chosen:
             raise AttentionUnavailableError(f"No self-attention of role {role!r} was recorded.")
         first = self.base.layers[chosen[0]]
@@ -500,9 +506,7 @@ class ProjectedTrace(ABC):
             cells = columns.collapse(block)
             weights = rows.weights[at : at + size]
             if self.renormalise:
-                total = (
-                    cells.sum(1, dtype=np.float64) if row_mass is None else row_mass[queries]
-                )
+                total = cells.sum(1, dtype=np.float64) if row_mass is None else row_mass[queries]
                 weights = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
             bins = rows.bins[at : at + size]
             first = np.flatnonzero(np.diff(bins, prepend=-1))
@@ -512,9 +516,7 @@ class ProjectedTrace(ABC):
             )
         return out
 
-    def _row_mass(
-        self, layer: int, head: int, cancel: Callable[[], bool] | None = None
-    ) -> Doubles:
+    def _row_mass(self, layer: int, head: int, cancel: Callable[[], bool] | None = None) -> Doubles:
         """What each query of the pass gives to all visible keys: (queries of the pass,).
 
         Summed, not taken as one minus the rest: next to a sink of 0.9999 that difference would
@@ -577,7 +579,7 @@ def _alike(info: Any, other: Any) -> bool:
 def _ordered(side: Side) -> bool:
     """Whether the groups follow one another, so that "later" means the same for them."""
     flat = [token for group in side.groups for token in group]
-    return all(a < b for a, b in zip(flat, flat[1:], strict=False))
+    return all(a < b for a, b in itertools.pairwise(flat))
 
 
 def _indices(given: Sequence[int], count: int, what: str) -> list[int]:

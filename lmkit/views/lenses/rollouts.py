@@ -1,7 +1,7 @@
 """Attention rollout of chosen rows.
 
-Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3: with ``A_l`` the mean
-over the heads of layer l and I for the residual stream,
+Abnar and Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3: with ``A_l`` the
+mean over the heads of layer l and I for the residual stream,
 
     ``R = A'_L ... A'_2 A'_1,   A'_l = residual * I + (1 - residual) * A_l``
 
