@@ -53,9 +53,7 @@ def reference(lens: ProjectedTrace, layer: int, head: int) -> np.ndarray:
     seen = sorted(keys.place)
     if lens.renormalise:
         a = a / np.maximum(a[:, seen].sum(1, keepdims=True), 1e-300)
-    return np.array(
-        [[a[np.ix_(q, k)].sum(1).mean() for k in keys.groups] for q in queries.groups]
-    )
+    return np.array([[a[np.ix_(q, k)].sum(1).mean() for k in keys.groups] for q in queries.groups])
 
 
 @pytest.mark.parametrize("pair", [False, True])
@@ -98,6 +96,15 @@ def test_words_and_sentences_carry_the_text(models: dict[str, HuggingFaceModel])
     words = LENSES["words"].make(trace)
     assert [t.text for t in words.tokens][:5] == ["[CLS]", "The", "plot", "is", "thin"]
     assert all(trace.text[t.start : t.end] == t.text for t in words.tokens if not t.special)
+    assert isinstance(words, ProjectedTrace)
+    groups = words.groups_of("encoder", keys=True)
+    assert len(groups) == len(words.tokens)
+    assert all(
+        trace.words[trace.tokens[i].word or 0].text == token.text
+        for token, group in zip(words.tokens, groups, strict=True)
+        for i in group
+        if not token.special
+    )
     sentences = LENSES["sentences"].make(trace)
     assert [t.text for t in sentences.tokens] == [
         "[CLS]",

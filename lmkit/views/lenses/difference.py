@@ -116,8 +116,8 @@ class DifferenceTrace:
     def __init__(self, a: CapturedTrace, b: CapturedTrace, *, heads: Heads | None = None) -> None:
         if bool(a.decoder_tokens) != bool(b.decoder_tokens):
             raise CaptureError("An encoder-decoder can't be compared with a single stack.")
-        pairs = align([t.raw for t in a.tokens], [t.raw for t in b.tokens])
-        own = align([t.raw for t in a.decoder_tokens], [t.raw for t in b.decoder_tokens])
+        pairs = align(_names(a.tokens), _names(b.tokens))
+        own = align(_names(a.decoder_tokens), _names(b.decoder_tokens))
         if not pairs or (a.decoder_tokens and not own):
             raise CaptureError(
                 "The two passes have no token in common.",
@@ -290,6 +290,10 @@ class DifferenceTrace:
             return _mean(self._a, layer, numbers) - _mean(self._b, self.layer_of[layer], numbers)
         other, partner = self.partner(layer, head)
         return numbers(self._a, layer, head) - numbers(self._b, other, partner)
+
+
+def _names(tokens: Sequence[Token]) -> list[str]:
+    return [token.raw or token.text for token in tokens]
 
 
 def _mean(

@@ -2,7 +2,7 @@
 
 Attention between groups is the mean over the queries of a group of what it gives to all keys of
 another (Clark et al. 2019, "What Does BERT Look At?", section 4.1, for words). So each row still
-sums to what a row of attention sums to.
+sums to what a row of attention sums to. A group is in no vocabulary: its ``raw`` is empty.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class WordLens(ProjectedTrace):
         if first.word is None or first.word >= len(words):
             return first
         word = words[first.word]
-        return Token(text=word.text, raw=word.text, word=first.word, start=word.start, end=word.end)
+        return Token(text=word.text, raw="", word=first.word, start=word.start, end=word.end)
 
 
 class SentenceLens(ProjectedTrace):
@@ -80,7 +80,7 @@ class SentenceLens(ProjectedTrace):
             return first
         start, end = self._spans[self._sentence(first)]
         text = self.base.text[start:end]
-        return Token(text=text, raw=text, word=_a_word(tokens, group), start=start, end=end)
+        return Token(text=text, raw="", word=_a_word(tokens, group), start=start, end=end)
 
 
 class TurnLens(ProjectedTrace):
@@ -108,7 +108,7 @@ class TurnLens(ProjectedTrace):
         start = min((token.start for token in placed), default=0)
         end = max((token.end for token in placed), default=0)
         text = f"{turns[turn][0]}: {self.base.text[start:end]}".strip()
-        return Token(text=text, raw=text, word=_a_word(tokens, group), start=start, end=end)
+        return Token(text=text, raw="", word=_a_word(tokens, group), start=start, end=end)
 
 
 def no_turns(trace: CapturedTrace) -> str:

@@ -248,6 +248,10 @@ class ProjectedTrace(ABC):
             for token in self._sides(role)[1 if keys else 0].tokens
         )
 
+    def groups_of(self, role: str, *, keys: bool = False) -> tuple[tuple[int, ...], ...]:
+        """For each of :meth:`tokens_of` the tokens of the pass that it stands for, ascending."""
+        return self._sides(role)[1 if keys else 0].groups
+
     # numbers
 
     def attention(self, layer: int, head: int) -> Floats:
