@@ -21,6 +21,7 @@ from lmkit.api import (
     TokenScores,
     View,
     hookimpl,
+    progress,
 )
 
 if TYPE_CHECKING:
@@ -28,10 +29,18 @@ if TYPE_CHECKING:
     from lmkit.analysis.effects import Effect
     from lmkit.analysis.head_map import HeadScores
 
-__all__ = ["CausalMapView", "HeadMapView", "SwitchOffView", "grid_of_causes", "grid_of_scores"]
+__all__ = [
+    "CausalMapView",
+    "HeadMapView",
+    "RolloutView",
+    "SwitchOffView",
+    "grid_of_causes",
+    "grid_of_scores",
+]
 
 _HOW = ("zero", "mean", "other text")
 _MAX_HEADS = 10_000
+_MAX_ROWS = 20
 _HOW_FIELD = Field.choice(
     "how",
     _HOW,
@@ -210,12 +219,82 @@ class CausalMapView(View):
         return grid_of_causes(sweep(source, **_replacement(how, other, at_end)))
 
 
+class RolloutView(View):
+    """What the chosen tokens draw on through all layers."""
+
+    name = "rollout"
+    title = "Rollout"
+    help = (
+        "How much of each token has arrived at the chosen ones after the last layer, if attention "
+        "and the residual stream were all that mixes tokens."
+    )
+    fields: ClassVar[tuple[FieldSpec, ...]] = (
+        Field.number(
+            "residual",
+            minimum=0.0,
+            maximum=1.0,
+            default=0.5,
+            help="Share of each layer that stays where it is.",
+        ),
+    )
+    follows: ClassVar[frozenset[str]] = frozenset({"tokens"})
+
+    def unavailable(self, trace: TextTrace) -> str:
+        """Rollout multiplies the self-attention of one stack."""
+        if not any(layer.role != "cross" for layer in trace.layers):
+            return "This pass has no self-attention."
+        return ""
+
+    def show(
+        self,
+        trace: TextTrace,
+        *,
+        layer: int,
+        head: int,
+        tokens: tuple[int, ...],
+        residual: float = 0.5,
+        **_: Any,
+    ) -> Result:
+        """One row for each chosen token.
+
+        Without a choice that of the last token of a causal model, else of the first.
+        """
+        from lmkit.views.lenses import rollout
+
+        source: Any = trace
+        first = next(one for one in trace.layers if one.role != "cross")
+        names = source.tokens_of(first.role) if hasattr(source, "tokens_of") else trace.tokens
+        chosen = tokens or ((first.queries - 1,) if first.causal else (0,))
+        chosen = tuple(token for token in chosen if token < first.queries)[:_MAX_ROWS]
+        found = rollout(source, chosen, residual=residual, cancel=_stop)
+        lost = [float(value) for value in found.lost]
+        note = "Formula of Abnar and Zuidema 2020; heads averaged."
+        if max(lost, default=0.0) > 1e-4:
+            note += " To learned sinks went " + ", ".join(f"{value:.3g}" for value in lost) + "."
+        if len(tokens) > _MAX_ROWS:
+            note += f" The first {_MAX_ROWS} chosen tokens are shown."
+        return TokenScores(
+            title="Rollout",
+            tokens=names,
+            rows=tuple(
+                TokenRow(label=names[token].text, values=tuple(float(one) for one in row))
+                for token, row in zip(chosen, found.scores, strict=True)
+            ),
+            note=note,
+        )
+
+
+def _stop() -> bool:
+    """Whether the user asked to stop, and a sign of life for the bar."""
+    progress("Multiplying layers")
+    return False
+
+
 @hookimpl
 def lmkit_register_views(register: RegisterView) -> None:
-    """Offer the three views."""
-    register(HeadMapView)
-    register(SwitchOffView)
-    register(CausalMapView)
+    """Offer the views that come with lmkit."""
+    for view in (HeadMapView, SwitchOffView, CausalMapView, RolloutView):
+        register(view)
 
 
 def parse_heads(text: str) -> list[tuple[int, int]]:

@@ -8,7 +8,11 @@ key                       shape                       what
 ``rows/L/H/A-B``          (B - A, keys) float32       exact rows A to B (B excluded) of a head
 ``sum/L/H/A,B,...``       (keys,) float32             exact sum over the chosen query tokens
 ``from/L/H/A,B,...``      (queries,) float32          exact attention from each query to the keys
+``query-groups/L``        (queries,) float32          for each query of the pass its row of a lens
+``key-groups/L``          (keys,) float32             for each key of the pass its column of a lens
 ========================  ==========================  ============================================
+
+Groups are -1 for a token that the lens hides.
 
 L indexes the layers of the view's spec, H the heads of that layer. Any key may end in ``@NAME``:
 the same tile seen through a lens of the spec, whose tokens are those that the numbers count.
@@ -25,7 +29,7 @@ from lmkit.errors import ProtocolError
 
 __all__ = ["FORMS", "Key", "format_key", "parse_key"]
 
-Kind = Literal["thumb", "head", "rows", "sum", "from"]
+Kind = Literal["thumb", "head", "rows", "sum", "from", "query-groups", "key-groups"]
 Form = Literal["layer", "head", "range", "tokens"]
 
 FORMS: Final[dict[Kind, Form]] = {
@@ -34,6 +38,8 @@ FORMS: Final[dict[Kind, Form]] = {
     "rows": "range",
     "sum": "tokens",
     "from": "tokens",
+    "query-groups": "layer",
+    "key-groups": "layer",
 }
 """What each kind of tile is named by: a layer; a head; a head and A-B; a head and tokens."""
 

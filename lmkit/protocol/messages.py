@@ -382,16 +382,16 @@ class Selection(Struct, frozen=True, kw_only=True):
 class LensSpec(Struct, frozen=True, kw_only=True):
     """Another set of numbers of the same pass: tile keys that end in ``@name``.
 
-    ``tokens`` and ``key_tokens`` are what rows and columns count where the lens has tokens of its
-    own (words, say), else None. A lens with a ``reason`` is not available, and that is why.
+    A ``grouped`` lens has tokens of its own (words, say, or fewer tokens): the tiles
+    ``query-groups/L@name`` and ``key-groups/L@name`` say which. A lens with a ``reason`` is not
+    available, and that is why.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=64)]
     title: Line
     help: Line = ""
     scale: Scale = "share"
-    tokens: Annotated[tuple[Token, ...], Meta(max_length=1_000_000)] | None = None
-    key_tokens: Annotated[tuple[Token, ...], Meta(max_length=1_000_000)] | None = None
+    grouped: bool = False
     reason: Line = ""
 
 

@@ -150,23 +150,13 @@ class AttentionTiles:
 
     def _lens_spec(self, lens: Lens) -> LensSpec:
         reason = self._reasons[lens.name]
-        tokens = key_tokens = None
-        if not reason:
-            seen = self.through(lens.name).trace
-            if tuple(seen.tokens) != tuple(self.trace.tokens):
-                tokens, key_tokens = tuple(seen.tokens), tuple(seen.tokens)
-                if seen.decoder_tokens:
-                    tokens = tuple(seen.decoder_tokens)
-                own_keys = getattr(seen, "key_tokens", None)
-                if own_keys is not None:
-                    key_tokens = tuple(own_keys)
+        grouped = not reason and hasattr(self.through(lens.name).trace, "groups_of")
         return LensSpec(
             name=lens.name,
             title=lens.title,
             help=lens.help,
             scale=lens.scale,
-            tokens=tokens,
-            key_tokens=key_tokens,
+            grouped=grouped,
             reason=reason,
         )
 
@@ -254,6 +244,8 @@ class AttentionTiles:
         elif key.kind == "rows":
             first, last = key.tokens
             values, encoding = trace.rows(key.layer, key.head, range(first, last)), "f32"
+        elif key.kind in ("query-groups", "key-groups"):
+            values, encoding = self._groups(key.layer, keys=key.kind == "key-groups"), "f32"
         elif key.kind == "sum":
             values, encoding = trace.summed(key.layer, key.head, key.tokens), "f32"
         else:
@@ -265,6 +257,19 @@ class AttentionTiles:
         if key.kind == "thumb":
             self._thumbnails[name] = tile
         return tile
+
+    def _groups(self, index: int, *, keys: bool) -> np.ndarray:
+        """For each token of the pass its token of this lens, -1 for one that is hidden."""
+        import numpy as np
+
+        trace: Any = self.trace
+        if not hasattr(trace, "groups_of"):
+            raise ProtocolError("These tokens are those of the pass: there are no groups.")
+        layer = trace.base.layers[index]
+        places = np.full(layer.keys if keys else layer.queries, -1, dtype=np.float32)
+        for place, group in enumerate(trace.groups_of(layer.role, keys=keys)):
+            places[list(group)] = place
+        return places
 
     def _check(self, key: Key, name: str) -> None:
         layers = self.trace.layers

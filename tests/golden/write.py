@@ -107,7 +107,7 @@ def _panel() -> dict[str, Any]:
             "deviation": 3e-7,
             "scale": "difference",
             "lenses": [
-                {"name": "words", "title": HOSTILE[1], "tokens": tokens[:1]},
+                {"name": "words", "title": HOSTILE[1], "grouped": True},
                 {"name": "norm", "title": "Norm", "scale": "amount", "reason": HOSTILE[2]},
             ],
             "views": [
@@ -296,6 +296,8 @@ _VALID_KEYS = {
     "sum/3/7/1,4,7": {"kind": "sum", "layer": 3, "head": 7, "tokens": [1, 4, 7]},
     "from/0/0/9,1,1": {"kind": "from", "layer": 0, "head": 0, "tokens": [9, 1, 1]},
     "thumb/2@words": {"kind": "thumb", "layer": 2, "lens": "words"},
+    "query-groups/0@words": {"kind": "query-groups", "layer": 0, "lens": "words"},
+    "key-groups/0@words": {"kind": "key-groups", "layer": 0, "lens": "words"},
     "rows/3/7/0-64@no-sink": {
         "kind": "rows",
         "layer": 3,

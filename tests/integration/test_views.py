@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -52,6 +54,7 @@ from lmkit.protocol.messages import (
 from lmkit.session import Session
 from lmkit.transports.snapshot import snapshot
 from lmkit.views.attention import AttentionTiles, CapturedTrace
+from lmkit.views.lenses import LENSES
 from tests.desk import Desk
 from tests.tiny import tiny_bert
 
@@ -261,8 +264,6 @@ def test_every_kind_of_result_passes_but_a_page_is_not_saved(analysis: Analysis)
     assert isinstance(page, Page)
     outcome = analysis.view.outcome
     assert outcome is not None
-    import dataclasses
-
     analysis.view._outcome = dataclasses.replace(outcome, results=(page,))
     bundle = snapshot(analysis.view, Live(session="s", view="v"))
     assert isinstance(bundle.spec, PanelSpec)
@@ -277,7 +278,7 @@ def test_a_lens_has_tiles_tokens_and_a_scale_of_its_own(analysis: Analysis) -> N
     spec = tiles.spec(Selection(layer=1, head=1, tokens=(1, 5), lens="doubled", picture="map"))
     (lens,) = spec.lenses
     assert (lens.name, lens.scale, lens.reason) == ("doubled", "amount", "")
-    assert lens.tokens == trace.tokens[:2]
+    assert not lens.grouped
     assert spec.selection == Selection(layer=1, head=1, tokens=(1,), lens="doubled", picture="map")
     header, data = tiles.tile("head/1/1@doubled")
     assert (header.key, header.shape, header.encoding) == ("head/1/1@doubled", (2, 2), "f32")
@@ -287,6 +288,41 @@ def test_a_lens_has_tiles_tokens_and_a_scale_of_its_own(analysis: Analysis) -> N
         tiles.tile("rows/1/1/0-3@doubled")
     with pytest.raises(ProtocolError, match="no lens 'halved'"):
         tiles.tile("head/1/1@halved")
+
+
+def test_a_grouped_lens_says_which_tokens_its_rows_and_columns_stand_for(
+    analysis: Analysis,
+) -> None:
+    trace = analysis.attention.trace
+    tiles = AttentionTiles(trace, lenses=tuple(LENSES.values()))
+    words = next(one for one in tiles.lens_specs if one.name == "words")
+    assert words.grouped
+    header, data = tiles.tile("key-groups/0@words")
+    places = np.frombuffer(data, "<f4")
+    assert header.shape == (len(trace.tokens),)
+    seen = tiles.through("words").trace
+    texts: dict[int, str] = {}
+    for token, place in zip(trace.tokens, places, strict=True):
+        texts[int(place)] = texts.get(int(place), "") + token.text.strip()
+    assert [texts[place] for place in sorted(texts)] == [
+        token.text.strip() for token in seen.tokens
+    ]
+    hidden = np.frombuffer(tiles.tile("query-groups/0@no-special")[1], "<f4")
+    assert [place == -1 for place in hidden] == [token.special for token in trace.tokens]
+    with pytest.raises(ProtocolError, match="there are no groups"):
+        tiles.tile("key-groups/0")
+
+
+def test_the_views_that_come_with_lmkit_answer_on_a_real_panel(analysis: Analysis) -> None:
+    host = analysis._session.host
+    host.register(importlib.import_module("lmkit.analysis.views"), "analysis")
+    (rollout,) = analysis.attention.view("rollout", tokens=[2])
+    assert isinstance(rollout, TokenScores)
+    assert [row.label for row in rollout.rows] == [analysis.attention.tokens[2].text]
+    assert sum(rollout.rows[0].values) == pytest.approx(1, abs=1e-5)
+    (grid,) = analysis.attention.view("head-map")
+    assert isinstance(grid, HeadGrid)
+    assert {"previous", "first"} <= {one.name.split("-")[0] for one in grid.measures}
 
 
 def test_a_lens_that_is_not_there_says_why(analysis: Analysis) -> None:

@@ -23,7 +23,7 @@ ROOMS = {
     "capture": {"errors", "protocol"},
     "models": {"errors", "protocol", "work", "api", "capture"},
     "views": {"errors", "protocol", "work", "api", "capture"},
-    "analysis": {"errors", "protocol", "work", "api", "capture"},
+    "analysis": {"views", "errors", "protocol", "work", "api", "capture"},
     "panels": {"errors", "protocol", "api"},
 }
 OPEN_TO = {

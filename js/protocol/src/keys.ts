@@ -7,6 +7,8 @@ export const FORMS = {
   rows: "range",
   sum: "tokens",
   from: "tokens",
+  "query-groups": "layer",
+  "key-groups": "layer",
 } as const;
 
 type Kinds<F> = {

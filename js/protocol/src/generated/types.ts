@@ -222,17 +222,17 @@ export interface LayerSpec {
 /**
  * Another set of numbers of the same pass: tile keys that end in ``@name``.
  *
- * ``tokens`` and ``key_tokens`` are what rows and columns count where the lens has tokens of its
- * own (words, say), else None. A lens with a ``reason`` is not available, and that is why.
+ * A ``grouped`` lens has tokens of its own (words, say, or fewer tokens): the tiles
+ * ``query-groups/L@name`` and ``key-groups/L@name`` say which. A lens with a ``reason`` is not
+ * available, and that is why.
  */
 export interface LensSpec {
+  grouped: boolean;
   help: string;
-  keyTokens: Token[] | null;
   name: string;
   reason: string;
   scale: "amount" | "difference" | "share";
   title: string;
-  tokens: Token[] | null;
 }
 /**
  * The one selection that all views of an output share.
