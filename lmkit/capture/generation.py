@@ -43,7 +43,9 @@ class GenerateCall:
     """One call of ``generate``: the steps it made and the sequences it returned."""
 
     prompt: int | None  # length of what was given, where it was given as ids
+    texts: int = 1  # how many prompts there were
     stops: frozenset[int] = frozenset()
+    mask: torch.Tensor | None = None  # (texts, prompt) padding, where it was given
     sequences: torch.Tensor | None = None  # (R, T) ids, on the CPU
 
 
@@ -116,8 +118,13 @@ class Passes:
 
     def enter(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> GenerateCall:
         """``generate`` starts."""
+        ids = _ids_of(args, kwargs)
+        mask = kwargs.get("attention_mask")
         call = GenerateCall(
-            _prompt_of(model, args, kwargs), frozenset(_stops_of(model, args, kwargs))
+            _prompt_of(model, ids, kwargs),
+            1 if ids is None else int(ids.shape[0]),
+            frozenset(_stops_of(model, args, kwargs)),
+            mask.detach().cpu() if isinstance(mask, torch.Tensor) and mask.dim() == 2 else None,
         )
         self._open.append(call)
         return call
@@ -174,14 +181,17 @@ def _stops_of(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list
     return [stops] if isinstance(stops, int) else [int(i) for i in stops]
 
 
-def _prompt_of(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
+def _ids_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
+    """What ``generate`` was given: ids, or another batch to begin with (vectors, features)."""
+    names = ("inputs", "input_ids", "inputs_embeds", "input_features")
+    given = (*args[:1], *(kwargs.get(name) for name in names))
+    return next((x for x in given if isinstance(x, torch.Tensor) and x.dim() >= 2), None)
+
+
+def _prompt_of(model: Any, ids: torch.Tensor | None, kwargs: dict[str, Any]) -> int | None:
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         return 1 if kwargs.get("decoder_input_ids") is None else None
-    ids = next(
-        (x for x in (*args[:1], kwargs.get("inputs"), kwargs.get("input_ids")) if x is not None),
-        None,
-    )
-    return int(ids.shape[1]) if isinstance(ids, torch.Tensor) and ids.dim() == 2 else None
+    return int(ids.shape[1]) if ids is not None else None
 
 
 class Generation(Trace):
@@ -229,7 +239,7 @@ def merge(
     ]
     if not merged:
         raise AttentionUnavailableError("No layer took part in every step of this generation.")
-    padding = trace._held.padding
+    padding = found.mask if found.mask is not None else trace._held.padding
     if padding is not None and padding.dim() == 2:
         row = path[0].row * padding.shape[0] // max(1, found.batch)
         padding = padding[row : row + 1]
@@ -260,6 +270,7 @@ class _Found:
     first_step: int
     last_step: int
     batch: int
+    mask: torch.Tensor | None = None
 
 
 def _label(first: int, last: int, prompt: int) -> str:
@@ -282,7 +293,9 @@ def _find(passes: Passes, sequence: int, call: int) -> _Found:
             )
         mine = [p for p in passes.passes if p.call is chosen]
         wanted = sequences[sequence % len(sequences)].tolist()
-        return _of_sequence(mine, wanted, sequence % len(sequences), chosen)
+        made = _of_sequence(mine, wanted, sequence % len(sequences), chosen)
+        made.mask = chosen.mask
+        return made
     runs = [p for p in passes.passes if p.run is not None]
     if not runs:
         raise CaptureError(
@@ -325,7 +338,10 @@ def _of_sequence(mine: list[Pass], wanted: list[int], sequence: int, call: Gener
             if one.ids is None or one.ids.shape[1] < fed:
                 continue
             rows = one.ids[:, :fed].cpu()
-            row = _row_of(rows, ids[:fed], sequence)
+            told = torch.tensor(ids[:fed])
+            row = next(
+                (r for r in _rows_of(sequence, call, len(rows)) if torch.equal(rows[r], told)), None
+            )
             if row is None:
                 continue
             path = [Segment(-1, row, 0, fed)]
@@ -334,7 +350,7 @@ def _of_sequence(mine: list[Pass], wanted: list[int], sequence: int, call: Gener
         step = run.steps[one.index]
         if step.past + step.queries < fed:
             continue
-        for row in sorted(range(step.batch), key=lambda r: r != sequence):
+        for row in _rows_of(sequence, call, step.batch):
             path = _cut(run.lineage(one.index, row), fed)
             got = _fed(own, run, path)
             if all(a in (-1, b) for a, b in zip(got, ids[:fed], strict=True)):
@@ -345,12 +361,13 @@ def _of_sequence(mine: list[Pass], wanted: list[int], sequence: int, call: Gener
     )
 
 
-def _row_of(rows: torch.Tensor, ids: list[int], sequence: int) -> int | None:
-    same = (rows == torch.tensor(ids)).all(1)
-    if sequence < len(same) and bool(same[sequence]):
-        return sequence
-    (found,) = torch.nonzero(same, as_tuple=True)
-    return int(found[0]) if len(found) else None
+def _rows_of(sequence: int, call: GenerateCall, batch: int) -> list[int]:
+    """Rows of a batch that may hold a sequence: those of its prompt, its own number first."""
+    assert call.sequences is not None
+    texts = call.texts if batch % call.texts == 0 else 1
+    text = sequence * texts // len(call.sequences)
+    rows = range(text * batch // texts, (text + 1) * batch // texts)
+    return sorted(rows, key=lambda row: row != sequence)
 
 
 def _cut(path: list[Segment], fed: int) -> list[Segment]:

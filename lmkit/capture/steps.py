@@ -504,6 +504,8 @@ def _rule_of(pending: _Pending, step: Step, band: Band) -> RowRule:
     if bias is not None:
         bias = bias.expand(*bias.shape[:2], queries, width).masked_fill(~open_, 0.0)
         if bool((bias != 0).any()):
+            if torch.equal(bias, bias[:1].expand_as(bias)):
+                bias = bias[:1]
             if offset or bias.shape[0] > 1 or not _follows(band, bias[0], open_[0], own, cross):
                 rule.bias = torch.nn.functional.pad(bias, (offset, 0)).clone()
             else:
