@@ -425,8 +425,8 @@ def _merged(name: str, own: list[CallRecord], found: _Found) -> CallRecord | Non
             return None
         return replace(run.record(name, path), role=stepped[0].role)
     first = own[0]
-    if run is not None and isinstance(first, StoredRecord) and first.role != "encoder":
-        return _stored(own, run, path)
+    if run is not None and not isinstance(first, QKRecord) and first.role != "encoder":
+        return _stacked(own, run, path)
     if run is not None and first.step not in {run.steps[p.index].step for p in path[:2]}:
         return None
     row = path[0].row * first.batch // max(1, found.batch)
@@ -459,21 +459,40 @@ def _one_row(record: CallRecord, row: int, found: _Found) -> CallRecord:
             masks=masks,
             _stats={},
         )
-    assert isinstance(record, StoredRecord)
-    kept = record.attention[row : row + 1, :, :queries, :keys]
-    return replace(record, step=0, call=0, batch=1, queries=queries, keys=keys, attention=kept)
+    kept = torch.stack(
+        [record.weights(row, h, slice(0, queries), 0, keys) for h in range(record.heads)]
+    )
+    return _as_stored(record, kept, record.causal)
 
 
-def _stored(own: list[CallRecord], run: CachedRun, path: Sequence[Segment]) -> StoredRecord | None:
+def _as_stored(record: CallRecord, attention: torch.Tensor, causal: bool) -> StoredRecord:
+    """Attention (H, Q, K) of one text, described as ``record`` is."""
+    heads, queries, keys = attention.shape
+    return StoredRecord(
+        name=record.name,
+        role=record.role,
+        step=0,
+        call=0,
+        heads=heads,
+        kv_heads=record.kv_heads,
+        queries=queries,
+        keys=keys,
+        batch=1,
+        causal=causal,
+        window=record.window,
+        path=record.path,
+        attention=attention.unsqueeze(0),
+    )
+
+
+def _stacked(own: list[CallRecord], run: CachedRun, path: Sequence[Segment]) -> StoredRecord | None:
     """Rows of attention that the model returned, step by step, at their absolute positions."""
-    by_step = {r.step: r for r in own if isinstance(r, StoredRecord)}
-    first = next(iter(by_step.values()))
+    by_step = {r.step: r for r in own}
+    first = own[0]
     cross = first.role == "cross"
     rows = [p for p in path if run.steps[p.index].queries]
     total = first.keys if cross else path[-1].last
-    like = first.attention
-    count = sum(p.last - p.first for p in rows)
-    out = like.new_zeros(1, first.heads, count, total)
+    out = torch.zeros(first.heads, sum(p.last - p.first for p in rows), total, device=first.device)
     at = 0
     for part in rows:
         step = run.steps[part.index]
@@ -483,16 +502,8 @@ def _stored(own: list[CallRecord], run: CachedRun, path: Sequence[Segment]) -> S
         n, skip = part.last - part.first, part.first - step.past
         offset = 0 if cross else max(0, step.past + step.queries - record.keys)
         width = min(record.keys, total - offset)
-        got = record.attention[part.row, :, skip : skip + n, :width]
-        out[0, :, at : at + n, offset : offset + width] = got.to(out.device)
+        for h in range(first.heads):
+            got = record.weights(part.row, h, slice(skip, skip + n), 0, record.keys)
+            out[h, at : at + n, offset : offset + width] = got[:, :width]
         at += n
-    return replace(
-        first,
-        step=0,
-        call=0,
-        batch=1,
-        queries=count,
-        keys=total,
-        causal=not cross,
-        attention=out,
-    )
+    return _as_stored(first, out, not cross)
