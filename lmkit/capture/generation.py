@@ -30,12 +30,14 @@ class StepInfo:
         first: First row (token) that it computed.
         last: One past its last row.
         step: Which pass of the block it was, as in ``LayerInfo.step``.
+        row: Which row of that pass's batch: with beams it changes from step to step.
     """
 
     label: str
     first: int
     last: int
     step: int
+    row: int
 
 
 @dataclass(eq=False)
@@ -345,7 +347,7 @@ def _of_sequence(mine: list[Pass], wanted: list[int], sequence: int, call: Gener
             if row is None:
                 continue
             path = [Segment(-1, row, 0, fed)]
-            steps = _plain_steps(own, one, fed, prompt)
+            steps = _plain_steps(own, one, fed, prompt, row)
             return _Found(None, path, tuple(ids), prompt, steps, one.step, one.step, len(one.ids))
         step = run.steps[one.index]
         if step.past + step.queries < fed:
@@ -386,14 +388,16 @@ def _fed(passes: Iterable[Pass], run: CachedRun, path: Sequence[Segment]) -> lis
     return got
 
 
-def _plain_steps(own: list[Pass], last: Pass, fed: int, prompt: int) -> tuple[StepInfo, ...]:
+def _plain_steps(
+    own: list[Pass], last: Pass, fed: int, prompt: int, row: int
+) -> tuple[StepInfo, ...]:
     """Without a cache each pass computes all rows; the label says which were new in it."""
     steps: list[StepInfo] = []
     at = 0
     for one in own:
         end = min(fed, one.ids.shape[1] if one.ids is not None else fed)
         if end > at:
-            steps.append(StepInfo(_label(at, end, prompt), at, end, one.step))
+            steps.append(StepInfo(_label(at, end, prompt), at, end, one.step, row))
             at = end
         if one is last:
             break
@@ -409,6 +413,7 @@ def _placed(run: CachedRun, path: list[Segment], ids: tuple[int, ...], prompt: i
             p.first - missing,
             p.last - missing,
             run.steps[p.index].step,
+            p.row,
         )
         for p in rows
     )
