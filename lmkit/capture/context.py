@@ -202,7 +202,7 @@ class _Passes:
     def end(self, module: nn.Module, args: Any, output: Any) -> None:
         """The hook after a pass, one that failed included."""
         if self.recorder in ACTIVE.get():
-            self.recorder.passes.end()
+            self.recorder.end_pass()
 
 
 def _roots(model: nn.Module) -> list[nn.Module]:

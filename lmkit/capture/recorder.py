@@ -345,6 +345,15 @@ class Recorder:
 
     # after the pass
 
+    def end_pass(self) -> None:
+        """A pass is over: its masks become rules, its deviations one number a layer."""
+        self.passes.end()
+        worst: dict[str, torch.Tensor] = {}
+        for name, found in self.deviations:
+            before = worst.get(name)
+            worst[name] = found if before is None else torch.maximum(before, found)
+        self.deviations = list(worst.items())
+
     def overwritten(self) -> list[str]:
         """Names of layers whose kept tensors were written to after the call."""
         return sorted({name for name, t, version in self._versions if t._version != version})
