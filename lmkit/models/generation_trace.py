@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from lmkit.errors import ModelError
 from lmkit.models.chat import ANSWERING
 from lmkit.models.choices import Choice, Choices
+from lmkit.models.segment import clean_text
 from lmkit.models.text_trace import ModelTrace
-from lmkit.models.tokens import Encoded, Reader
+from lmkit.models.tokens import Encoded, Reader, raw_tokens
 from lmkit.protocol.messages import Token
 from lmkit.work import Work, current_work
 
@@ -239,8 +240,7 @@ def described(
     reader = Reader(tokenizer)
 
     def said(identity: int) -> str:
-        raw = str(tokenizer.convert_ids_to_tokens(identity))
-        return reader.text(raw, identity)
+        return clean_text(reader.text(raw_tokens(tokenizer, [identity])[0], identity))
 
     written = []
     for index, choice in enumerate(made.choices, capture.prompt):

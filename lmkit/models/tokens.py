@@ -12,7 +12,7 @@ from lmkit.models.segment import assign, clean_text
 from lmkit.protocol.messages import Token
 from lmkit.protocol.words import Words
 
-__all__ = ["Encoded", "Reader", "append_generated", "encode", "read_tokens"]
+__all__ = ["Encoded", "Reader", "append_generated", "encode", "raw_tokens", "read_tokens"]
 
 Span = tuple[int, int]
 SEPARATOR = "\n"
@@ -159,7 +159,7 @@ def _align(
     mask = encoded.get("special_tokens_mask") or [0] * len(ids)
     special = tuple(bool(m) for m in mask)
     reader = Reader(tokenizer)
-    raws = _raws(tokenizer, ids)
+    raws = raw_tokens(tokenizer, ids)
     texts = [text, pair or ""]
     folded = [_fold(t) for t in texts]
     at, sequence, seen = 0, 0, False
@@ -208,26 +208,32 @@ def append_generated(
             str(tokenizer.decode(kept, clean_up_tokenization_spaces=False)) if kept else ""
         )
 
-    for at, identity in enumerate(ids, len(base)):
-        if identity in special_ids:
-            spans.append(None)
-            continue
-        waiting.append(at - len(base))
-        spans.append((len(whole), len(whole)))
-        new = decoded(before, at + 1)[len(decoded(before, done)) :]
-        if new.endswith("\ufffd") and at + 1 < len(everything) and len(waiting) < 8:
-            continue  # a part of a character
+    def flush(until: int) -> None:
+        """Give the waiting tokens what they say together; those from ``until`` on come later."""
+        nonlocal whole, before, done
+        new = decoded(before, until)[len(decoded(before, done)) :]
         start, whole = len(whole), whole + new
         for index in waiting:
             spans[index] = _inside((start, len(whole)), whole)
-        waiting, before, done = [], max(done - 1, 0), at + 1
+        waiting.clear()
+        before, done = max(done - 1, 0), until
+
+    reader = Reader(tokenizer)
+    for at, (identity, raw) in enumerate(
+        zip(ids, raw_tokens(tokenizer, ids), strict=True), len(base)
+    ):
+        if identity in special_ids:
+            spans.append(None)
+            continue
+        part = "<0x" in reader.text(raw, identity)  # of a character
+        if waiting and not part:
+            flush(at)
+        waiting.append(at - len(base))
+        spans.append((len(whole), len(whole)))
+        if not (part and decoded(before, at + 1).endswith("\ufffd")):
+            flush(at + 1)
     if waiting:
-        start, whole = (
-            len(whole),
-            whole + decoded(before, len(everything))[len(decoded(before, done)) :],
-        )
-        for index in waiting:
-            spans[index] = _inside((start, len(whole)), whole)
+        flush(len(everything))
     count = len(ids)
     inputs = {
         key: [
@@ -281,7 +287,7 @@ def read_tokens(
             end=place[1] if place else 0,
         )
         for raw, identity, hidden, number, place in zip(
-            _raws(tokenizer, encoded.ids),
+            raw_tokens(tokenizer, encoded.ids),
             encoded.ids,
             encoded.special,
             numbers,
@@ -292,12 +298,17 @@ def read_tokens(
     return whole, tokens, words
 
 
-def _raws(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+def raw_tokens(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """Tokens as they stand in the vocabulary; bytes in Python's notation."""
     got = tokenizer.convert_ids_to_tokens(list(ids))
     return [
-        raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else str(raw)
-        for raw in got
+        # A model may write an id that its tokenizer has no token for.
+        f"<id {identity}>"
+        if raw is None
+        else raw.decode("utf-8", "backslashreplace")
+        if isinstance(raw, bytes)
+        else str(raw)
+        for raw, identity in zip(got, ids, strict=True)
     ]
 
 
