@@ -13,9 +13,19 @@ import sys
 from types import ModuleType
 
 from lmkit.capture.context import TOLERANCE, capture, trace_forward
+from lmkit.capture.generation import Generation, StepInfo
 from lmkit.capture.trace import LayerInfo, QKPair, Trace
 
-__all__ = ["TOLERANCE", "LayerInfo", "QKPair", "Trace", "capture", "trace_forward"]
+__all__ = [
+    "TOLERANCE",
+    "Generation",
+    "LayerInfo",
+    "QKPair",
+    "StepInfo",
+    "Trace",
+    "capture",
+    "trace_forward",
+]
 
 
 class _Callable(ModuleType):

@@ -21,6 +21,7 @@ from lmkit.capture.fallback import Fallback
 from lmkit.capture.recorder import ACTIVE, Recorder, install
 from lmkit.capture.switching import foreign_implementation, on_implementation
 from lmkit.capture.trace import Trace
+from lmkit.capture.watching import watch_generation
 from lmkit.errors import AttentionUnavailableError, CaptureError
 
 __all__ = ["TOLERANCE", "capture", "trace_forward"]
@@ -100,8 +101,10 @@ def capture(
                 target = "sdpa" if getattr(inner, "_supports_sdpa", False) else "eager"
                 stack.enter_context(on_implementation(inner, target, cancel))
                 switched = foreign
-        handle = inner.register_forward_pre_hook(seen.start, with_kwargs=True)
-        stack.callback(handle.remove)
+        watch_generation()
+        for root in _roots(inner):
+            stack.callback(root.register_forward_pre_hook(seen.start, with_kwargs=True).remove)
+            stack.callback(root.register_forward_hook(seen.end, always_call=True).remove)
         if recorder.projections is not None:
             stack.enter_context(recorder.projections.watching(inner))
         if own:
@@ -190,9 +193,28 @@ class _Passes:
         recorder.poll()
         self.count += 1
         recorder.step += 1
+        if args and isinstance(args[0], torch.Tensor):
+            recorder.passes.begin(recorder.step, {"input_ids": args[0], **kwargs})
+        else:
+            recorder.passes.begin(recorder.step, kwargs)
         mask = kwargs.get("attention_mask")
         if recorder.padding is None and isinstance(mask, torch.Tensor) and mask.dim() == 2:
             recorder.padding = mask.detach().clone()
+
+    def end(self, module: nn.Module, args: Any, output: Any) -> None:
+        """The hook after a pass, one that failed included."""
+        if self.recorder in ACTIVE.get():
+            self.recorder.end_pass()
+
+
+def _roots(model: nn.Module) -> list[nn.Module]:
+    """The modules whose call is a pass: the model, and the one in peft's wrapper.
+
+    The wrapper calls the ``forward`` of the inner one, its ``generate()`` the inner one itself.
+    """
+    base = getattr(model, "get_base_model", None)
+    inner = base() if callable(base) else model
+    return [model, inner] if isinstance(inner, nn.Module) and inner is not model else [model]
 
 
 def run_uncompiled(inner: nn.Module, model: nn.Module, stack: ExitStack) -> None:
@@ -243,6 +265,9 @@ def _finish(
     path = " + ".join(paths)
     if switched is not None and fallback is None:
         path += f" (switched from {switched})"
+    if error is None:
+        error = _unlike(recorder)
+    trace._held.passes = recorder.passes if error is None else None
     trace._finish(
         list(recorder.records) if error is None else [],
         path=path,
@@ -296,4 +321,20 @@ def _untrue(recorder: Recorder, worst: dict[str, float]) -> CaptureError | None:
                 f"(off by {worst[name]:.2g} of the largest value): it would be a wrong picture.",
                 hint="Capture with check=False to look at it anyway.",
             )
+    return None
+
+
+def _unlike(recorder: Recorder) -> CaptureError | None:
+    """Whether a step of a generation saw other keys than those kept of the steps before."""
+    dtypes = {r.name: r.dtype for r in recorder.records}
+    for run in recorder.passes.runs:
+        for name, difference in run.differences.items():
+            # The same numbers, or the same product once more (latent attention expands them).
+            limit = 16 * torch.finfo(dtypes[name]).eps
+            if not float(difference) <= limit:
+                return AttentionUnavailableError(
+                    f"A step saw other keys in layer {name} than earlier steps computed (off by "
+                    f"{float(difference):.2g} of the largest): it would be a wrong picture.",
+                    hint="Generate with a dynamic cache.",
+                )
     return None

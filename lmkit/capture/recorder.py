@@ -22,8 +22,10 @@ import torch
 from torch import nn
 
 from lmkit.capture.anatomy import clean_name, interface_modules, is_cross_name, role_of
+from lmkit.capture.generation import Passes
 from lmkit.capture.output_projection import OutputProjections
 from lmkit.capture.records import CallRecord, KeptMask, QKRecord, storage_bytes
+from lmkit.capture.steps import CachedRun, StepRecord
 from lmkit.errors import BudgetExceededError, Cancelled, CaptureError
 
 __all__ = ["ACTIVE", "CHANGING", "Changer", "Recorder", "install"]
@@ -164,6 +166,7 @@ class Recorder:
         self.deviations: list[tuple[str, torch.Tensor]] = []
         self.step = -1
         self.padding: torch.Tensor | None = None
+        self.passes = Passes(self.spend)
         self.done = 0
         self._calls: dict[str, int] = {}
         self._masks: dict[tuple[Any, ...], KeptMask] = {}
@@ -221,14 +224,23 @@ class Recorder:
         """Keep one call of ``module``; called after the registered function returned."""
         name = self.names[id(module)]
         cross = is_cross_name(name, module)
+        run = self.passes.current
+        if run is not None and (
+            role_of(name, encoder_decoder=self.encoder_decoder, causal=True, cross=cross)
+            == "encoder"
+            or not run.takes(name, cross, query, key)
+        ):
+            run = None
         with torch.no_grad():
-            made = self._make(module, name, cross, query, key, value, mask, options, implementation)
+            made = self._make(
+                module, name, cross, query, key, value, mask, options, implementation, run
+            )
             dropout = float(options.get("dropout") or 0.0)
             if self.check and dropout == 0.0:
                 self._compare(made, value, out)
             if self.projections is not None:
                 self.projections.expect(made, value, out)
-        self.records.append(made)
+            self.records.append(made if run is None else run.add(made, cross))
         self.progress()
 
     def _make(
@@ -242,7 +254,9 @@ class Recorder:
         mask: torch.Tensor | None,
         options: dict[str, Any],
         implementation: str | None,
+        run: CachedRun | None,
     ) -> QKRecord:
+        """What the layer was called with; kept by reference alone where ``run`` copies the new."""
         eager = implementation is None or implementation.endswith("eager")
         batch, heads, queries, width = query.shape
         kv_heads, keys = key.shape[1], key.shape[2]
@@ -259,7 +273,8 @@ class Recorder:
         first_rows = not eager and mask is None and queries > 1 and bool(flag)
         scale = options.get("scaling")
         bias = options.get("position_bias")
-        masks = tuple(self._keep_mask(m) for m in (bias, mask) if isinstance(m, torch.Tensor))
+        given = [m for m in (bias, mask) if isinstance(m, torch.Tensor)]
+        masks = tuple(KeptMask(m.detach()) if run else self._keep_mask(m) for m in given)
         sinks = options.get("s_aux")
         if sinks is None:
             sinks = options.get("sinks")
@@ -272,7 +287,8 @@ class Recorder:
         return QKRecord(
             name=name,
             role="cross" if cross else "",
-            step=max(self.step, 0),
+            # An encoder that generate() calls by itself belongs to the pass that follows.
+            step=self.step if self.passes.within else self.step + 1,
             call=self.next_call(name),
             heads=heads,
             kv_heads=kv_heads,
@@ -282,9 +298,9 @@ class Recorder:
             causal=first_rows,
             window=int(window) if isinstance(window, int) and window > 0 else None,
             path="eager" if eager else str(implementation),
-            query=self._keep(name, query),
-            key=self._keep(name, key, copy=growing),
-            value=self._keep(name, value, copy=growing) if self.values else None,
+            query=self._keep(name, query, run),
+            key=self._keep(name, key, run, copy=growing),
+            value=self._keep(name, value, run, copy=growing) if self.values else None,
             scale=float(scale) if scale is not None else width**-0.5,
             masks=masks,
             first_rows=first_rows,
@@ -292,8 +308,12 @@ class Recorder:
             sinks=None if sinks is None else sinks.detach().reshape(-1).clone(),
         )
 
-    def _keep(self, name: str, tensor: torch.Tensor, *, copy: bool = False) -> torch.Tensor:
+    def _keep(
+        self, name: str, tensor: torch.Tensor, run: CachedRun | None, *, copy: bool = False
+    ) -> torch.Tensor:
         kept = tensor.detach()
+        if run is not None:
+            return kept
         own = kept.numel() * kept.element_size()
         if copy or kept.untyped_storage().nbytes() > own + own // 16:
             self.spend(own)
@@ -349,6 +369,15 @@ class Recorder:
 
     # after the pass
 
+    def end_pass(self) -> None:
+        """A pass is over: its masks become rules, its deviations one number a layer."""
+        self.passes.end()
+        worst: dict[str, torch.Tensor] = {}
+        for name, found in self.deviations:
+            before = worst.get(name)
+            worst[name] = found if before is None else torch.maximum(before, found)
+        self.deviations = list(worst.items())
+
     def overwritten(self) -> list[str]:
         """Names of layers whose kept tensors were written to after the call."""
         return sorted({name for name, t, version in self._versions if t._version != version})
@@ -358,7 +387,10 @@ class Recorder:
 
         Done after the pass, so that an accelerator is not made to wait in the middle of it.
         """
+        self.passes.close()
         for made in self.records:
+            if isinstance(made, StepRecord):
+                made.look()
             if isinstance(made, QKRecord):
                 made.causal = made.first_rows or any(
                     m.is_causal(made.queries, made.keys) for m in made.masks

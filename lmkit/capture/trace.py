@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lmkit.capture.records import CallRecord, HeadBlock, QKRecord, storage_bytes
+from lmkit.capture.steps import StepRecord
 from lmkit.errors import AttentionUnavailableError, CaptureError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from lmkit.capture.generation import Generation, Passes
 
     Floats = NDArray[np.float32]
 
@@ -84,6 +87,7 @@ class _Held:
     released: bool = False
     error: CaptureError | None = None
     padding: torch.Tensor | None = None
+    passes: Passes | None = None
 
 
 class Trace:
@@ -195,6 +199,7 @@ class Trace:
     def release(self) -> None:
         """Free the tensors, here and in every :meth:`batch` view. What is listed stays."""
         self._held.records.clear()
+        self._held.passes = None
         self._held.released = True
         self.output = None
 
@@ -438,6 +443,29 @@ class Trace:
             )
         return _numpy(record.value_norms[self._batch].clone())
 
+    def generation(self, sequence: int = 0, *, call: int = -1) -> Generation:
+        """One finished sequence of ``generate()`` as one trace.
+
+        Its layers are those of a single pass over all tokens that were fed; each row is the one
+        that its step computed. Without a ``generate()`` in the block, a loop of one's own over a
+        cache counts: ``sequence`` is then a row of its last step's batch.
+
+        Args:
+            sequence: Which of the sequences that were returned.
+            call: Which ``generate()`` of the block.
+
+        Raises:
+            CaptureError: there is no such sequence.
+            AttentionUnavailableError: its steps can't be put together.
+        """
+        from lmkit.capture.generation import merge
+
+        self.require()
+        passes = self._held.passes
+        if passes is None:
+            raise CaptureError("This trace is one sequence already.")
+        return merge(self, self._held.records, passes, sequence, call)
+
     # inside
 
     def _pooled(
@@ -471,10 +499,11 @@ class Trace:
                 f"Layer {layer} is not in this trace, which has {count} (0 to {count - 1})."
             )
         try:
-            return self._held.records[layer]
+            record = self._held.records[layer]
         except IndexError:  # released by another thread in between
             self.require()
             raise
+        return record.whole() if isinstance(record, StepRecord) else record
 
     def _qk_record(self, layer: int) -> QKRecord:
         record = self._record(layer)
@@ -529,8 +558,8 @@ class Trace:
                 causal=r.causal,
                 window=r.window,
                 path=r.path,
-                has_qk=isinstance(r, QKRecord),
-                sinks=isinstance(r, QKRecord) and r.sinks is not None,
+                has_qk=isinstance(r, QKRecord | StepRecord),
+                sinks=isinstance(r, QKRecord | StepRecord) and r.sinks is not None,
             )
             for i, r in enumerate(records)
         )

@@ -9,18 +9,28 @@ import traceback
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lmkit.api import LoadedModel
 from lmkit.errors import FieldError, LmkitError, ModelError
+from lmkit.models.chat import messages_of, render
+from lmkit.models.generation_trace import (
+    GenerationTrace,
+    Recipe,
+    Written,
+    described,
+    new_seed,
+    turns_of,
+    write,
+)
 from lmkit.models.hardware import memory_errors
 from lmkit.models.heads import unwrapped
 from lmkit.models.limits import UNSTATED, longest_input
 from lmkit.models.loading import waiting_for
 from lmkit.models.segment import clean_text
 from lmkit.models.text_trace import ModelTrace
-from lmkit.models.tokens import SEPARATOR, Encoded, encode, read_tokens
+from lmkit.models.tokens import SEPARATOR, Encoded, append_generated, encode, read_tokens
 from lmkit.protocol.messages import Token
 from lmkit.work import Work, current_work
 
@@ -186,6 +196,73 @@ class HuggingFaceModel(LoadedModel):
                 values=values,
                 capture=self.run_pass(encoded, values=values),
             )
+        if work is not None:
+            work.traces.append(made)
+        return made
+
+    def trace_generation(
+        self,
+        prompt: str | Sequence[Mapping[str, Any]],
+        *,
+        max_new_tokens: int = 40,
+        seed: int | None = None,
+        chat: bool = False,
+        values: bool = False,
+        **options: Any,
+    ) -> GenerationTrace:
+        """Let the model write on, and keep the attention of each step.
+
+        Args:
+            prompt: A text; with ``chat`` also messages with ``role`` and ``content``.
+            max_new_tokens: Most tokens to write.
+            seed: Of torch's generators during the call; a random one if None. Outside of the call
+                they stand as before.
+            chat: Write the prompt by the tokenizer's chat template.
+            values: Keep the value vectors too.
+            options: For transformers' ``generate``: ``do_sample``, ``temperature``,
+                ``num_beams``, ``prompt_lookup_num_tokens``, ``cache_implementation``...
+
+        Raises:
+            FieldError: nothing is left of the prompt after tokenisation.
+            Cancelled: the user pressed Stop; heard at each layer of each step.
+            DeviceMemoryError: it does not fit on the device.
+            ModelError: the model can't write, or failed.
+            AttentionUnavailableError: it has no attention to show.
+        """
+        work = current_work()
+        if work is not None:
+            work.check()
+        if not chat and not isinstance(prompt, str):
+            raise FieldError(
+                f"A prompt is a string, not a {type(prompt).__name__}.",
+                hint="Messages are given with chat=True.",
+            )
+        with self.hold():
+            parts = self._ready()
+            inner = unwrapped(parts.model)
+            self._check_writes(inner)
+            limit, stated = longest_input(inner, parts.tokenizer)
+            if not _has_decoder_input(inner):
+                limit = max(1, limit - max_new_tokens)
+            places: tuple[tuple[str, int, int], ...] = ()
+            if chat:
+                first, places = render(parts.tokenizer, messages_of(prompt), self.name)
+            else:
+                first = clean_text(str(prompt))
+            with waiting_for(_lock_of(parts.tokenizer)):
+                encoded = self._encode(parts.tokenizer, first, None, limit, bare=chat)
+            said = (
+                *self._said_of_length(parts.tokenizer, encoded, stated, False),
+                *_said_of_surrogates(prompt if isinstance(prompt, str) else None, first),
+            )
+            self._warn_of_text(() if chat else said, work)
+            recipe = Recipe(
+                encoded,
+                {**options, "max_new_tokens": max_new_tokens},
+                new_seed() if seed is None else seed,
+                values,
+            )
+            made = self._written(parts, recipe, first, places, said)
         if work is not None:
             work.traces.append(made)
         return made
@@ -371,7 +448,84 @@ class HuggingFaceModel(LoadedModel):
                     cancel=None if work is None else lambda: work.cancelled,
                 )
 
+    def run_generation(self, recipe: Recipe) -> Written:
+        """One captured call of ``generate``, on the model's own device.
+
+        Raises:
+            Cancelled: the user pressed Stop.
+            DeviceMemoryError: it does not fit.
+            ModelError: it failed, or came to another text than before.
+        """
+        with self.hold():
+            model = self._ready().model
+            with (
+                waiting_for(_lock_of(model)),
+                memory_errors(self.name, self.device, "this text"),
+                self._failures(),
+            ):
+                return write(self, recipe)
+
+    def generation_inputs(self, encoded: Encoded) -> dict[str, Any]:
+        """What ``generate`` is given of an encoded prompt, on the model's device."""
+        inputs = self._inputs(self._ready().model, encoded)
+        return {key: value for key, value in inputs.items() if key != "decoder_input_ids"}
+
     # inside
+
+    def _written(
+        self,
+        parts: Parts,
+        recipe: Recipe,
+        prompt: str,
+        places: tuple[tuple[str, int, int], ...],
+        said: tuple[str, ...],
+    ) -> GenerationTrace:
+        made = self.run_generation(recipe)
+        ids = made.capture.ids
+        start = made.capture.prompt
+        own = _has_decoder_input(unwrapped(parts.model))
+        with waiting_for(_lock_of(parts.tokenizer)):
+            if own:
+                empty = Encoded({"input_ids": []}, (), (), (), 0)
+                whole, text = append_generated(parts.tokenizer, empty, "", ids)
+                _, sequence, _ = read_tokens(parts.tokenizer, whole, text, None)
+                completion, decoder_tokens = text, sequence[:-1]
+                text, tokens, words = read_tokens(parts.tokenizer, recipe.encoded, prompt, None)
+            else:
+                whole, text = append_generated(parts.tokenizer, recipe.encoded, prompt, ids[start:])
+                _, sequence, _ = read_tokens(parts.tokenizer, whole, text, None)
+                completion, decoder_tokens = text[len(prompt) :], ()
+                text, tokens, words = read_tokens(
+                    parts.tokenizer, whole.first(len(ids) - 1), text, None
+                )
+            written, steps = described(parts.tokenizer, made, sequence)
+        return GenerationTrace(
+            recipe=replace(recipe, forced=ids),
+            generated=start,
+            written=written,
+            completion=completion,
+            steps=steps,
+            turns=turns_of(recipe.encoded, places, len(recipe.encoded.ids), len(tokens)),
+            model=self,
+            encoded=recipe.encoded if own else whole.first(len(ids) - 1),
+            text=text,
+            pair=None,
+            pair_start=None,
+            tokens=tokens,
+            words=words,
+            decoder_tokens=decoder_tokens,
+            warnings=said,
+            values=recipe.values,
+            capture=made.capture,
+        )
+
+    def _check_writes(self, inner: Any) -> None:
+        can = getattr(inner, "can_generate", None)
+        if not (callable(can) and can()) or not hasattr(inner, "generate"):
+            raise ModelError(
+                f"{self.name} does not write text: it was loaded as a {type(inner).__name__}.",
+                hint="Load it as AutoModelForCausalLM or AutoModelForSeq2SeqLM.",
+            )
 
     def _ready(self) -> Parts:
         parts = self._parts
@@ -386,9 +540,17 @@ class HuggingFaceModel(LoadedModel):
         self.last_used = time.monotonic()
         return parts
 
-    def _encode(self, tokenizer: Any, text: str, pair: str | None, limit: int | None) -> Encoded:
+    def _encode(
+        self,
+        tokenizer: Any,
+        text: str,
+        pair: str | None,
+        limit: int | None,
+        *,
+        bare: bool = False,
+    ) -> Encoded:
         try:
-            encoded = encode(tokenizer, text, pair, limit)
+            encoded = encode(tokenizer, text, pair, limit, bare=bare)
         except Exception as error:
             raise ModelError(
                 f"The tokenizer of {self.name} failed on this text: {_first_line(error)}",

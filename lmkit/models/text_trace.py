@@ -122,8 +122,11 @@ class ModelTrace:
             return held
         with waiting_for(self._lock):
             if self._capture is None:
-                self._capture = self.model.run_pass(self._encoded, values=self._values)
+                self._capture = self._run_again()
             return self._capture
+
+    def _run_again(self) -> Trace:
+        return self.model.run_pass(self._encoded, values=self._values)
 
     @property
     def nbytes(self) -> int:

@@ -12,7 +12,7 @@ from lmkit.models.segment import assign, clean_text
 from lmkit.protocol.messages import Token
 from lmkit.protocol.words import Words
 
-__all__ = ["Encoded", "Reader", "encode", "read_tokens"]
+__all__ = ["Encoded", "Reader", "append_generated", "encode", "raw_tokens", "read_tokens"]
 
 Span = tuple[int, int]
 SEPARATOR = "\n"
@@ -30,6 +30,8 @@ class Encoded:
         spans: For each token its place in its own text; None for special ones.
         sequences: For each token 0 for the text, 1 for the pair, None for special ones.
         total: How many tokens there were before any were left out.
+        bounds: For each token its place in the text, also of special ones that stand in it; empty
+            where the tokenizer gives none.
     """
 
     inputs: dict[str, list[int]]
@@ -37,23 +39,40 @@ class Encoded:
     spans: tuple[Span | None, ...]
     sequences: tuple[int | None, ...]
     total: int
+    bounds: tuple[Span, ...] = ()
 
     @property
     def ids(self) -> list[int]:
         """The ids, shape (tokens,)."""
         return self.inputs["input_ids"]
 
+    def first(self, count: int) -> Encoded:
+        """The first ``count`` tokens."""
+        return Encoded(
+            {key: value[:count] for key, value in self.inputs.items()},
+            self.special[:count],
+            self.spans[:count],
+            self.sequences[:count],
+            count,
+        )
 
-def encode(tokenizer: Any, text: str, pair: str | None, limit: int | None) -> Encoded:
+
+def encode(
+    tokenizer: Any, text: str, pair: str | None, limit: int | None, *, bare: bool = False
+) -> Encoded:
     """Tokenise, leaving out what is beyond ``limit`` tokens.
+
+    ``bare`` adds no special tokens (a chat template has written them); those that stand in the
+    text count as special then.
 
     Not safe to call from two threads with one tokenizer: fast tokenizers keep the truncation as
     a state of their own.
     """
-    encoded = _call(tokenizer, text, pair, None)
+    encoded = _call(tokenizer, text, pair, None, bare)
     total = len(encoded["input_ids"])
     if limit is not None and total > limit:
-        encoded = _call(tokenizer, _enough(tokenizer, encoded, text, pair, limit), pair, limit)
+        text_read = _enough(tokenizer, encoded, text, pair, limit)
+        encoded = _call(tokenizer, text_read, pair, limit, bare)
     ids = [int(i) for i in encoded["input_ids"]]
     inputs = {
         key: [int(i) for i in value]
@@ -62,25 +81,33 @@ def encode(tokenizer: Any, text: str, pair: str | None, limit: int | None) -> En
         and len(value) == len(ids)
     }
     inputs["input_ids"] = ids
+    written = set(getattr(tokenizer, "all_special_ids", None) or ()) if bare else set()
     batch = getattr(encoded, "encodings", None)
     if batch:
         fast = batch[0]
         sequences = tuple(fast.sequence_ids)
         special = tuple(
-            bool(mask) or sequence is None
-            for mask, sequence in zip(fast.special_tokens_mask, sequences, strict=True)
+            bool(mask) or sequence is None or (bare and identity in written)
+            for mask, sequence, identity in zip(
+                fast.special_tokens_mask, sequences, ids, strict=True
+            )
         )
         spans: tuple[Span | None, ...] = tuple(
             None if hidden else _inside(offset, text if sequence == 0 else pair or "")
             for offset, hidden, sequence in zip(fast.offsets, special, sequences, strict=True)
         )
         sequences = tuple(None if s else q for s, q in zip(special, sequences, strict=True))
-        return Encoded(inputs, special, spans, sequences, total)
+        bounds = tuple((int(a), int(b)) for a, b in fast.offsets)
+        return Encoded(inputs, special, spans, sequences, total, bounds)
     return _align(tokenizer, inputs, encoded, text, pair, total)
 
 
-def _call(tokenizer: Any, text: str, pair: str | None, limit: int | None) -> Any:
+def _call(
+    tokenizer: Any, text: str, pair: str | None, limit: int | None, bare: bool = False
+) -> Any:
     keywords: dict[str, Any] = {"return_special_tokens_mask": True, "verbose": False}
+    if bare:
+        keywords["add_special_tokens"] = False
     if limit is not None:
         # A limit smaller than the special tokens themselves would be refused.
         most = max(limit, tokenizer.num_special_tokens_to_add(pair=pair is not None) + 1)
@@ -132,7 +159,7 @@ def _align(
     mask = encoded.get("special_tokens_mask") or [0] * len(ids)
     special = tuple(bool(m) for m in mask)
     reader = Reader(tokenizer)
-    raws = _raws(tokenizer, ids)
+    raws = raw_tokens(tokenizer, ids)
     texts = [text, pair or ""]
     folded = [_fold(t) for t in texts]
     at, sequence, seen = 0, 0, False
@@ -156,6 +183,76 @@ def _align(
             at = found + len(wanted)
         sequences.append(sequence)
     return Encoded(inputs, special, tuple(spans), tuple(sequences), total)
+
+
+def append_generated(
+    tokenizer: Any, encoded: Encoded, text: str, ids: Sequence[int]
+) -> tuple[Encoded, str]:
+    """An encoded text with generated ids after it, and the text with what they say.
+
+    Each token gets the place of what it added to the decoded text; tokens that hold one character
+    together, the place of that character. Special tokens add nothing.
+    """
+    special_ids = set(getattr(tokenizer, "all_special_ids", None) or ())
+    spans: list[Span | None] = []
+    whole = text
+    # Decoded from a little before, since decoders drop or add a space at a beginning.
+    base = list(encoded.ids)
+    before, done = max(0, len(base) - 5), len(base)
+    waiting: list[int] = []
+    everything = [*base, *ids]
+
+    def decoded(first: int, last: int) -> str:
+        kept = [i for i in everything[first:last] if i not in special_ids]
+        return clean_text(
+            str(tokenizer.decode(kept, clean_up_tokenization_spaces=False)) if kept else ""
+        )
+
+    def flush(until: int) -> None:
+        """Give the waiting tokens what they say together; those from ``until`` on come later."""
+        nonlocal whole, before, done
+        new = decoded(before, until)[len(decoded(before, done)) :]
+        start, whole = len(whole), whole + new
+        for index in waiting:
+            spans[index] = _inside((start, len(whole)), whole)
+        waiting.clear()
+        before, done = max(done - 1, 0), until
+
+    reader = Reader(tokenizer)
+    for at, (identity, raw) in enumerate(
+        zip(ids, raw_tokens(tokenizer, ids), strict=True), len(base)
+    ):
+        if identity in special_ids:
+            spans.append(None)
+            continue
+        part = "<0x" in reader.text(raw, identity)  # of a character
+        if waiting and not part:
+            flush(at)
+        waiting.append(at - len(base))
+        spans.append((len(whole), len(whole)))
+        if not (part and decoded(before, at + 1).endswith("\ufffd")):
+            flush(at + 1)
+    if waiting:
+        flush(len(everything))
+    count = len(ids)
+    inputs = {
+        key: [
+            *value,
+            *(ids if key == "input_ids" else [1 if key == "attention_mask" else 0] * count),
+        ]
+        for key, value in encoded.inputs.items()
+    }
+    special = tuple(span is None for span in spans)
+    return (
+        Encoded(
+            inputs,
+            encoded.special + special,
+            encoded.spans + tuple(spans),
+            encoded.sequences + tuple(None if s else 0 for s in special),
+            encoded.total + count,
+        ),
+        whole,
+    )
 
 
 def _fold(text: str) -> str:
@@ -190,7 +287,7 @@ def read_tokens(
             end=place[1] if place else 0,
         )
         for raw, identity, hidden, number, place in zip(
-            _raws(tokenizer, encoded.ids),
+            raw_tokens(tokenizer, encoded.ids),
             encoded.ids,
             encoded.special,
             numbers,
@@ -201,12 +298,17 @@ def read_tokens(
     return whole, tokens, words
 
 
-def _raws(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+def raw_tokens(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     """Tokens as they stand in the vocabulary; bytes in Python's notation."""
     got = tokenizer.convert_ids_to_tokens(list(ids))
     return [
-        raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else str(raw)
-        for raw in got
+        # A model may write an id that its tokenizer has no token for.
+        f"<id {identity}>"
+        if raw is None
+        else raw.decode("utf-8", "backslashreplace")
+        if isinstance(raw, bytes)
+        else str(raw)
+        for raw, identity in zip(got, ids, strict=True)
     ]
 
 
