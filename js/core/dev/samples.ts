@@ -141,6 +141,16 @@ export function makeTile(attention: AttentionSpec, text: string): MadeTile {
     }
     return f32(sum, [spec.keys]);
   }
+  if (key.kind === "query-groups" || key.kind === "key-groups") {
+    // The made-up words: two tokens each, the special ones hidden.
+    let at = -1;
+    const groups = attention.tokens.map((token, index) => {
+      if (token.special) return -1;
+      if (index % 2 === 1) at += 1;
+      return Math.max(0, at);
+    });
+    return f32(Float32Array.from(groups), [groups.length]);
+  }
   const from = Float32Array.from({ length: spec.queries }, (_, query) => {
     const values = row(key.layer, key.head, query, spec.keys, spec.causal);
     return key.tokens.reduce((sum, token) => sum + (values[token] ?? 0), 0);
