@@ -35,7 +35,7 @@ const load = async () => {
   try { return await import(url); } finally { URL.revokeObjectURL(url); }
 };
 (globalThis[key] ??= load()).then((core) => {
-  core.mountBundle(target, data, null);
+  core.mountBundle(target, data, null, { theme: box.dataset.theme || "auto" });
   image.remove();
 }).catch((error) => { console.error("lmkit: the picture stays, the view failed:", error); });
 """
@@ -49,13 +49,14 @@ def script_json(value: object) -> str:
     return text
 
 
-def to_html(bundle: Bundle | None, picture: bytes, alternative: str) -> str:
+def to_html(bundle: Bundle | None, picture: bytes, alternative: str, theme: str = "auto") -> str:
     """The ``text/html`` part of an output.
 
     Args:
         bundle: What the script draws; None for the picture alone.
         picture: PNG shown until then, and where no script runs.
         alternative: What the picture shows, in words.
+        theme: ``light``, ``dark`` or ``auto``: as the page that holds it, else the user's system.
     """
     encoded = base64.b64encode(picture).decode("ascii")
     image = (
@@ -65,7 +66,7 @@ def to_html(bundle: Bundle | None, picture: bytes, alternative: str) -> str:
     if bundle is None:
         return f'<div class="lmkit-output">{image}</div>'
     return (
-        f'<div class="lmkit-output">{image}'
+        f'<div class="lmkit-output" data-theme="{html.escape(theme, quote=True)}">{image}'
         "<div></div>"
         f'<script type="application/json">{script_json(to_builtins(bundle))}</script>'
         f'<script type="text/plain">{packed_core()}</script>'

@@ -9,9 +9,10 @@ from typing import Any
 from lmkit.protocol.codec import MIME, to_builtins
 from lmkit.protocol.messages import Live
 from lmkit.session import ServedView, Session
+from lmkit.settings import options
 from lmkit.transports.html import to_html
 from lmkit.transports.picture import describe, draw
-from lmkit.transports.snapshot import DEFAULT_BUDGET, bundle_of, for_html, snapshot
+from lmkit.transports.snapshot import bundle_of, for_html, snapshot
 from lmkit.views.panel import PanelView
 
 __all__ = ["WIDGET_MIME", "mimebundle"]
@@ -24,7 +25,7 @@ def mimebundle(
     view: ServedView,
     *,
     widget: dict[str, Any] | None = None,
-    budget: int = DEFAULT_BUDGET,
+    budget: int | None = None,
 ) -> dict[str, Any]:
     """The MIME bundle of a view.
 
@@ -32,11 +33,12 @@ def mimebundle(
         session: The kernel's session.
         view: The view.
         widget: Value of the widget's MIME type; left out where there is no kernel to serve it.
-        budget: Bytes for all forms together.
+        budget: Bytes for all forms together; ``lmkit.options.budget`` without.
 
     Returns:
         MIME type -> value; the widget first, which VS Code needs, then lmkit's own.
     """
+    budget = options.budget if budget is None else budget
     live = Live(session=session.id, view=view.id)
     if isinstance(view, PanelView):
         bundle = snapshot(view, live, budget=budget // 2)

@@ -29,6 +29,7 @@ from lmkit.protocol.messages import (
     TileHeader,
     ViewInfo,
 )
+from lmkit.protocol.record import RunRecord
 from lmkit.views.attention import AttentionTiles, CapturedTrace
 from lmkit.views.lens import Lens
 
@@ -50,6 +51,7 @@ class Outcome:
     output: Any = None
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    record: RunRecord | None = None
 
 
 class PanelView:
