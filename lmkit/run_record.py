@@ -1,4 +1,4 @@
-"""Makes the run record of a run: which model, tokenizer, software and text its numbers came from."""
+"""Makes the run record: which model, tokenizer, software and text the numbers came from."""
 
 from __future__ import annotations
 

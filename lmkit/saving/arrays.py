@@ -1,7 +1,7 @@
 """The exact numbers as files: NPZ and JSON.
 
-Both hold float32 as the pass gave them. Heads are written one layer at a time, so that a file may be
-larger than what memory is left.
+Both hold float32 as the pass gave them. Heads are written one layer at a time, so that a file may
+be larger than what memory is left.
 """
 
 from __future__ import annotations
@@ -113,10 +113,10 @@ def _token(token: Any, *, text: bool) -> dict[str, Any]:
 def write_npz(file: BinaryIO, numbers: Numbers) -> None:
     """Write arrays that ``numpy.load`` reads without pickle.
 
-    One head: ``attention``, shape (queries, keys). All heads: ``layer_0``, ``layer_1``, ..., each of
-    shape (heads, queries, keys). Always: ``layer`` and ``head`` (int64, the places in the order of
-    the arrays), ``tokens`` (their texts, controls made visible), ``about`` (JSON: the run record,
-    the layers, the tokens as they are).
+    One head: ``attention``, shape (queries, keys). All heads: ``layer_0``, ``layer_1``, ..., each
+    of shape (heads, queries, keys). Always: ``layer`` and ``head`` (int64, the places in the order
+    of the arrays), ``tokens`` (their texts, controls made visible), ``about`` (JSON: the run
+    record, the layers, the tokens as they are).
     """
     import numpy as np
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,7 +129,7 @@ def ramp(theme: str, *, diverging: bool = False) -> tuple[Rgb, ...]:
     return (*reversed(_even(reds, half)[1:]), *_even(blues, half))
 
 
-def mapped(values: NDArray[np.float32], mapping: Mapping) -> NDArray[np.float64]:
+def mapped(values: NDArray[np.floating[Any]], mapping: Mapping) -> NDArray[np.float64]:
     """Where values of [0, 1] lie on the scale, in [0, 1]."""
     import numpy as np
 

@@ -296,7 +296,9 @@ def draw_arcs(head: Head, scale: Scale, width: float) -> Drawing:
     lowest = _threshold(scale, faint)
     notes.append(f"Lines under {lowest:.2g} are left out.")
     if head.tokens:
-        notes.append(f"Numbers: what the {len(head.tokens)} marked queries pay to each key.")
+        some = len(head.tokens)
+        whose = "the marked query pays" if some == 1 else f"the {some} marked queries together pay"
+        notes.append(f"Numbers: what {whose} to each key.")
     _finish(drawing, top + most * pitch, scale, notes, theme)
     _describe(drawing, head, scale, "arcs")
     return drawing
@@ -342,7 +344,7 @@ def _arc_labels(
             place = (left, "end") if isquery else (right, "start")
             drawing.add(Label(place[0], base, text, size, colour, place[1]))  # type: ignore[arg-type]
             if not isquery and head.read is not None and float(abs(head.read[row])) >= 0.005:
-                number = _number(float(head.read[row]))
+                number = f"{float(head.read[row]):.3f}"
                 drawing.add(Label(width - MARGIN, base, number, size, ink, "end"))
 
 

@@ -150,10 +150,10 @@ def fonts_for(text: str) -> list[Font]:
     if not left:
         return chosen
     for file in _files():
-        font = _opened(file)
-        if font is not None and left & font.characters:
-            chosen.append(font)
-            left -= font.characters
+        other = _opened(file)
+        if other is not None and left & other.characters:
+            chosen.append(other)
+            left -= other.characters
             if not left:
                 break
     return chosen

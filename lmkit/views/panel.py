@@ -62,7 +62,8 @@ class PanelView:
         header: Task and model.
         fields: The form; empty for a bare trace.
         values: What the form holds.
-        python: Makes the lines that make this view, from the values and the selection.
+        python: Makes the lines that make this view, from the values of its run (of the form before
+            the first) and the selection, None where there is no attention.
         lenses: What a pass can be seen through.
         views: Lists what else can be asked of a pass.
     """
@@ -73,7 +74,7 @@ class PanelView:
         header: Header,
         fields: Sequence[FieldSpec] = (),
         values: Mapping[str, Any] | None = None,
-        python: Callable[[Mapping[str, Any], Selection], str] | None = None,
+        python: Callable[[Mapping[str, Any], Selection | None], str] | None = None,
         *,
         lenses: Sequence[Lens] = (),
         views: Callable[[CapturedTrace], Sequence[ViewInfo]] | None = None,
@@ -129,7 +130,7 @@ class PanelView:
         """The whole view as it is now."""
         with self._lock:
             outcome, tiles = self._outcome, self._tiles
-            python = self._python(self._values, self._selection) if self._python else ""
+            python = self._lines()
             return PanelSpec(
                 header=self._header,
                 fields=self.fields,
@@ -141,6 +142,15 @@ class PanelView:
                 warnings=outcome.warnings if outcome else (),
                 python=python,
             )
+
+    def _lines(self) -> str:
+        """What "Copy as Python" gives: what is shown, not what was typed since."""
+        if self._python is None:
+            return ""
+        ran = self._outcome.record if self._outcome else None
+        values = self._values if ran is None or ran.fields is None else ran.fields
+        shows_attention = self._outcome is None or self._tiles is not None
+        return self._python(values, self._selection if shows_attention else None)
 
     def tile(self, key: str, *, fine: bool = False) -> tuple[TileHeader, bytes]:
         """Compute one tile of the attention; raises ProtocolError where there is none."""
