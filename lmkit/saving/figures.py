@@ -187,7 +187,9 @@ def _thinned(axis: Axis, pitch: float) -> tuple[float, int]:
     if size >= LEAST:
         return size, 1
     size = LEAST + 0.8
-    return size, max(1, math.ceil(size * 1.15 / pitch))
+    needed = size * 1.15 / pitch
+    steps = (part * 10**power for power in range(8) for part in (1, 2, 5))
+    return size, next(step for step in steps if step >= needed)
 
 
 def _label(axis: Axis, index: int, every: int) -> str:

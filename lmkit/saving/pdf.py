@@ -78,7 +78,7 @@ def to_png(pdf: bytes, dpi: float, record: str, title: str) -> bytes:
     texts.add_text("Software", f"lmkit {__version__}")
     texts.add_text("lmkit", record, zip=len(record) > 2_000)
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True, dpi=(dpi, dpi), pnginfo=texts)
+    image.save(file, "PNG", dpi=(dpi, dpi), pnginfo=texts)
     return file.getvalue()
 
 

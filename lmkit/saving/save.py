@@ -57,6 +57,8 @@ MOST_PIXELS = 100_000_000
 MAP_SIDE = 1_024
 """Pixels at the side of a large map: beyond it, blocks of tokens are pooled by mass."""
 THUMBNAIL_SIDE = 48
+ROUNDS = 4
+"""Tries to bring a page into its budget; the second one nearly always does."""
 
 
 @dataclass(frozen=True)
@@ -379,13 +381,17 @@ class _Maker:
     def _html(self) -> _Made:
         wish = self.wish
         budget = settings.budget if wish.budget is None else parse_size(wish.budget)
-        bare = snapshot(self.view, None, budget=0, selection=self.selection, whole=True)
-        # Once for its size: the heads get what the renderer, the picture and the text leave.
-        used = len(self._page(bare).encode())
-        thumbnails = sum(len(tile.data) for tile in bare.tiles)
-        room = budget - (used - thumbnails)
-        bundle = snapshot(self.view, None, budget=room, selection=self.selection, whole=True)
-        page = self._page(bundle)
+        # The heads get what the renderer, the picture and the text leave, which is known only when
+        # they are there: the picture shows a head.
+        room, page = budget, ""
+        for _ in range(ROUNDS):
+            bundle = snapshot(self.view, None, budget=room, selection=self.selection, whole=True)
+            page = self._page(bundle)
+            over = len(page.encode()) - budget
+            if over <= 0 or bundle.heads_carried == 0:
+                break
+            carried = sum(len(tile.data) for tile in bundle.tiles)
+            room = max(0, min(room, carried) - over)
         notes = []
         if bundle.heads_carried < bundle.heads:
             notes.append(
