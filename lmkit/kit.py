@@ -250,7 +250,7 @@ class Attention:
         picture: str | None = None,
         theme: str | None = None,
         mapping: str = "sqrt",
-        lens: str = "",
+        lens: str | None = None,
         width: float | None = None,
         dpi: float = 300,
         heads: str | None = None,
@@ -271,7 +271,8 @@ class Attention:
             picture: ``"arcs"`` (default), ``"map"`` or ``"grid"`` (all heads).
             theme: ``"light"`` or ``"dark"``; a page follows its reader's system without.
             mapping: Of values to colours: ``"sqrt"`` (default), ``"linear"`` or ``"log"``.
-            lens: Name of a lens to read the attention through.
+            lens: Name of a lens to read the attention through; default: the one on show, ``""``
+                for the attention itself.
             width: Of the picture, in inches.
             dpi: Pixels per inch of a PNG.
             heads: ``"all"``: every head's numbers in NPZ and JSON.

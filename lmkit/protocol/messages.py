@@ -603,13 +603,15 @@ ExportFormat = Literal["html", "svg", "png", "pdf", "npz", "json"]
 
 
 class ExportOptions(Struct, frozen=True, kw_only=True):
-    """What a saved file shows; ``selection`` None: what the view shows in the kernel."""
+    """What a saved file shows; ``selection`` None: what the view shows in the kernel.
+
+    ``picture`` is the one to draw: not all that a selection may name can be.
+    """
 
     selection: Selection | None = None
     picture: Literal["arcs", "map", "grid"] = "arcs"
     theme: Literal["light", "dark"] = "light"
     mapping: Literal["sqrt", "linear", "log"] = "sqrt"
-    lens: Line = ""
     text: bool = True
 
 

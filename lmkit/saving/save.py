@@ -23,7 +23,7 @@ from lmkit.protocol.messages import (
 from lmkit.run_record import record_json, without_text
 from lmkit.saving import figures
 from lmkit.saving.arrays import Numbers, write_json, write_npz
-from lmkit.saving.colours import THEMES, Kind, Mapping, Scale
+from lmkit.saving.colours import THEMES, Mapping, Scale
 from lmkit.saving.drawing import Drawing
 from lmkit.saving.figures import Axis, Head, Heads
 from lmkit.saving.files import replaced
@@ -97,7 +97,7 @@ class Wish:
     picture: str | None = None
     theme: str | None = None
     mapping: str = "sqrt"
-    lens: str = ""
+    lens: str | None = None
     width: float | None = None
     dpi: float = DPI
     heads: str | None = None
@@ -115,7 +115,7 @@ class Wish:
             picture=given.picture,
             theme=given.theme,
             mapping=given.mapping,
-            lens=given.lens,
+            lens=chosen.lens if chosen else None,
             text=given.text,
         )
 
@@ -192,16 +192,20 @@ class _Maker:
             )
         self.view = view
         self.wish = wish
-        self.trace: CapturedTrace = outcome.trace
-        if wish.lens:
-            raise SaveError(f"There is no lens {wish.lens[:80]!r} for this view.")
+        self.lens = view.selection.lens if wish.lens is None else wish.lens
+        self.trace: CapturedTrace = view.tiles.through(self.lens).trace
+        self.spec = next((one for one in view.tiles.lens_specs if one.name == self.lens), None)
         record = outcome.record or RunRecord(model=view.header.model, task=view.header.task)
         self.record = record if wish.text else without_text(record)
         self.selection = self._selection()
 
     def _selection(self) -> Selection:
         wish, shown, layers = self.wish, self.view.selection, self.trace.layers
-        layer = shown.layer if wish.layer is None else self._place(wish.layer, len(layers), "layer")
+        layer = (
+            min(shown.layer, len(layers) - 1)
+            if wish.layer is None
+            else self._place(wish.layer, len(layers), "layer")
+        )
         heads = layers[layer].heads
         head = (
             min(shown.head, heads - 1)
@@ -212,8 +216,8 @@ class _Maker:
             count = layers[layer].queries
             tokens = tuple(sorted({self._place(one, count, "token") for one in wish.tokens}))
         else:
-            tokens = shown.tokens
-        return Selection(layer=layer, head=head, tokens=tokens)
+            tokens = shown.tokens if shown.lens == self.lens else ()
+        return Selection(layer=layer, head=head, tokens=tokens, lens=self.lens)
 
     @staticmethod
     def _place(index: int, count: int, what: str) -> int:
@@ -264,21 +268,24 @@ class _Maker:
         width = INCH * (self.wish.width or WIDTHS[picture])
         scale = Scale(self.wish.theme or "light", cast("Mapping", self.wish.mapping))
         if picture == "grid":
-            return figures.draw_grid(self._heads(), scale, width)
+            heads = self._heads()
+            return figures.draw_grid(heads, self._scaled(scale, heads.maps), width)
         head = self._head(pooled=picture == "map")
-        scale = self._scaled(scale, head)
+        scale = self._scaled(scale, [head.values])
         made = figures.draw_map if picture == "map" else figures.draw_arcs
         return made(head, scale, width)
 
-    @staticmethod
-    def _scaled(scale: Scale, head: Head, kind: Kind = "share") -> Scale:
-        """The scale with its end where the numbers end; shares always end at 1."""
-        if kind == "share":
+    def _scaled(self, scale: Scale, arrays: Sequence[Any]) -> Scale:
+        """The scale of a lens, its end where the numbers end; shares always end at 1."""
+        if self.spec is None:
+            return scale
+        scale = replace(scale, what=visible(self.spec.title, blanks=False))
+        if self.spec.scale == "share":
             return scale
         import numpy as np
 
-        top = float(np.abs(head.values).max(initial=0.0))
-        return replace(scale, kind=kind, top=top or 1.0)
+        top = max(float(np.abs(array).max(initial=0.0)) for array in arrays)
+        return replace(scale, kind=self.spec.scale, top=top or 1.0)
 
     def _head(self, *, pooled: bool) -> Head:
         import numpy as np
@@ -368,9 +375,7 @@ class _Maker:
             if every
             else ((self.selection.layer, self.selection.head),)
         )
-        numbers = Numbers(
-            self.trace, self.record, places, every, self.wish.text, lens=self.wish.lens
-        )
+        numbers = Numbers(self.trace, self.record, places, every, self.wish.text, lens=self.lens)
         budget = None if self.wish.budget is None else parse_size(self.wish.budget)
         numbers.check(budget, as_text=form == "json")
         write = write_npz if form == "npz" else write_json
@@ -381,11 +386,12 @@ class _Maker:
     def _html(self) -> _Made:
         wish = self.wish
         budget = settings.budget if wish.budget is None else parse_size(wish.budget)
+        shown = msgspec.structs.replace(self.selection, lens="")
         # The heads get what the renderer, the picture and the text leave, which is known only when
         # they are there: the picture shows a head.
         room, page = budget, ""
         for _ in range(ROUNDS):
-            bundle = snapshot(self.view, None, budget=room, selection=self.selection, whole=True)
+            bundle = snapshot(self.view, None, budget=room, selection=shown, whole=True)
             page = self._page(bundle)
             over = len(page.encode()) - budget
             if over <= 0 or bundle.heads_carried == 0:
@@ -398,6 +404,8 @@ class _Maker:
                 f"{bundle.heads_carried} of {bundle.heads} heads fit into {size_text(budget)}; a "
                 'larger budget carries more: budget="20MB".'
             )
+        if self.lens:
+            notes.append("A page shows the attention itself; a lens needs the kernel.")
         if wish.picture not in (None, "arcs"):
             notes.append("A page has all pictures and opens on the arcs; press 2 for the map.")
         data = page.encode()
@@ -421,6 +429,8 @@ def _without_text(bundle: Bundle) -> Bundle:
         keys = attention.key_tokens
         attention = msgspec.structs.replace(
             attention,
+            lenses=(),  # their words, sentences and turns quote the text
+            steps=(),
             tokens=_numbered(attention.tokens),
             key_tokens=None if keys is None else _numbered(keys),
         )

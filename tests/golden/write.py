@@ -180,7 +180,6 @@ def _requests() -> list[dict[str, Any]]:
                 "picture": "map",
                 "theme": "dark",
                 "mapping": "log",
-                "lens": HOSTILE[1],
                 "text": False,
             },
         },

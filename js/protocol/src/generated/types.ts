@@ -584,9 +584,10 @@ export interface Export {
 }
 /**
  * What a saved file shows; ``selection`` None: what the view shows in the kernel.
+ *
+ * ``picture`` is the one to draw: not all that a selection may name can be.
  */
 export interface ExportOptions {
-  lens: string;
   mapping: "linear" | "log" | "sqrt";
   picture: "arcs" | "grid" | "map";
   selection: Selection1 | null;
@@ -609,9 +610,10 @@ export interface Selection1 {
 }
 /**
  * What a saved file shows; ``selection`` None: what the view shows in the kernel.
+ *
+ * ``picture`` is the one to draw: not all that a selection may name can be.
  */
 export interface ExportOptions1 {
-  lens: string;
   mapping: "linear" | "log" | "sqrt";
   picture: "arcs" | "grid" | "map";
   selection: Selection1 | null;
