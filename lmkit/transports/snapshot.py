@@ -68,14 +68,14 @@ def snapshot(
             long it takes, where an output of a cell stays small and quick.
     """
     budget = options.budget // 2 if budget is None else budget
-    spec = _shorten(view.spec())
+    if selection is not None and view.tiles is not None:
+        selection = view.tiles.clip(selection)
+    spec = _shorten(view.spec(selection))
     record = _short_record(view)
     tiles = view.tiles
     if tiles is None or spec.attention is None:
         return bundle_of(spec, live, record=record)
-    chosen = tiles.clip(selection or view.selection)
-    attention = msgspec.structs.replace(spec.attention, selection=chosen)
-    spec = msgspec.structs.replace(spec, attention=attention)
+    chosen = spec.attention.selection
     until = time.monotonic() + SECONDS
     carried: list[SavedTile] = []
     for key in tiles.thumbnail_keys():

@@ -126,31 +126,32 @@ class PanelView:
         """The attention of the last run, or None where there is none."""
         return self._tiles
 
-    def spec(self) -> PanelSpec:
-        """The whole view as it is now."""
+    def spec(self, selection: Selection | None = None) -> PanelSpec:
+        """The whole view as it is now, or as it would be with another selection."""
         with self._lock:
             outcome, tiles = self._outcome, self._tiles
-            python = self._lines()
+            chosen = selection or self._selection
+            python = self._lines(chosen)
             return PanelSpec(
                 header=self._header,
                 fields=self.fields,
                 values=dict(self._values),
                 results=outcome.results if outcome else (),
-                attention=tiles.spec(self._selection) if tiles else None,
+                attention=tiles.spec(chosen) if tiles else None,
                 attention_note=outcome.attention_note if outcome else "",
                 status=self._status,
                 warnings=outcome.warnings if outcome else (),
                 python=python,
             )
 
-    def _lines(self) -> str:
+    def _lines(self, selection: Selection) -> str:
         """What "Copy as Python" gives: what is shown, not what was typed since."""
         if self._python is None:
             return ""
         ran = self._outcome.record if self._outcome else None
         values = self._values if ran is None or ran.fields is None else ran.fields
         shows_attention = self._outcome is None or self._tiles is not None
-        return self._python(values, self._selection if shows_attention else None)
+        return self._python(values, selection if shows_attention else None)
 
     def tile(self, key: str, *, fine: bool = False) -> tuple[TileHeader, bytes]:
         """Compute one tile of the attention; raises ProtocolError where there is none."""
