@@ -416,8 +416,10 @@ class _Maker:
             bundle = _without_text(bundle)
         spec = bundle.spec
         assert isinstance(spec, PanelSpec)
-        page = to_html(bundle, draw(bundle), describe(spec), self.wish.theme or "auto")
-        return standalone([page], f"{visible(spec.header.title, blanks=False)} · {self._model()}")
+        theme = self.wish.theme or "auto"
+        page = to_html(bundle, draw(bundle), describe(spec), theme)
+        title = f"{visible(spec.header.title, blanks=False)} · {self._model()}"
+        return standalone([page], title, theme)
 
 
 def _without_text(bundle: Bundle) -> Bundle:

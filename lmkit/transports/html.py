@@ -75,12 +75,14 @@ def to_html(bundle: Bundle | None, picture: bytes, alternative: str, theme: str 
     )
 
 
-def standalone(fragments: list[str], title: str) -> str:
-    """A whole page around HTML forms of outputs."""
+def standalone(fragments: list[str], title: str, theme: str = "auto") -> str:
+    """A whole page around HTML forms of outputs; its own background follows the theme."""
+    schemes = "light dark" if theme == "auto" else theme
     body = "\n".join(fragments)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f"<title>{html.escape(title)}</title>\n"
+        f'<meta name="color-scheme" content="{html.escape(schemes, quote=True)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         "</head>\n<body>\n"
         f"{body}\n</body>\n</html>\n"

@@ -274,6 +274,20 @@ def test_the_budget_of_an_output_is_the_users(kit: Kit, budget: None) -> None:
     assert sizes[0] < sizes[1] <= sizes[2]
 
 
+def test_the_magic_sets_and_says_the_budget(
+    capsys: pytest.CaptureFixture[str], budget: None
+) -> None:
+    from lmkit import magics
+    from lmkit.errors import SettingError
+
+    magics._lmkit(None, "budget 5 MB")
+    assert options.budget == 5_000_000
+    magics._lmkit(None, "budget")
+    assert capsys.readouterr().out == "A saved output takes up to 5 MB.\n" * 2
+    with pytest.raises(SettingError, match="'plenty' is no size"):
+        magics._lmkit(None, "budget plenty")
+
+
 # -- texts that are not to be shared, and hostile ones --------------------------------------------
 
 
