@@ -279,9 +279,10 @@ class _Maker:
         """The scale of a lens, its end where the numbers end; shares always end at 1."""
         if self.spec is None:
             return scale
-        scale = replace(scale, what=visible(self.spec.title, blanks=False))
+        title = visible(self.spec.title, blanks=False)
         if self.spec.scale == "share":
-            return scale
+            return replace(scale, what=f"attention ({title})")
+        scale = replace(scale, what=title)
         import numpy as np
 
         top = max(float(np.abs(array).max(initial=0.0)) for array in arrays)
@@ -352,7 +353,7 @@ class _Maker:
         if info is None:
             heads = sum(layer.heads for layer in trace.layers)
             parts.append(f"{len(trace.layers)} layers, {heads} heads")
-        elif info.queries == info.keys:
+        elif info.queries == info.keys and not self.lens:
             parts.append(f"{info.role}, {info.queries:,} tokens")
         else:
             parts.append(f"{info.role}, {info.queries:,} queries, {info.keys:,} keys")

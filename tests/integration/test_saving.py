@@ -360,6 +360,27 @@ def test_what_cannot_be_saved_is_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_lens_is_saved_as_it_is_seen(result: Analysis, tmp_path: Path) -> None:
+    tiles = result.view.tiles
+    assert tiles is not None
+    for lens in (one for one in tiles.lens_specs if not one.reason):
+        seen = tiles.through(lens.name).trace
+        with np.load(result.save(tmp_path / "a.npz", lens=lens.name, layer=1, head=6)) as saved:
+            np.testing.assert_array_equal(saved["attention"], seen.attention(1, 6))
+            assert json.loads(str(saved["about"]))["lens"] == lens.name
+        for picture in ("arcs", "map", "grid"):
+            path = result.save(tmp_path / "a.svg", lens=lens.name, picture=picture)
+            svg = ElementTree.fromstring(Path(path).read_bytes())
+            words = [one.text or "" for one in svg.iter("{http://www.w3.org/2000/svg}text")]
+            assert lens.title.split(",")[0] in " ".join(words)
+            if lens.scale == "share":
+                assert "0.25" in words  # an end at 1, whatever the largest value is
+    names = {lens.name for lens in tiles.lens_specs if not lens.reason}
+    assert {"words", "norm"} <= names
+    saved_page = result.save(tmp_path / "a.html", lens="words")
+    assert "a lens needs the kernel" in saved_page.notes[0]
+
+
 def test_an_unknown_lens_is_named(result: Analysis, tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match="no lens 'rose'"):
         result.attention.save(tmp_path / "a.svg", lens="rose")
