@@ -413,6 +413,7 @@ class _Maker:
         return _Made(lambda file: file.write(data), tuple(notes))
 
     def _page(self, bundle: Bundle) -> str:
+        bundle = _alone(bundle)
         if not self.wish.text:
             bundle = _without_text(bundle)
         spec = bundle.spec
@@ -421,6 +422,21 @@ class _Maker:
         page = to_html(bundle, draw(bundle), describe(spec), theme)
         title = f"{visible(spec.header.title, blanks=False)} · {self._model()}"
         return standalone([page], title, theme)
+
+
+def _alone(bundle: Bundle) -> Bundle:
+    """The bundle without what only a kernel can answer.
+
+    No tile of a lens is carried, and the tokens that each lens has of its own would take the room
+    of heads.
+    """
+    spec = bundle.spec
+    assert isinstance(spec, PanelSpec)
+    if spec.attention is None:
+        return bundle
+    attention = msgspec.structs.replace(spec.attention, lenses=(), views=())
+    spec = msgspec.structs.replace(spec, attention=attention)
+    return msgspec.structs.replace(bundle, spec=spec)
 
 
 def _without_text(bundle: Bundle) -> Bundle:
@@ -432,8 +448,7 @@ def _without_text(bundle: Bundle) -> Bundle:
         keys = attention.key_tokens
         attention = msgspec.structs.replace(
             attention,
-            lenses=(),  # their words, sentences and turns quote the text
-            steps=(),
+            steps=(),  # their labels quote the text
             tokens=_numbered(attention.tokens),
             key_tokens=None if keys is None else _numbered(keys),
         )
