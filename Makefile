@@ -62,6 +62,7 @@ dist: $(BUILT) $(VENV)/.test ## every wheel, into dist/
 
 pictures: $(VENV)/.test $(VENV)/.starters ## the pictures of README and docs, from the real thing
 	$(BIN)/python docs/make_pictures.py
+	$(BIN)/python docs/make_saved_pictures.py
 
 clean: ## remove what was built; the virtual environment too
 	rm -rf $(VENV) js/node_modules lmkit/static lmkit/labextension js/*/lib dist demo build

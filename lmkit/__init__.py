@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lmkit.capture import capture
     from lmkit.host import PluginHost
     from lmkit.kit import Analysis, Attention, Kit
+    from lmkit.settings import options
 
 __all__ = [
     "Analysis",
@@ -23,6 +24,7 @@ __all__ = [
     "capture",
     "load",
     "load_ipython_extension",
+    "options",
     "plugin_host",
     "unload_ipython_extension",
 ]
@@ -32,6 +34,7 @@ _LAZY = {
     "Attention": "lmkit.kit",
     "Kit": "lmkit.kit",
     "capture": "lmkit.capture",
+    "options": "lmkit.settings",
 }
 
 

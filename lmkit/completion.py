@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "models": "the models loaded",
     "unload": "unload a model by name, or all",
     "device": "the devices; with a name, choose one",
+    "budget": "how large a saved output may be; `budget 5MB` sets it",
     "starter": "the starter models; `starter install` brings them",
     "rescan": "find plugins installed a moment ago",
     "help": "this list",

@@ -35,7 +35,7 @@ RESERVED_FIELDS = frozenset({
     "handle_comm_opened", "handle_control_comm_opened", "has_trait", "hold_sync",
     "hold_trait_notifications", "keys", "layout", "log", "model_id", "notify_change", "observe",
     "on_msg", "on_trait_change", "on_widget_constructed", "open", "outcome", "remove_class",
-    "result", "results", "run", "selection", "send", "send_state", "set_state", "set_trait",
+    "result", "results", "run", "save", "selection", "send", "send_state", "set_state", "set_trait",
     "setup_instance", "shown_while_running", "start", "state", "status", "stop", "tabbable",
     "tooltip", "trait_defaults", "trait_events", "trait_has_value", "trait_metadata",
     "trait_names", "trait_values", "traits", "unobserve", "unobserve_all", "value",

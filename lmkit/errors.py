@@ -28,6 +28,8 @@ __all__ = [
     "ProtocolError",
     "RegistrationError",
     "RemoteCodeError",
+    "SaveError",
+    "SettingError",
     "StarterError",
     "TaskError",
     "UnknownSessionError",
@@ -172,6 +174,18 @@ class BudgetExceededError(CaptureError):
     """More bytes were asked for than the budget allows."""
 
     code = "budget"
+
+
+class SaveError(LmkitError):
+    """A view could not be saved as asked."""
+
+    code = "save"
+
+
+class SettingError(LmkitError):
+    """A setting got a value that it does not take."""
+
+    code = "setting"
 
 
 class ProtocolError(LmkitError):

@@ -1,4 +1,4 @@
-"""The one host and session of this process. The only global state of lmkit."""
+"""The one host and session of this process. With lmkit.options the only global state."""
 
 from __future__ import annotations
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import operator
+import os
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lmkit.api import Labels, LoadedModel, Result
 from lmkit.declarations import fields_of, verb_of
-from lmkit.errors import AttentionUnavailableError, TaskError
+from lmkit.errors import AttentionUnavailableError, SaveError, TaskError
 from lmkit.host import RegisteredTask
-from lmkit.protocol.messages import Selection, TextField, Token
+from lmkit.protocol.messages import Export, RunRecord, Selection, TextField, Token
 from lmkit.session import Session, TaskPanel
 from lmkit.transports.terminal import progress_bar, terminal_progress
 from lmkit.views.attention import AttentionTiles, CapturedTrace
@@ -22,6 +24,7 @@ from lmkit.work import Work
 if TYPE_CHECKING:
     import numpy as np
 
+    from lmkit.saving import SavedFile
     from lmkit.transports.widget import Panel
 
 __all__ = ["Analysis", "Attention", "Kit", "make_panel", "open_task"]
@@ -237,6 +240,62 @@ class Attention:
                 raise IndexError(f"There is no token {token}; there are {count}, counted from 0.")
         return tuple(token % count for token in tokens)
 
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        layer: int | None = None,
+        head: int | None = None,
+        tokens: Sequence[int] | None = None,
+        picture: str | None = None,
+        theme: str | None = None,
+        mapping: str = "sqrt",
+        lens: str | None = None,
+        width: float | None = None,
+        dpi: float = 300,
+        heads: str | None = None,
+        text: bool = True,
+        budget: int | float | str | None = None,
+    ) -> SavedFile:
+        """Save as a file; the suffix says what kind.
+
+        ``.svg``, ``.pdf`` and ``.png`` are the picture, vector where it can be; ``.html`` is a page
+        that needs nothing else; ``.npz`` and ``.json`` hold the exact numbers. Each carries the run
+        record. A file of that name is replaced in one step.
+
+        Args:
+            path: Where to; ends in one of these suffixes.
+            layer: Default: the one that is shown. Negative ones count from the end.
+            head: Likewise.
+            tokens: Queries to mark; default: those that are selected.
+            picture: ``"arcs"`` (default), ``"map"`` or ``"grid"`` (all heads).
+            theme: ``"light"`` or ``"dark"``; a page follows its reader's system without.
+            mapping: Of values to colours: ``"sqrt"`` (default), ``"linear"`` or ``"log"``.
+            lens: Name of a lens to read the attention through; default: the one on show, ``""``
+                for the attention itself.
+            width: Of the picture, in inches.
+            dpi: Pixels per inch of a PNG.
+            heads: ``"all"``: every head's numbers in NPZ and JSON.
+            text: False leaves texts and tokens out and shows token indices.
+            budget: Bytes of a page, or of the numbers of all heads: ``"5MB"``.
+
+        Returns:
+            The file; its ``notes`` say what it leaves out.
+
+        Raises:
+            SaveError: an unknown suffix or option, or a place that cannot be written.
+            BudgetExceededError: all heads take more than the budget.
+        """
+        from lmkit.saving import Wish, save
+
+        wish = Wish(
+            layer=layer, head=head, tokens=tokens, picture=picture, theme=theme, mapping=mapping,
+            lens=lens, width=width, dpi=dpi, heads=heads, text=text, budget=budget,
+        )  # fmt: skip
+        saved = save(self._analysis.view, path, wish)
+        self._analysis.used()
+        return saved
+
     def _place(self, place: object) -> tuple[int, int]:
         """Layer and head, counted from 0; negative ones count from the end."""
         if not (isinstance(place, tuple) and len(place) == 2):
@@ -321,6 +380,16 @@ class Analysis:
         return self._panel.view.values
 
     @property
+    def record(self) -> RunRecord:
+        """Which model, tokenizer, software and text the numbers came from."""
+        assert self._outcome.record is not None
+        return self._outcome.record
+
+    def save(self, path: str | os.PathLike[str], **options: Any) -> SavedFile:
+        """Save what is shown as a file; see :meth:`Attention.save`."""
+        return self.attention.save(path, **options)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What to know before trusting the result."""
         return self._outcome.warnings
@@ -381,7 +450,7 @@ def open_task(
     name = model_name(source)
     task = registered.task
 
-    def python(current: Mapping[str, Any], selection: Selection) -> str:
+    def python(current: Mapping[str, Any], selection: Selection | None) -> str:
         loaded = _loading(source, name or task.default_model, options)
         return _python(registered, loaded, current, selection)
 
@@ -392,7 +461,27 @@ def open_task(
         values=values,
         options=options,
         python=python,
+        export=_export,
+        save=_save,
     )
+
+
+def _save(view: PanelView, path: str | os.PathLike[str], **options: Any) -> SavedFile:
+    from lmkit.saving import Wish, save
+
+    unknown = sorted(options.keys() - {one.name for one in dataclasses.fields(Wish)})
+    if unknown:
+        raise SaveError(
+            f"save() has no option {unknown[0]!r}.", hint="help(lmkit.Attention.save) lists them."
+        )
+    return save(view, path, Wish(**options))
+
+
+def _export(view: PanelView, request: Export) -> tuple[str, str, bytes, tuple[str, ...]]:
+    from lmkit.saving import Wish, export
+
+    made = export(view, request.format, Wish.of(request.options))
+    return made.name, made.mime, made.data, made.notes
 
 
 def make_panel(kit: Kit, registered: RegisteredTask, values: Mapping[str, Any]) -> Any:
@@ -462,29 +551,38 @@ def _call_doc(registered: RegisteredTask) -> str:
 
 def _loading(source: Any, name: str, options: Mapping[str, Any]) -> str:
     """The call that loads a model as it was loaded; a model in memory is named in a comment."""
-    if not isinstance(source, str):
-        return f"lmkit.load(model, tokenizer)  # your {name}"
+    tokenizer = options.get("tokenizer") is not None
     given = "".join(
         f", {key}={value!r}" for key, value in options.items() if isinstance(value, str | bool)
     )
-    return f"lmkit.load({name!r}{given})"
+    if isinstance(source, str):
+        return f"lmkit.load({name!r}{', tokenizer=tokenizer' if tokenizer else ''}{given})"
+    if isinstance(source, os.PathLike):
+        return f"lmkit.load({os.fspath(source)!r}{given})"
+    pair = tokenizer or isinstance(source, tuple)
+    # Nothing in Python says under which names the user holds them.
+    return f"lmkit.load(model{', tokenizer' if pair else ''}{given})  # your {_one_line(name)}"
+
+
+def _one_line(name: str) -> str:
+    """A name that cannot end the comment it stands in."""
+    return "".join(one if one.isprintable() else " " for one in name)[:200]
 
 
 def _python(
     registered: RegisteredTask,
     loaded: str,
     values: Mapping[str, Any],
-    selection: Selection,
+    selection: Selection | None,
 ) -> str:
     fields = {one.name: one for one in fields_of(registered.task)}
     given = ", ".join(
         f"{key}={value!r}" for key, value in values.items() if value != fields[key].default
     )
+    lines = f"import lmkit\n\nkit = {loaded}\nr = kit.{verb_of(registered.task)}({given})\n"
+    if selection is None:
+        return f"{lines}r"
     tokens = f", tokens={list(selection.tokens)}" if selection.tokens else ""
     tokens += f", lens={selection.lens!r}" if selection.lens else ""
     tokens += f", picture={selection.picture!r}" if selection.picture else ""
-    return (
-        f"import lmkit\n\nkit = {loaded}\n"
-        f"r = kit.{verb_of(registered.task)}({given})\n"
-        f"r.attention.show({selection.layer}, {selection.head}{tokens})"
-    )
+    return f"{lines}r.attention.show({selection.layer}, {selection.head}{tokens})"

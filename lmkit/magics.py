@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lmkit import arguments, completion, reports
+from lmkit import arguments, completion, reports, settings
 from lmkit.declarations import fields_of
 from lmkit.errors import Cancelled, FieldError
 from lmkit.host import PluginHost, RegisteredTask
@@ -159,6 +159,7 @@ def _lmkit(shell: Any, line: str, cell: str | None = None) -> Any:
         "models": _models,
         "unload": _unload,
         "device": _device,
+        "budget": _budget,
         "starter": reports.starters,
         "rescan": _rescan,
     }
@@ -203,6 +204,12 @@ def _device(names: list[str]) -> list[str]:
     if names:
         models.choose_device(names[0])
     return reports.devices(_devices())
+
+
+def _budget(words: list[str]) -> list[str]:
+    if words:
+        settings.options.budget = " ".join(words)
+    return [f"A saved output takes up to {settings.size_text(settings.options.budget)}."]
 
 
 def _devices() -> tuple[DeviceInfo, ...]:

@@ -26,6 +26,7 @@ from lmkit.protocol.messages import (
     TokenScores,
     ViewInfo,
 )
+from lmkit.run_record import record_run
 from lmkit.views.attention import CapturedTrace
 from lmkit.views.panel import Outcome
 from lmkit.work import Work, doing
@@ -83,9 +84,12 @@ def run_task(
     elif not trace.layers:
         note = _why_no_attention(trace)
         trace = None
+    with model.hold():  # its weights may go between two uses; the record asks for its class
+        record = record_run(task.name, model, checked, trace)
     return Outcome(
         results=results,
         trace=trace,
+        record=record,
         attention_note=note,
         output=output,
         # A loaded model repeats what its traces say.

@@ -41,6 +41,8 @@ from lmkit.protocol.messages import (
     Edit,
     ErrorAnswer,
     Event,
+    Export,
+    Exported,
     Header,
     Hello,
     Outgoing,
@@ -97,6 +99,14 @@ class ServedView(Protocol):
         ...
 
 
+class Exporter(Protocol):
+    """Makes a file of a view, for its Save menu."""
+
+    def __call__(self, view: PanelView, request: Export) -> tuple[str, str, bytes, tuple[str, ...]]:
+        """The file's name, MIME type, bytes, and what it leaves out."""
+        ...
+
+
 @dataclass
 class TaskPanel:
     """A panel's view, with what a run of it needs."""
@@ -106,6 +116,8 @@ class TaskPanel:
     source: Any
     options: Mapping[str, Any] = field(default_factory=dict)
     work: Work | None = None
+    export: Exporter | None = None
+    save: Callable[..., Any] | None = None
 
 
 class Session:
@@ -148,7 +160,9 @@ class Session:
         model_name: str,
         values: Mapping[str, Any] | None = None,
         options: Mapping[str, Any] | None = None,
-        python: Callable[[Mapping[str, Any], Selection], str] | None = None,
+        python: Callable[[Mapping[str, Any], Selection | None], str] | None = None,
+        export: Exporter | None = None,
+        save: Callable[..., Any] | None = None,
     ) -> TaskPanel:
         """Open a panel of a task on a model that is loaded at the first run.
 
@@ -159,6 +173,8 @@ class Session:
             values: Field values to start with; checked.
             options: Further arguments of ``ModelStore.get``.
             python: Makes the lines of "Copy as Python".
+            export: Makes the files of the Save menu.
+            save: Writes a file: ``save(view, path, **options)``.
 
         Raises:
             FieldError: a value that a field does not take.
@@ -172,7 +188,7 @@ class Session:
             lenses=tuple(LENSES.values()),
             views=functools.partial(list_views, self.host),
         )  # fmt: skip
-        panel = TaskPanel(view, registered, source, dict(options or {}))
+        panel = TaskPanel(view, registered, source, dict(options or {}), export=export, save=save)
         with self._lock:
             self._views[view.id] = view
             self._panels[view.id] = panel
@@ -375,7 +391,7 @@ class Session:
                 continue
             if isinstance(request, TileRequest):
                 self._queue_slow(request, channel, self._tiles)
-            elif isinstance(request, Query):
+            elif isinstance(request, Query | Export):
                 self._queue_slow(request, channel, self._asked)
             elif isinstance(request, Action):
                 self._tiles.submit(self._answer, request, channel)  # runs may take long
@@ -383,7 +399,7 @@ class Session:
                 self._answer(request, channel)
 
     def _queue_slow(
-        self, request: TileRequest | Query, channel: Channel, executor: ThreadPoolExecutor
+        self, request: TileRequest | Query | Export, channel: Channel, executor: ThreadPoolExecutor
     ) -> None:
         key = (request.view, request.id)
 
@@ -437,6 +453,9 @@ class Session:
                 future.cancel()
             self.cancel(request.target)
             answer = CancelledAnswer(id=request.id, view=request.view)
+        elif isinstance(request, Export):
+            answer, data = self._export(request)
+            buffers = [data]
         elif isinstance(request, Action):
             act = self._actions.get(request.view)
             self.view(request.view)
@@ -521,6 +540,16 @@ class Session:
         finally:
             with self._lock:
                 self._works.pop(request.id, None)
+
+    def _export(self, request: Export) -> tuple[Exported, bytes]:
+        panel = self.panel(request.view)
+        if panel.export is None:
+            raise ProtocolError("This view cannot be saved as a file.")
+        name, mime, data, notes = panel.export(panel.view, request)
+        if panel.view.tiles is not None:
+            self.traces.use(request.view, panel.view.tiles.trace)  # type: ignore[arg-type]
+        answer = Exported(id=request.id, view=request.view, name=name, mime=mime, notes=notes)
+        return answer, data
 
     def _welcome(self, request: Hello, channel: Channel) -> Welcome:
         if request.protocol != PROTOCOL:

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from lmkit.protocol.record import RunRecord
 from lmkit.protocol.words import Words
 
 __all__ = [
@@ -38,6 +39,10 @@ __all__ = [
     "ErrorAnswer",
     "ErrorInfo",
     "Event",
+    "Export",
+    "ExportFormat",
+    "ExportOptions",
+    "Exported",
     "FieldSpec",
     "HeadGrid",
     "HeadMeasure",
@@ -61,6 +66,7 @@ __all__ = [
     "Request",
     "Result",
     "Run",
+    "RunRecord",
     "SavedTile",
     "Scale",
     "Select",
@@ -591,7 +597,32 @@ class Query(RequestBase, frozen=True, kw_only=True, tag="query", tag_field="type
     selection: Selection = Selection()
 
 
-Request = Hello | TileRequest | Run | Edit | Cancel | Select | Action | Query
+# -- exports: a view as a file ---------------------------------------------------------------------
+
+ExportFormat = Literal["html", "svg", "png", "pdf", "npz", "json"]
+
+
+class ExportOptions(Struct, frozen=True, kw_only=True):
+    """What a saved file shows; ``selection`` None: what the view shows in the kernel.
+
+    ``picture`` is the one to draw: not all that a selection may name can be.
+    """
+
+    selection: Selection | None = None
+    picture: Literal["arcs", "map", "grid"] = "arcs"
+    theme: Literal["light", "dark"] = "light"
+    mapping: Literal["sqrt", "linear", "log"] = "sqrt"
+    text: bool = True
+
+
+class Export(RequestBase, frozen=True, kw_only=True, tag="export", tag_field="type"):
+    """Save the view as a file. Answered by :class:`Exported`."""
+
+    format: ExportFormat
+    options: ExportOptions = ExportOptions()
+
+
+Request = Hello | TileRequest | Run | Edit | Cancel | Select | Action | Query | Export
 
 
 # -- answers and events: kernel to view -----------------------------------------------------------
@@ -650,7 +681,20 @@ class ErrorAnswer(AnswerBase, frozen=True, kw_only=True, tag="error", tag_field=
     error: ErrorInfo
 
 
-Answer = Welcome | TileAnswer | Accepted | Done | Answered | CancelledAnswer | ErrorAnswer
+class Exported(AnswerBase, frozen=True, kw_only=True, tag="exported", tag_field="type"):
+    """The file; its bytes travel beside the message as the one binary buffer.
+
+    ``notes`` say what the file leaves out.
+    """
+
+    name: Line
+    mime: Line
+    notes: Annotated[tuple[Line, ...], Meta(max_length=100)] = ()
+
+
+Answer = (
+    Welcome | TileAnswer | Accepted | Done | Answered | CancelledAnswer | ErrorAnswer | Exported
+)
 
 
 class Changed(Struct, frozen=True, kw_only=True, tag="changed", tag_field="type"):
@@ -705,7 +749,8 @@ class Live(Struct, frozen=True, kw_only=True):
 class Bundle(Struct, frozen=True, kw_only=True):
     """The value under lmkit's MIME type in a saved output.
 
-    ``heads`` counts all heads, ``heads_carried`` those whose tiles are in ``tiles``.
+    ``heads`` counts all heads, ``heads_carried`` those whose tiles are in ``tiles``. ``record`` is
+    that of the run whose results are shown.
     """
 
     protocol: Literal[1] = 1
@@ -715,3 +760,4 @@ class Bundle(Struct, frozen=True, kw_only=True):
     live: Live | None = None
     heads: Count = 0
     heads_carried: Count = 0
+    record: RunRecord | None = None

@@ -35,7 +35,7 @@ const load = async () => {
   try { return await import(url); } finally { URL.revokeObjectURL(url); }
 };
 (globalThis[key] ??= load()).then((core) => {
-  core.mountBundle(target, data, null);
+  core.mountBundle(target, data, null, { theme: box.dataset.theme || "auto" });
   image.remove();
 }).catch((error) => { console.error("lmkit: the picture stays, the view failed:", error); });
 """
@@ -49,13 +49,14 @@ def script_json(value: object) -> str:
     return text
 
 
-def to_html(bundle: Bundle | None, picture: bytes, alternative: str) -> str:
+def to_html(bundle: Bundle | None, picture: bytes, alternative: str, theme: str = "auto") -> str:
     """The ``text/html`` part of an output.
 
     Args:
         bundle: What the script draws; None for the picture alone.
         picture: PNG shown until then, and where no script runs.
         alternative: What the picture shows, in words.
+        theme: ``light``, ``dark`` or ``auto``: as the page that holds it, else the user's system.
     """
     encoded = base64.b64encode(picture).decode("ascii")
     image = (
@@ -65,7 +66,7 @@ def to_html(bundle: Bundle | None, picture: bytes, alternative: str) -> str:
     if bundle is None:
         return f'<div class="lmkit-output">{image}</div>'
     return (
-        f'<div class="lmkit-output">{image}'
+        f'<div class="lmkit-output" data-theme="{html.escape(theme, quote=True)}">{image}'
         "<div></div>"
         f'<script type="application/json">{script_json(to_builtins(bundle))}</script>'
         f'<script type="text/plain">{packed_core()}</script>'
@@ -74,12 +75,14 @@ def to_html(bundle: Bundle | None, picture: bytes, alternative: str) -> str:
     )
 
 
-def standalone(fragments: list[str], title: str) -> str:
-    """A whole page around HTML forms of outputs."""
+def standalone(fragments: list[str], title: str, theme: str = "auto") -> str:
+    """A whole page around HTML forms of outputs; its own background follows the theme."""
+    schemes = "light dark" if theme == "auto" else theme
     body = "\n".join(fragments)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f"<title>{html.escape(title)}</title>\n"
+        f'<meta name="color-scheme" content="{html.escape(schemes, quote=True)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         "</head>\n<body>\n"
         f"{body}\n</body>\n</html>\n"

@@ -15,25 +15,28 @@ from lmkit.protocol.messages import (
     Page,
     PanelSpec,
     Result,
+    RunRecord,
     SavedTile,
+    Selection,
     Text,
     TileHeader,
     ViewSpec,
 )
+from lmkit.settings import options
 from lmkit.version import __version__
 from lmkit.views.attention import AttentionTiles
 from lmkit.views.panel import PanelView
 
-__all__ = ["DEFAULT_BUDGET", "snapshot"]
+__all__ = ["snapshot"]
 
-DEFAULT_BUDGET = 2_000_000
-"""Bytes that all forms of one saved output may have together."""
 SMALL = 96_000
 """All heads of a view are carried when they take no more than this, packed: first paint counts."""
 HTML_TILES = 64_000
 """Characters of tiles up to which a page carries every head: 72 heads over about 24 tokens."""
 SAVED_TEXT = 200_000
 """Characters of a field's text that a saved output keeps."""
+SAVED_RECORD = 10_000
+"""Characters of a text that the record of a saved output keeps; the form beside it has more."""
 SAVED_PYTHON = 20_000
 """Characters of "Copy as Python" that a saved output keeps; longer lines are left out."""
 SECONDS = 2.0
@@ -44,7 +47,14 @@ FINE_CELLS = 128 * 128
 Tile = Callable[[str, bool], tuple[TileHeader, bytes]]
 
 
-def snapshot(view: PanelView, live: Live | None, *, budget: int = DEFAULT_BUDGET) -> Bundle:
+def snapshot(
+    view: PanelView,
+    live: Live | None,
+    *,
+    budget: int | None = None,
+    selection: Selection | None = None,
+    whole: bool = False,
+) -> Bundle:
     """Take the saved form of a panel.
 
     Thumbnails and the shown head come first, then the other heads in order, as far as they fit.
@@ -52,33 +62,55 @@ def snapshot(view: PanelView, live: Live | None, *, budget: int = DEFAULT_BUDGET
     Args:
         view: The panel.
         live: Where the output finds its kernel again.
-        budget: Bytes for the tiles in their base64 form.
+        budget: Bytes for the tiles in their base64 form; half of ``lmkit.options.budget`` without.
+        selection: What to show instead of what the view shows.
+        whole: For a file that a user asks for: as many heads as the budget allows and however
+            long it takes, where an output of a cell stays small and quick.
     """
-    spec = _shorten(view.spec())
+    budget = options.budget // 2 if budget is None else budget
+    if selection is not None and view.tiles is not None:
+        selection = view.tiles.clip(selection)
+    spec = _shorten(view.spec(selection))
+    record = _short_record(view)
     tiles = view.tiles
-    if tiles is None:
-        return bundle_of(spec, live)
+    if tiles is None or spec.attention is None:
+        return bundle_of(spec, live, record=record)
+    chosen = spec.attention.selection
     until = time.monotonic() + SECONDS
     carried: list[SavedTile] = []
     for key in tiles.thumbnail_keys():
-        if carried and time.monotonic() > until:
+        if carried and not whole and time.monotonic() > until:
             break
         carried.append(save_tile(*tiles.tile(key)))
     used = sum(len(tile.data) for tile in carried)
-    shown = format_key(Key("head", view.selection.layer, view.selection.head))
+    shown = format_key(Key("head", chosen.layer, chosen.head))
     heads = [shown, *(key for key in tiles.head_keys() if key != shown)]
     count = 0
     others = 0
     for key in heads:
         tile = save_tile(*tiles.tile(key, fine=_fine(tiles, key)))
         size = len(tile.data)
-        if used + size > budget or (count > 0 and others + size > SMALL):
+        if used + size > budget or (count > 0 and not whole and others + size > SMALL):
             break
         used += size
         others += size if count else 0
         carried.append(tile)
         count += 1
-    return bundle_of(spec, live, tuple(carried), heads=tiles.heads, heads_carried=count)
+    return bundle_of(
+        spec, live, tuple(carried), heads=tiles.heads, heads_carried=count, record=record
+    )
+
+
+def _short_record(view: PanelView) -> RunRecord | None:
+    """The record without what the spec beside it holds already: long texts are cut."""
+    record = view.outcome.record if view.outcome else None
+    if record is None or record.fields is None:
+        return record
+    fields = {
+        name: value[:SAVED_RECORD] if isinstance(value, str) else value
+        for name, value in record.fields.items()
+    }
+    return msgspec.structs.replace(record, fields=fields)
 
 
 def _keepable(result: Result) -> Result:
@@ -116,6 +148,7 @@ def bundle_of(
     *,
     heads: int = 0,
     heads_carried: int = 0,
+    record: RunRecord | None = None,
 ) -> Bundle:
     """Put a spec and tiles into the saved form."""
     return Bundle(
@@ -125,6 +158,7 @@ def bundle_of(
         live=live,
         heads=heads,
         heads_carried=heads_carried,
+        record=record,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -150,6 +151,14 @@ class Panel(ViewWidget):
     def start(self, **values: Any) -> str:
         """Run off the main thread, as the Run button does; returns the run's id."""
         return self._served.start(self._panel, values)
+
+    def save(self, path: str | os.PathLike[str], **options: Any) -> Any:
+        """Save what is shown as a file; see :meth:`lmkit.Attention.save`."""
+        from lmkit.errors import SaveError
+
+        if self._panel.save is None:
+            raise SaveError("This panel cannot be saved as a file.")
+        return self._panel.save(self._panel.view, path, **options)
 
     def stop(self) -> None:
         """Stop the run in progress at its next layer or token."""

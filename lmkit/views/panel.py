@@ -29,6 +29,7 @@ from lmkit.protocol.messages import (
     TileHeader,
     ViewInfo,
 )
+from lmkit.protocol.record import RunRecord
 from lmkit.views.attention import AttentionTiles, CapturedTrace
 from lmkit.views.lens import Lens
 
@@ -50,6 +51,7 @@ class Outcome:
     output: Any = None
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    record: RunRecord | None = None
 
 
 class PanelView:
@@ -60,7 +62,8 @@ class PanelView:
         header: Task and model.
         fields: The form; empty for a bare trace.
         values: What the form holds.
-        python: Makes the lines that make this view, from the values and the selection.
+        python: Makes the lines that make this view, from the values of its run (of the form before
+            the first) and the selection, None where there is no attention.
         lenses: What a pass can be seen through.
         views: Lists what else can be asked of a pass.
     """
@@ -71,7 +74,7 @@ class PanelView:
         header: Header,
         fields: Sequence[FieldSpec] = (),
         values: Mapping[str, Any] | None = None,
-        python: Callable[[Mapping[str, Any], Selection], str] | None = None,
+        python: Callable[[Mapping[str, Any], Selection | None], str] | None = None,
         *,
         lenses: Sequence[Lens] = (),
         views: Callable[[CapturedTrace], Sequence[ViewInfo]] | None = None,
@@ -123,22 +126,32 @@ class PanelView:
         """The attention of the last run, or None where there is none."""
         return self._tiles
 
-    def spec(self) -> PanelSpec:
-        """The whole view as it is now."""
+    def spec(self, selection: Selection | None = None) -> PanelSpec:
+        """The whole view as it is now, or as it would be with another selection."""
         with self._lock:
             outcome, tiles = self._outcome, self._tiles
-            python = self._python(self._values, self._selection) if self._python else ""
+            chosen = selection or self._selection
+            python = self._lines(chosen)
             return PanelSpec(
                 header=self._header,
                 fields=self.fields,
                 values=dict(self._values),
                 results=outcome.results if outcome else (),
-                attention=tiles.spec(self._selection) if tiles else None,
+                attention=tiles.spec(chosen) if tiles else None,
                 attention_note=outcome.attention_note if outcome else "",
                 status=self._status,
                 warnings=outcome.warnings if outcome else (),
                 python=python,
             )
+
+    def _lines(self, selection: Selection) -> str:
+        """What "Copy as Python" gives: what is shown, not what was typed since."""
+        if self._python is None:
+            return ""
+        ran = self._outcome.record if self._outcome else None
+        values = self._values if ran is None or ran.fields is None else ran.fields
+        shows_attention = self._outcome is None or self._tiles is not None
+        return self._python(values, selection if shows_attention else None)
 
     def tile(self, key: str, *, fine: bool = False) -> tuple[TileHeader, bytes]:
         """Compute one tile of the attention; raises ProtocolError where there is none."""

@@ -170,6 +170,19 @@ def _requests() -> list[dict[str, Any]]:
         {**base, "type": "select", "selection": {}},
         {**base, "type": "action", "name": "unload", "argument": HOSTILE[1]},
         {**base, "type": "action", "name": "rescan", "more": "is left out"},
+        {**base, "type": "export", "format": "npz"},
+        {
+            **base,
+            "type": "export",
+            "format": "svg",
+            "options": {
+                "selection": {"layer": 1, "head": 0, "tokens": [2]},
+                "picture": "map",
+                "theme": "dark",
+                "mapping": "log",
+                "text": False,
+            },
+        },
         {**base, "type": "query", "name": "head-map"},
         {
             **base,
@@ -195,6 +208,8 @@ def _outgoing() -> list[dict[str, Any]]:
         {**base, "type": "accepted"},
         {**base, "type": "done"},
         {**base, "type": "cancelled"},
+        {**base, "type": "exported", "name": HOSTILE[1], "mime": "image/svg+xml"},
+        {**base, "type": "exported", "name": "a.html", "mime": "text/html", "notes": HOSTILE[:3]},
         {**base, "type": "error", "error": error},
         {"type": "changed", "view": "v1", "spec": _PANEL},
         {"type": "status", "view": "v1", "status": {"state": "error", "error": error}},
@@ -260,6 +275,9 @@ def _refused() -> dict[str, list[Any]]:
             {**bundle, "tiles": {}},
             {**bundle, "live": {"session": "s"}},
             {**bundle, "heads": -1},
+            {**bundle, "record": []},
+            {**bundle, "record": {"fields": {"text": []}}},
+            {**bundle, "record": {"tokens": -1}},
             {**bundle, "version": "x" * 10_001},
             refused(data=None),
             refused(key=""),
@@ -404,6 +422,17 @@ def golden() -> dict[str, Any]:
         "live": {"session": "s1", "view": "v1"},
         "heads": 4,
         "headsCarried": 1,
+        "record": {
+            "task": "classification",
+            "model": HOSTILE[1],
+            "tokenizerHash": "00" * 32,
+            "attentionPath": "sdpa",
+            "deviation": 3e-7,
+            "seed": 7,
+            "fields": {"text": HOSTILE[2], "k": 5, "none": None, "multi": True},
+            "tokens": 12,
+            "date": "2026-01-02T03:04:05+00:00",
+        },
     }
     bundles = [bundle, {"version": "0.1.0", "spec": _PANEL}, {"version": "", "spec": _home()}]
     return {

@@ -15,9 +15,9 @@ PACKAGE = ROOT / "lmkit"
 
 # A module may import those named before it in its row, and the rooms named for it below.
 CHAIN = (
-    "version", "errors", "protocol", "work", "api", "declarations", "fields", "hookspecs", "host",
-    "runner", "trace_cache", "session", "home", "kernel_session", "transports", "kit", "arguments",
-    "reports", "completion", "magics", "cli",
+    "version", "errors", "settings", "protocol", "work", "api", "run_record", "declarations",
+    "fields", "hookspecs", "host", "runner", "trace_cache", "session", "home", "kernel_session",
+    "transports", "saving", "kit", "arguments", "reports", "completion", "magics", "cli",
 )  # fmt: skip
 ROOMS = {
     "capture": {"errors", "protocol"},

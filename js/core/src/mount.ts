@@ -213,6 +213,7 @@ export function mountBundle(
       tiles: bundle.tiles,
       saved: { heads: bundle.heads, carried: bundle.headsCarried },
       spec: bundle.spec,
+      record: bundle.record,
       channel: bundle.live ? channel : null,
     });
     if (!bundle.live) void closeUnused(channel);

@@ -5,6 +5,7 @@ import {
   decodeTile,
   type ErrorInfo,
   type Event,
+  type Export,
   type FieldValue,
   PROTOCOL,
   type Progress,
@@ -12,6 +13,7 @@ import {
   parseOutgoing,
   type Request,
   type Result,
+  type RunRecord,
   type SavedTile,
   type Selection,
   type Status,
@@ -35,6 +37,14 @@ export type SourceEvent =
   | { readonly type: "status"; readonly status: Status }
   | { readonly type: "selected"; readonly selection: Selection }
   | { readonly type: "failed"; readonly error: ErrorInfo };
+
+/** A file that the kernel made of the view. */
+export interface ExportedFile {
+  readonly name: string;
+  readonly mime: string;
+  readonly notes: readonly string[];
+  readonly data: ArrayBufferView;
+}
 
 export interface Source {
   readonly state: Liveness;
@@ -62,6 +72,10 @@ export interface Source {
     selection: Selection,
     options?: QueryOptions,
   ): Promise<readonly Result[]>;
+  /** The view as a file, made by the kernel. Rejects with `KernelError`. */
+  exportAs(format: Export["format"], options: Export["options"]): Promise<ExportedFile>;
+  /** What this output carries of the view, as its saved form without a kernel. */
+  carried(spec: ViewSpec): object;
   subscribe(listener: (event: SourceEvent) => void): () => void;
   close(): void;
 }
@@ -118,6 +132,7 @@ export interface SourceOptions {
   readonly tiles?: readonly SavedTile[];
   readonly saved?: { readonly heads: number; readonly carried: number } | null;
   readonly spec?: ViewSpec | null;
+  readonly record?: RunRecord | null;
   readonly channel?: Promise<Channel> | Channel | null;
 }
 
@@ -131,6 +146,7 @@ export class KernelSource implements Source {
   #channel: Channel | null = null;
   #cache = new TileCache(CACHE_BYTES);
   #savedTiles: Map<string, SavedTile>;
+  #record: RunRecord | null;
   #fingerprint: string;
   #pending = new Map<string, Pending>();
   #flights = new Map<string, Flight>();
@@ -148,6 +164,7 @@ export class KernelSource implements Source {
     this.#where = options.where ?? null;
     this.#savedTiles = new Map((options.tiles ?? []).map((tile) => [tile.key, tile]));
     this.saved = options.saved ?? null;
+    this.#record = options.record ?? null;
     this.#fingerprint = fingerprint(options.spec ?? null);
     this.#settled = new Promise((resolve) => {
       this.#settle = resolve;
@@ -263,6 +280,28 @@ export class KernelSource implements Source {
     } finally {
       signal?.removeEventListener("abort", onAbort);
     }
+  }
+
+  async exportAs(format: Export["format"], options: Export["options"]): Promise<ExportedFile> {
+    const { message, buffers } = await this.#ask({ type: "export", format, options }).answer;
+    const data = buffers[0];
+    if (message.type !== "exported" || !data) {
+      throw new ProtocolError("The kernel answered the export with something else.");
+    }
+    return { name: message.name, mime: message.mime, notes: message.notes, data };
+  }
+
+  carried(spec: ViewSpec): object {
+    return {
+      protocol: PROTOCOL,
+      version: VERSION,
+      spec,
+      tiles: [...this.#savedTiles.values()],
+      live: null,
+      heads: this.saved?.heads ?? 0,
+      headsCarried: this.#savedTiles.size > 0 ? (this.saved?.carried ?? 0) : 0,
+      record: this.#record,
+    };
   }
 
   subscribe(listener: (event: SourceEvent) => void): () => void {
@@ -439,6 +478,7 @@ export class KernelSource implements Source {
     this.#fingerprint = next;
     this.#cache.clear();
     this.#savedTiles.clear();
+    this.#record = null;
     for (const flight of [...this.#flights.values()]) flight.stop();
     this.#flights.clear();
   }

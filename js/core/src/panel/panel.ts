@@ -16,6 +16,7 @@ import { type Form, form } from "./form.ts";
 import { drawHeader, savedText } from "./header.ts";
 import { help } from "./help.ts";
 import { drawResult } from "./results.ts";
+import { saveMenu } from "./save.ts";
 import { statusLine } from "./status.ts";
 import { tokenStrip } from "./tokens.ts";
 
@@ -54,11 +55,12 @@ export function panel(
     ` ${t("keys")}`,
   );
   const python = copyPython(() => spec, context, scope);
+  const savePlace = h("span");
   const footer = h(
     "footer",
     { class: "footer" },
     sentenceHost,
-    h("span", { class: "tools" }, python, keysButton),
+    h("span", { class: "tools" }, python, savePlace, keysButton),
   );
   const body = h(
     "div",
@@ -86,6 +88,17 @@ export function panel(
     mapping: "sqrt",
     hideSpecials: false,
   });
+  savePlace.replaceWith(
+    saveMenu(
+      {
+        spec: () => spec,
+        store,
+        canvas: () => explorerHost.querySelector('[data-lmkit="picture-canvas"]'),
+      },
+      context,
+      scope,
+    ),
+  );
   let fromKernel = false;
   let chosen = false;
   scope.add(

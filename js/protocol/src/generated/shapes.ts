@@ -36,11 +36,11 @@ const s31 = {"default":[],"items":s30,"maxItems":1000,"type":"array"};
 const s32 = {"anyOf":[s21,s18,s24,s4,s5]};
 const s33 = {"anyOf":[s19,s5],"default":null};
 const s34 = {"default":[],"items":s9,"type":"array"};
-const s35 = {"enum":["f32","sqrt-u16","sqrt-u8"]};
-const s36 = {"maxLength":4096,"minLength":1,"type":"string"};
-const s37 = {"maximum":65536,"minimum":0,"type":"integer"};
-const s38 = {"items":s37,"maxItems":4,"minItems":1,"type":"array"};
-const s39 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
+const s35 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
+const s36 = {"enum":["f32","sqrt-u16","sqrt-u8"]};
+const s37 = {"maxLength":4096,"minLength":1,"type":"string"};
+const s38 = {"maximum":65536,"minimum":0,"type":"integer"};
+const s39 = {"items":s38,"maxItems":4,"minItems":1,"type":"array"};
 const s40 = {"enum":["text"]};
 const s41 = {"default":true,"type":"boolean"};
 
@@ -50,7 +50,7 @@ export const shapes: Readonly<Record<string, Shape>> = {
   Answered: {"properties":{"id":s0,"results":{"items":s3,"maxItems":1000,"type":"array"},"type":{"enum":["answered"]},"view":s0},"required":["type","id","view","results"],"type":"object"},
   AttentionSpec: {"properties":{"deviation":s6,"keyTokens":{"anyOf":[s8,s5],"default":null},"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"lenses":{"default":[],"items":{"$ref":"LensSpec"},"maxItems":200,"type":"array"},"missing":{"default":[],"items":s9,"maxItems":10000,"type":"array"},"path":s9,"scale":s10,"selection":{"default":{"head":0,"layer":0,"lens":"","picture":"","tokens":[]},"$ref":"Selection"},"steps":{"default":[],"items":{"$ref":"StepSpec"},"maxItems":1000000,"type":"array"},"tokens":s8,"views":{"default":[],"items":{"$ref":"ViewInfo"},"maxItems":1000,"type":"array"}},"required":["layers","tokens","path"],"type":"object"},
   BooleanField: {"properties":{"default":s11,"help":s12,"kind":{"enum":["boolean"]},"label":s9,"name":s13},"required":["kind","name","label"],"type":"object"},
-  Bundle: {"properties":{"heads":s14,"headsCarried":s14,"live":{"anyOf":[{"$ref":"Live"},s5],"default":null},"protocol":s15,"spec":s17,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s9},"required":["version","spec"],"type":"object"},
+  Bundle: {"properties":{"heads":s14,"headsCarried":s14,"live":{"anyOf":[{"$ref":"Live"},s5],"default":null},"protocol":s15,"record":{"anyOf":[{"$ref":"RunRecord"},s5],"default":null},"spec":s17,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s9},"required":["version","spec"],"type":"object"},
   CancelledAnswer: {"properties":{"id":s0,"type":{"enum":["cancelled"]},"view":s0},"required":["type","id","view"],"type":"object"},
   Changed: {"properties":{"spec":s17,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
   ChoiceField: {"properties":{"default":s9,"help":s12,"kind":{"enum":["choice"]},"label":s9,"name":s13,"options":{"items":s9,"maxItems":10000,"minItems":1,"type":"array"}},"required":["kind","name","label","options","default"],"type":"object"},
@@ -58,6 +58,7 @@ export const shapes: Readonly<Record<string, Shape>> = {
   Done: {"properties":{"id":s0,"type":{"enum":["done"]},"view":s0},"required":["type","id","view"],"type":"object"},
   ErrorAnswer: {"properties":{"error":s19,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
   ErrorInfo: {"properties":{"code":s13,"details":s20,"hint":s20,"message":s21},"required":["code","message"],"type":"object"},
+  Exported: {"properties":{"id":s0,"mime":s9,"name":s9,"notes":{"default":[],"items":s9,"maxItems":100,"type":"array"},"type":{"enum":["exported"]},"view":s0},"required":["type","id","view","name","mime"],"type":"object"},
   HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s12,"title":s12},"required":["kind","measures"],"type":"object"},
   HeadMeasure: {"properties":{"diverging":s11,"help":s12,"name":s13,"title":s9,"unit":s12,"values":{"items":{"items":{"anyOf":[s4,s5]},"type":"array"},"maxItems":10000,"type":"array"}},"required":["name","title","values"],"type":"object"},
   Header: {"properties":{"device":s12,"dtype":s12,"model":s9,"task":s13,"title":s9},"required":["task","title","model"],"type":"object"},
@@ -70,14 +71,15 @@ export const shapes: Readonly<Record<string, Shape>> = {
   Live: {"properties":{"session":s0,"view":s0},"required":["session","view"],"type":"object"},
   ModelInfo: {"properties":{"bytes":s28,"device":s9,"dtype":s9,"kind":s9,"name":s9,"parameters":s28,"pinned":s11},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
   NumberField: {"properties":{"default":s4,"help":s12,"kind":{"enum":["number"]},"label":s9,"maximum":s4,"minimum":s4,"name":s13,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
-  Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
+  Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","exported":"Exported","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
   Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s12},"required":["kind","html"],"type":"object"},
   PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s5],"default":null},"attentionNote":s12,"fields":s31,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s15,"python":s20,"results":{"default":[],"items":s3,"maxItems":1000,"type":"array"},"status":s23,"values":{"additionalProperties":s32,"default":{},"type":"object"},"warnings":{"default":[],"items":s9,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
   PluginInfo: {"properties":{"error":s33,"name":s9,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s34,"version":s12,"views":s34},"required":["name","state"],"type":"object"},
   Progress: {"properties":{"done":s14,"label":s9,"secondsLeft":s6,"total":s14},"required":["label"],"type":"object"},
-  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s35,"key":s36,"shape":s38},"required":["key","shape","encoding","data"],"type":"object"},
+  RunRecord: {"properties":{"architecture":s12,"attentionPath":s12,"date":s12,"deviation":s6,"device":s12,"dtype":s12,"fields":{"anyOf":[{"additionalProperties":s32,"type":"object"},s5],"default":null},"fingerprint":s12,"lmkit":s12,"model":s12,"python":s12,"revision":s12,"seed":{"anyOf":[s24,s5],"default":null},"task":s12,"tokenizer":s12,"tokenizerHash":s12,"tokens":s35,"torch":s12,"transformers":s12},"required":[],"type":"object"},
+  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s36,"key":s37,"shape":s39},"required":["key","shape","encoding","data"],"type":"object"},
   Selected: {"properties":{"selection":{"$ref":"Selection"},"type":{"enum":["selected"]},"view":s0},"required":["type","view","selection"],"type":"object"},
-  Selection: {"properties":{"head":s39,"layer":s39,"lens":{"default":"","maxLength":64,"type":"string"},"picture":{"default":"","maxLength":128,"type":"string"},"tokens":{"default":[],"items":s26,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
+  Selection: {"properties":{"head":s35,"layer":s35,"lens":{"default":"","maxLength":64,"type":"string"},"picture":{"default":"","maxLength":128,"type":"string"},"tokens":{"default":[],"items":s26,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
   Span: {"properties":{"end":s26,"label":s12,"score":s6,"start":s26},"required":["start","end"],"type":"object"},
   Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s21,"title":s12},"required":["kind","text","spans"],"type":"object"},
   StarterInfo: {"properties":{"installed":s18,"name":s13,"title":s9},"required":["name","title","installed"],"type":"object"},
@@ -89,8 +91,8 @@ export const shapes: Readonly<Record<string, Shape>> = {
   Text: {"properties":{"kind":s40,"text":s21,"title":s12},"required":["kind","text"],"type":"object"},
   TextField: {"properties":{"body":s11,"default":s20,"help":s12,"kind":s40,"label":s9,"multiline":s41,"name":s13,"placeholder":s12,"required":s41},"required":["kind","name","label"],"type":"object"},
   TileAnswer: {"properties":{"id":s0,"tile":{"$ref":"TileHeader"},"type":{"enum":["tile"]},"view":s0},"required":["type","id","view","tile"],"type":"object"},
-  TileHeader: {"properties":{"encoding":s35,"key":s36,"shape":s38},"required":["key","shape","encoding"],"type":"object"},
-  Token: {"properties":{"end":s39,"raw":s21,"special":s11,"start":s39,"text":s21,"word":s27},"required":["text","raw"],"type":"object"},
+  TileHeader: {"properties":{"encoding":s36,"key":s37,"shape":s39},"required":["key","shape","encoding"],"type":"object"},
+  Token: {"properties":{"end":s35,"raw":s21,"special":s11,"start":s35,"text":s21,"word":s27},"required":["text","raw"],"type":"object"},
   TokenRow: {"properties":{"label":s9,"values":{"items":s4,"maxItems":1000000,"type":"array"}},"required":["label","values"],"type":"object"},
   TokenScores: {"properties":{"diverging":s11,"kind":{"enum":["token-scores"]},"note":s12,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s12,"tokens":s8},"required":["kind","tokens","rows"],"type":"object"},
   ViewInfo: {"properties":{"fields":s31,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s12,"name":s13,"plugin":s12,"reason":s12,"title":s9},"required":["name","title"],"type":"object"},

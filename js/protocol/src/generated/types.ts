@@ -9,11 +9,12 @@ export type Outgoing =
   | Answered
   | CancelledAnswer
   | ErrorAnswer
+  | Exported
   | Changed
   | StatusChanged
   | Selected
   | Advanced;
-export type Request = Hello | TileRequest | Run | Edit | Cancel | Select | Action | Query;
+export type Request = Hello | TileRequest | Run | Edit | Cancel | Select | Action | Query | Export;
 export type Result = Labels | Spans | Text | Table | HeadGrid | TokenScores | Page;
 export type ViewSpec = PanelSpec | HomeSpec;
 
@@ -335,13 +336,15 @@ export interface BooleanField {
 /**
  * The value under lmkit's MIME type in a saved output.
  *
- * ``heads`` counts all heads, ``heads_carried`` those whose tiles are in ``tiles``.
+ * ``heads`` counts all heads, ``heads_carried`` those whose tiles are in ``tiles``. ``record`` is
+ * that of the run whose results are shown.
  */
 export interface Bundle {
   heads: number;
   headsCarried: number;
   live: Live | null;
   protocol: 1;
+  record: RunRecord | null;
   spec: PanelSpec | HomeSpec;
   tiles: SavedTile[];
   version: string;
@@ -352,6 +355,37 @@ export interface Bundle {
 export interface Live {
   session: string;
   view: string;
+}
+/**
+ * What is needed to make the same view again, and to know that it is the same.
+ *
+ * ``fingerprint`` tells whether a model's files are the same (SHA-256 of its small files and of
+ * the weights' names, sizes and times; empty for a model in memory), ``tokenizer_hash`` is the
+ * SHA-256 of the whole tokenizer. ``fields`` holds the values of the run, texts included, and is
+ * None where the user left texts out. ``date`` is UTC, ISO 8601. Empty: not known.
+ */
+export interface RunRecord {
+  architecture: string;
+  attentionPath: string;
+  date: string;
+  deviation: number | null;
+  device: string;
+  dtype: string;
+  fields: {
+    [k: string]: string | boolean | number | null;
+  } | null;
+  fingerprint: string;
+  lmkit: string;
+  model: string;
+  python: string;
+  revision: string;
+  seed: number | null;
+  task: string;
+  tokenizer: string;
+  tokenizerHash: string;
+  tokens: number;
+  torch: string;
+  transformers: string;
 }
 /**
  * A task's panel: form, results, tokens and the attention explorer.
@@ -539,6 +573,67 @@ export interface ErrorAnswer {
   view: string;
 }
 /**
+ * Save the view as a file. Answered by :class:`Exported`.
+ */
+export interface Export {
+  format: "html" | "json" | "npz" | "pdf" | "png" | "svg";
+  id: string;
+  options: ExportOptions;
+  type: "export";
+  view: string;
+}
+/**
+ * What a saved file shows; ``selection`` None: what the view shows in the kernel.
+ *
+ * ``picture`` is the one to draw: not all that a selection may name can be.
+ */
+export interface ExportOptions {
+  mapping: "linear" | "log" | "sqrt";
+  picture: "arcs" | "grid" | "map";
+  selection: Selection1 | null;
+  text: boolean;
+  theme: "dark" | "light";
+}
+/**
+ * The one selection that all views of an output share.
+ *
+ * ``layer`` indexes ``AttentionSpec.layers``; ``tokens`` are indices of selected query tokens, in
+ * the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
+ * the attention itself and the first picture.
+ */
+export interface Selection1 {
+  head: number;
+  layer: number;
+  lens: string;
+  picture: string;
+  tokens: number[];
+}
+/**
+ * What a saved file shows; ``selection`` None: what the view shows in the kernel.
+ *
+ * ``picture`` is the one to draw: not all that a selection may name can be.
+ */
+export interface ExportOptions1 {
+  mapping: "linear" | "log" | "sqrt";
+  picture: "arcs" | "grid" | "map";
+  selection: Selection1 | null;
+  text: boolean;
+  theme: "dark" | "light";
+}
+/**
+ * The file; its bytes travel beside the message as the one binary buffer.
+ *
+ * ``notes`` say what the file leaves out.
+ */
+export interface Exported {
+  id: string;
+  mime: string;
+  name: string;
+  notes: string[];
+  type: "exported";
+  view: string;
+}
+/**
  * A view (re)connects. Answered by :class:`Welcome` or an error ``unknown-session``.
  */
 export interface Hello {
@@ -601,20 +696,6 @@ export interface Selected {
   selection: Selection1;
   type: "selected";
   view: string;
-}
-/**
- * The one selection that all views of an output share.
- *
- * ``layer`` indexes ``AttentionSpec.layers``; ``tokens`` are indices of selected query tokens, in
- * the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
- * the attention itself and the first picture.
- */
-export interface Selection1 {
-  head: number;
-  layer: number;
-  lens: string;
-  picture: string;
-  tokens: number[];
 }
 /**
  * Ask a view of :class:`ViewInfo` for its results. :class:`Advanced` events may come first.

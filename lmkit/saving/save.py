@@ -1,0 +1,473 @@
+"""Saves what a view shows as a file: HTML, SVG, PDF, PNG, NPZ, JSON."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import msgspec
+
+from lmkit.errors import AttentionUnavailableError, SaveError
+from lmkit.protocol.messages import (
+    Bundle,
+    ExportOptions,
+    PanelSpec,
+    RunRecord,
+    Selection,
+    Token,
+)
+from lmkit.run_record import record_json, without_text
+from lmkit.saving import figures
+from lmkit.saving.arrays import Numbers, write_json, write_npz
+from lmkit.saving.colours import THEMES, Mapping, Scale
+from lmkit.saving.drawing import Drawing
+from lmkit.saving.figures import Axis, Head, Heads
+from lmkit.saving.files import replaced
+from lmkit.saving.text import shorten, visible
+from lmkit.settings import options as settings
+from lmkit.settings import parse_size, size_text
+from lmkit.transports.html import standalone, to_html
+from lmkit.transports.picture import describe, draw
+from lmkit.transports.snapshot import snapshot
+from lmkit.views.attention import CapturedTrace
+from lmkit.views.panel import PanelView
+
+__all__ = ["FORMATS", "ExportedFile", "SavedFile", "Wish", "export", "save"]
+
+FORMATS = {
+    "html": "text/html",
+    "svg": "image/svg+xml",
+    "png": "image/png",
+    "pdf": "application/pdf",
+    "npz": "application/x-npz",
+    "json": "application/json",
+}
+"""The suffixes that a view can be saved under, and their MIME types."""
+PICTURES = ("arcs", "map", "grid")
+INCH = 72
+WIDTHS = {"arcs": 4.0, "map": 5.0, "grid": 6.0}
+"""Inches: a text column takes 3.3, a page of A4 or Letter 6.5."""
+LEAST_WIDTH, MOST_WIDTH = 2.0, 40.0
+DPI = 300
+MOST_PIXELS = 100_000_000
+MAP_SIDE = 1_024
+"""Pixels at the side of a large map: beyond it, blocks of tokens are pooled by mass."""
+THUMBNAIL_SIDE = 48
+ROUNDS = 4
+"""Tries to bring a page into its budget; the second one nearly always does."""
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """A file in memory, with what it leaves out."""
+
+    name: str
+    mime: str
+    data: bytes
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SavedFile(os.PathLike[str]):
+    """A file that was written; ``notes`` say what it leaves out."""
+
+    path: Path
+    nbytes: int
+    notes: tuple[str, ...] = ()
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __repr__(self) -> str:
+        said = "".join(f"\n  {note}" for note in self.notes)
+        return f"{self.path}: {size_text(self.nbytes)}{said}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """How a view is to be saved; see :meth:`lmkit.Attention.save`."""
+
+    layer: int | None = None
+    head: int | None = None
+    tokens: Sequence[int] | None = None
+    picture: str | None = None
+    theme: str | None = None
+    mapping: str = "sqrt"
+    lens: str | None = None
+    width: float | None = None
+    dpi: float = DPI
+    heads: str | None = None
+    text: bool = True
+    budget: int | float | str | None = None
+
+    @classmethod
+    def of(cls, given: ExportOptions) -> Wish:
+        """The wish of a view's Save menu."""
+        chosen = given.selection
+        return cls(
+            layer=chosen.layer if chosen else None,
+            head=chosen.head if chosen else None,
+            tokens=chosen.tokens if chosen else None,
+            picture=given.picture,
+            theme=given.theme,
+            mapping=given.mapping,
+            lens=chosen.lens if chosen else None,
+            text=given.text,
+        )
+
+    def check(self) -> None:
+        """Raises SaveError for what no file can follow."""
+        one_of = (
+            ("picture", self.picture, PICTURES),
+            ("theme", self.theme, tuple(THEMES)),
+            ("mapping", self.mapping, ("sqrt", "linear", "log")),
+            ("heads", self.heads, ("all",)),
+        )
+        for name, value, known in one_of:
+            if value is not None and value not in known:
+                raise SaveError(
+                    f"{name} is {str(value)[:80]!r}; it can be {', '.join(map(repr, known))}."
+                )
+        if self.width is not None and not LEAST_WIDTH <= self.width <= MOST_WIDTH:
+            raise SaveError(
+                f"A width of {self.width:g} inches is out of bounds: {LEAST_WIDTH:g} to "
+                f"{MOST_WIDTH:g}."
+            )
+        if not 36 <= self.dpi <= 2_400:
+            raise SaveError(f"{self.dpi:g} dpi is out of bounds: 36 to 2400.")
+
+
+def save(view: PanelView, path: str | os.PathLike[str], wish: Wish) -> SavedFile:
+    """Write the view to a file; what was there is replaced in one step, or stays.
+
+    Raises:
+        SaveError: an unknown suffix or option, or a place that cannot be written.
+        AttentionUnavailableError: the run gave no attention.
+        BudgetExceededError: all heads take more than the budget.
+    """
+    target = Path(path).expanduser()
+    form = target.suffix.lower().removeprefix(".")
+    if form not in FORMATS:
+        known = ", ".join(f".{one}" for one in FORMATS)
+        raise SaveError(
+            f"A view cannot be saved as {target.name[:100]!r}: the name has to end in one of "
+            f"{known}."
+        )
+    made = _Maker(view, wish).make(form)
+    with replaced(target) as file:
+        made.write(file)
+    return SavedFile(target, target.stat().st_size, made.notes)
+
+
+def export(view: PanelView, form: str, wish: Wish) -> ExportedFile:
+    """The view as a file in memory; raises as :func:`save` does."""
+    maker = _Maker(view, wish)
+    made = maker.make(form)
+    file = io.BytesIO()
+    made.write(file)
+    return ExportedFile(maker.file_name(form), FORMATS[form], file.getvalue(), made.notes)
+
+
+@dataclass(frozen=True)
+class _Made:
+    write: Callable[[BinaryIO], object]
+    notes: tuple[str, ...] = ()
+
+
+class _Maker:
+    """Makes the files of one view as it is now, as one wish wants them."""
+
+    def __init__(self, view: PanelView, wish: Wish) -> None:
+        wish.check()
+        outcome = view.outcome
+        if outcome is None:
+            raise SaveError("There is nothing to save yet.", hint="Run first.")
+        if outcome.trace is None or view.tiles is None:
+            raise AttentionUnavailableError(
+                outcome.attention_note or "This run gave no attention to save."
+            )
+        self.view = view
+        self.wish = wish
+        self.lens = view.selection.lens if wish.lens is None else wish.lens
+        self.trace: CapturedTrace = view.tiles.through(self.lens).trace
+        self.spec = next((one for one in view.tiles.lens_specs if one.name == self.lens), None)
+        record = outcome.record or RunRecord(model=view.header.model, task=view.header.task)
+        self.record = record if wish.text else without_text(record)
+        self.selection = self._selection()
+
+    def _selection(self) -> Selection:
+        wish, shown, layers = self.wish, self.view.selection, self.trace.layers
+        layer = (
+            min(shown.layer, len(layers) - 1)
+            if wish.layer is None
+            else self._place(wish.layer, len(layers), "layer")
+        )
+        heads = layers[layer].heads
+        head = (
+            min(shown.head, heads - 1)
+            if wish.head is None
+            else self._place(wish.head, heads, "head")
+        )
+        if wish.tokens is not None:
+            count = layers[layer].queries
+            tokens = tuple(sorted({self._place(one, count, "token") for one in wish.tokens}))
+        else:
+            tokens = shown.tokens if shown.lens == self.lens else ()
+        return Selection(layer=layer, head=head, tokens=tokens, lens=self.lens)
+
+    @staticmethod
+    def _place(index: int, count: int, what: str) -> int:
+        if not -count <= index < count:
+            raise SaveError(f"There is no {what} {index}; there are {count}, counted from 0.")
+        return index % count
+
+    def file_name(self, form: str) -> str:
+        """A name for a download: nothing of it comes from the text."""
+        chosen = self.selection
+        if form == "html":
+            return "attention.html"
+        if self.wish.picture == "grid" and form in ("svg", "pdf", "png"):
+            return f"attention-heads.{form}"
+        return f"attention-layer{chosen.layer}-head{chosen.head}.{form}"
+
+    def make(self, form: str) -> _Made:
+        """The file of a format, ready to be written."""
+        if form == "html":
+            return self._html()
+        if form in ("npz", "json"):
+            return self._numbers(form)
+        drawing = self._drawing()
+        record = record_json(self.record)
+        if form == "svg":
+            from lmkit.saving.svg import to_svg
+
+            data = to_svg(drawing, record)
+            return _Made(lambda file: file.write(data), drawing.notes)
+        from lmkit.saving.pdf import to_pdf, to_png
+
+        data, notes = to_pdf(drawing, record)
+        if form == "png":
+            scale = self.wish.dpi / INCH
+            pixels = drawing.width * drawing.height * scale * scale
+            if pixels > MOST_PIXELS:
+                raise SaveError(
+                    f"At {self.wish.dpi:g} dpi the picture has {pixels / 1e6:.0f} million pixels.",
+                    hint="Say a smaller dpi, or save as SVG or PDF.",
+                )
+            data = to_png(data, self.wish.dpi, record, drawing.title)
+        return _Made(lambda file: file.write(data), (*drawing.notes, *notes))
+
+    # -- pictures ---------------------------------------------------------------------------------
+
+    def _drawing(self) -> Drawing:
+        picture = self.wish.picture or "arcs"
+        width = INCH * (self.wish.width or WIDTHS[picture])
+        scale = Scale(self.wish.theme or "light", cast("Mapping", self.wish.mapping))
+        if picture == "grid":
+            heads = self._heads()
+            return figures.draw_grid(heads, self._scaled(scale, heads.maps), width)
+        head = self._head(pooled=picture == "map")
+        scale = self._scaled(scale, [head.values])
+        made = figures.draw_map if picture == "map" else figures.draw_arcs
+        return made(head, scale, width)
+
+    def _scaled(self, scale: Scale, arrays: Sequence[Any]) -> Scale:
+        """The scale of a lens, its end where the numbers end; shares always end at 1."""
+        if self.spec is None:
+            return scale
+        title = visible(self.spec.title, blanks=False)
+        if self.spec.scale == "share":
+            return replace(scale, what=f"attention ({title})")
+        scale = replace(scale, what=title)
+        import numpy as np
+
+        top = max(float(np.abs(array).max(initial=0.0)) for array in arrays)
+        return replace(scale, kind=self.spec.scale, top=top or 1.0)
+
+    def _head(self, *, pooled: bool) -> Head:
+        import numpy as np
+
+        layer, head = self.selection.layer, self.selection.head
+        info = self.trace.layers[layer]
+        side = MAP_SIDE if pooled else figures.MOST_ARC_TOKENS
+        block = (-(-info.queries // side), -(-info.keys // side))
+        if block == (1, 1):
+            values = self.trace.attention(layer, head)
+        else:
+            rows, columns = -(-info.queries // block[0]), -(-info.keys // block[1])
+            values = self.trace.mass(layer, head, rows, columns) if pooled else np.zeros((1, 1))
+        queries, keys = self._axes(info)
+        tokens = self.selection.tokens
+        read = self.trace.summed(layer, head, tokens) if tokens and block == (1, 1) else None
+        return Head(
+            title=f"{self._model()} · layer {layer}, head {head}",
+            subtitle=self._subtitle(info),
+            queries=queries,
+            keys=keys,
+            values=np.asarray(values, dtype=np.float32),
+            block=block,
+            tokens=tokens,
+            read=read,
+        )
+
+    def _heads(self) -> Heads:
+        layers = self.trace.layers
+        roles = {layer.role for layer in layers}
+        return Heads(
+            title=f"{self._model()} · all heads",
+            subtitle=self._subtitle(None),
+            rows=tuple(
+                str(index) if len(roles) == 1 else f"{layer.role} {index}"
+                for index, layer in enumerate(layers)
+            ),
+            maps=tuple(
+                self.trace.thumbnails(index, THUMBNAIL_SIDE) for index in range(len(layers))
+            ),
+            chosen=(self.selection.layer, self.selection.head),
+        )
+
+    def _axes(self, info: Any) -> tuple[Axis, Axis]:
+        """The tokens of a layer's queries and keys: a cross layer reads the encoder's."""
+        read, written = self.trace.tokens, self.trace.decoder_tokens or self.trace.tokens
+        queries = read if info.role == "encoder" else written
+        keys = written if info.role == "decoder" else read
+        return self._axis(queries, info.queries), self._axis(keys, info.keys)
+
+    def _axis(self, tokens: Sequence[Token], count: int) -> Axis:
+        if not self.wish.text:
+            return Axis(tuple(map(str, range(count))))
+        most = figures.LABEL_LENGTH + 1
+        labels = [visible(token.text[:most]) for token in tokens[:count]]
+        return Axis((*labels, *(f"#{index}" for index in range(len(labels), count))))
+
+    def _model(self) -> str:
+        return shorten(visible(self.view.header.model, blanks=False), 120)
+
+    def _subtitle(self, info: Any) -> str:
+        trace = self.trace
+        parts = []
+        if info is None:
+            heads = sum(layer.heads for layer in trace.layers)
+            parts.append(f"{len(trace.layers)} layers, {heads} heads")
+        elif info.queries == info.keys and not self.lens:
+            parts.append(f"{info.role}, {info.queries:,} tokens")
+        else:
+            parts.append(f"{info.role}, {info.queries:,} queries, {info.keys:,} keys")
+        path = visible(trace.path, blanks=False)
+        if trace.deviation is not None:
+            path += f", self-check {trace.deviation:.1g}"
+        parts.append(path)
+        if self.record.dtype:
+            parts.append(self.record.dtype)
+        return " · ".join(parts)
+
+    # -- numbers ----------------------------------------------------------------------------------
+
+    def _numbers(self, form: str) -> _Made:
+        every = self.wish.heads == "all"
+        places = (
+            tuple(
+                (at, head) for at, one in enumerate(self.trace.layers) for head in range(one.heads)
+            )
+            if every
+            else ((self.selection.layer, self.selection.head),)
+        )
+        numbers = Numbers(self.trace, self.record, places, every, self.wish.text, lens=self.lens)
+        budget = None if self.wish.budget is None else parse_size(self.wish.budget)
+        numbers.check(budget, as_text=form == "json")
+        write = write_npz if form == "npz" else write_json
+        return _Made(lambda file: write(file, numbers))
+
+    # -- page -------------------------------------------------------------------------------------
+
+    def _html(self) -> _Made:
+        wish = self.wish
+        budget = settings.budget if wish.budget is None else parse_size(wish.budget)
+        shown = msgspec.structs.replace(self.selection, lens="")
+        # The heads get what the renderer, the picture and the text leave, which is known only when
+        # they are there: the picture shows a head.
+        room, page = budget, ""
+        for _ in range(ROUNDS):
+            bundle = snapshot(self.view, None, budget=room, selection=shown, whole=True)
+            page = self._page(bundle)
+            over = len(page.encode()) - budget
+            if over <= 0 or bundle.heads_carried == 0:
+                break
+            carried = sum(len(tile.data) for tile in bundle.tiles)
+            room = max(0, min(room, carried) - over)
+        notes = []
+        if bundle.heads_carried < bundle.heads:
+            notes.append(
+                f"{bundle.heads_carried} of {bundle.heads} heads fit into {size_text(budget)}; a "
+                'larger budget carries more: budget="20MB".'
+            )
+        if self.lens:
+            notes.append("A page shows the attention itself; a lens needs the kernel.")
+        if wish.picture not in (None, "arcs"):
+            notes.append("A page has all pictures and opens on the arcs; press 2 for the map.")
+        data = page.encode()
+        return _Made(lambda file: file.write(data), tuple(notes))
+
+    def _page(self, bundle: Bundle) -> str:
+        bundle = _alone(bundle)
+        if not self.wish.text:
+            bundle = _without_text(bundle)
+        spec = bundle.spec
+        assert isinstance(spec, PanelSpec)
+        theme = self.wish.theme or "auto"
+        page = to_html(bundle, draw(bundle), describe(spec), theme)
+        title = f"{visible(spec.header.title, blanks=False)} · {self._model()}"
+        return standalone([page], title, theme)
+
+
+def _alone(bundle: Bundle) -> Bundle:
+    """The bundle without what only a kernel can answer.
+
+    No tile of a lens is carried, and the tokens that each lens has of its own would take the room
+    of heads.
+    """
+    spec = bundle.spec
+    assert isinstance(spec, PanelSpec)
+    if spec.attention is None:
+        return bundle
+    attention = msgspec.structs.replace(spec.attention, lenses=(), views=())
+    spec = msgspec.structs.replace(spec, attention=attention)
+    return msgspec.structs.replace(bundle, spec=spec)
+
+
+def _without_text(bundle: Bundle) -> Bundle:
+    """The bundle with token indices for tokens, and nothing else that could quote the text."""
+    spec = bundle.spec
+    assert isinstance(spec, PanelSpec)
+    attention = spec.attention
+    if attention is not None:
+        keys = attention.key_tokens
+        attention = msgspec.structs.replace(
+            attention,
+            steps=(),  # their labels quote the text
+            tokens=_numbered(attention.tokens),
+            key_tokens=None if keys is None else _numbered(keys),
+        )
+    spec = msgspec.structs.replace(
+        spec,
+        fields=(),
+        values={},
+        results=(),  # spans and tables quote the text, and a task may make labels of it
+        warnings=(),
+        python="",
+        attention=attention,
+    )
+    record = bundle.record
+    return msgspec.structs.replace(
+        bundle, spec=spec, record=None if record is None else without_text(record)
+    )
+
+
+def _numbered(tokens: Sequence[Token]) -> tuple[Token, ...]:
+    return tuple(
+        Token(text=str(index), raw="", special=token.special) for index, token in enumerate(tokens)
+    )
