@@ -15,10 +15,13 @@ from lmkit.capture.anatomy import (
     interface_modules,
     layer_names,
     layer_of,
+    own_attention,
+    sdpa_modules,
     unwrap,
 )
 from lmkit.capture.fallback import Fallback
 from lmkit.capture.recorder import ACTIVE, Recorder, install
+from lmkit.capture.sdpa_calls import SdpaCalls
 from lmkit.capture.switching import foreign_implementation, on_implementation
 from lmkit.capture.trace import Trace
 from lmkit.capture.watching import watch_generation
@@ -82,7 +85,8 @@ def capture(
     trace = Trace()
     inner = unwrap(model)
     served = list(interface_modules(inner))
-    own = [] if served else attention_like_modules(inner)
+    direct = sdpa_modules(inner) if _on_sdpa(inner) else {}
+    own = own_attention(inner, [*served, *direct])
     recorder = Recorder(
         inner, values=values, check=check, budget=budget, cancel=cancel, on_layer=on_layer
     )
@@ -107,10 +111,15 @@ def capture(
             stack.callback(root.register_forward_hook(seen.end, always_call=True).remove)
         if recorder.projections is not None:
             stack.enter_context(recorder.projections.watching(inner))
+        if direct:
+            stack.enter_context(SdpaCalls(direct, recorder))
         if own:
-            if getattr(getattr(inner, "config", None), "_attn_implementation", None) != "eager":
-                switched = stack.enter_context(on_implementation(inner, "eager", cancel))
-            fallback = Fallback(inner, recorder)
+            mixed = bool(served or direct)
+            if not mixed and _implementation(inner) not in (None, "eager"):
+                stack.enter_context(on_implementation(inner, "eager", cancel))
+            # Asking must not change what the modules run on that are recorded in another way.
+            ask = not mixed or _implementation(inner) == "eager"
+            fallback = Fallback(inner, own, recorder, ask=ask)
             stack.callback(fallback.remove)
         yield trace
         _finish(trace, inner, recorder, fallback, seen.count, switched)
@@ -217,6 +226,15 @@ def _roots(model: nn.Module) -> list[nn.Module]:
     return [model, inner] if isinstance(inner, nn.Module) and inner is not model else [model]
 
 
+def _implementation(model: nn.Module) -> str | None:
+    return getattr(getattr(model, "config", None), "_attn_implementation", None)
+
+
+def _on_sdpa(model: nn.Module) -> bool:
+    """Whether modules that branch between SDPA and a softmax of their own take SDPA."""
+    return _implementation(model) in (None, "sdpa")
+
+
 def run_uncompiled(inner: nn.Module, model: nn.Module, stack: ExitStack) -> None:
     """A compiled graph has its attention inlined: the block runs the Python it came from."""
     compiled = model is not inner or any(
@@ -257,10 +275,9 @@ def _finish(
     layers = [clean_name(n) for n in layer_names(model, attention)]
     with_record = {layer_of(n, layers) for n in recorded}
     missing = [n for n in layers if n not in with_record]
-    if fallback is None:
-        missing += [
-            n for n in recorder.expected if n not in recorded and layer_of(n, layers) not in missing
-        ]
+    missing += [
+        n for n in recorder.expected if n not in recorded and layer_of(n, layers) not in missing
+    ]
     paths = sorted({r.path for r in recorder.records})
     path = " + ".join(paths)
     if switched is not None and fallback is None:

@@ -128,7 +128,8 @@ FAMILIES = {
         lambda: tf.FalconConfig(
             vocab_size=99, hidden_size=32, num_hidden_layers=2, num_attention_heads=4
         ),
-        path="eager fallback",
+        path="sdpa call",
+        kv_heads=1,
     ),
     "bloom": Family(
         "BloomForCausalLM",
