@@ -307,7 +307,9 @@ def _nothing(model: nn.Module, recorder: Recorder, fallback: Fallback | None) ->
         )
     if recorder.expected:
         return AttentionUnavailableError(
-            f"{name} ran without calling the attention of its {len(recorder.expected)} layers."
+            f"{name} ran without calling the attention of its {len(recorder.expected)} layers.",
+            hint="Call it without output_attentions=True, which some models answer on a way of "
+            "their own.",
         )
     return AttentionUnavailableError(
         f"{name} has no attention: its layers mix tokens in another way, such as a state space, "
