@@ -72,6 +72,7 @@ class Fallback:
         self._asked: list[tuple[bool, bool]] = []
         self._past = False
         self._kept: set[str] = set()
+        self._storages: set[int] = set()
         recorder.expect(list(self._own.values()))
         self._ask_for = ask and _takes(model, "output_attentions")
         self._handles: list[Any] = [
@@ -227,10 +228,20 @@ class Fallback:
             self.recorder.spend(kept.numel() * kept.element_size())
             record = StoredRecord(**what, attention=kept)
         else:
-            self.recorder.spend(again.nbytes)
+            self.recorder.spend(self._new_bytes(again))
             record = RecomputedRecord(**what, again=again)
         self.recorder.records.append(record)
         self.recorder.progress()
+
+    def _new_bytes(self, again: Again) -> int:
+        """Bytes that no earlier layer of the pass holds: masks are shared."""
+        need = 0
+        for tensor in again.tensors():
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in self._storages:
+                self._storages.add(storage.data_ptr())
+                need += storage.nbytes()
+        return need
 
     def _name(self, index: int, role: str) -> str:
         layers = self.layers

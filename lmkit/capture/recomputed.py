@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lmkit.capture.records import CallRecord, Rows, _arithmetic, storage_bytes
+from lmkit.capture.records import CallRecord, Rows, _arithmetic
 from lmkit.errors import AttentionUnavailableError
 
 __all__ = ["Again", "RecomputedRecord", "hold_inputs"]
@@ -36,14 +36,9 @@ class Again:
     rows: torch.Tensor
     top: float
 
-    def tensors(self) -> list[torch.Tensor | None]:
+    def tensors(self) -> list[torch.Tensor]:
         """All tensors of the call."""
         return [*_tensors((self.args, tuple(self.kwargs.values()))), self.rows]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the distinct storages behind them."""
-        return storage_bytes(self.tensors())
 
     def attention(self, name: str) -> torch.Tensor:
         """(B, H, Q, K), by calling the module.
@@ -132,7 +127,7 @@ def _kept(item: Any) -> Any:
     return item
 
 
-def _tensors(item: Any) -> list[torch.Tensor | None]:
+def _tensors(item: Any) -> list[torch.Tensor]:
     if isinstance(item, torch.Tensor):
         return [item]
     if isinstance(item, dict):
@@ -166,7 +161,7 @@ class RecomputedRecord(CallRecord):
 
     def tensors(self) -> list[torch.Tensor | None]:
         """What the module is called with."""
-        return self.again.tensors()
+        return [*self.again.tensors()]
 
     def _attention(self) -> torch.Tensor:
         return _LAST.of(self)
