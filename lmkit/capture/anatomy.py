@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,6 +15,7 @@ __all__ = [
     "attention_like_modules",
     "clean_name",
     "configs_of",
+    "image_patches",
     "interface_modules",
     "is_cross_name",
     "layer_names",
@@ -176,6 +177,30 @@ def configs_of(model: nn.Module) -> list[Any]:
     for module in model.modules():
         add(getattr(module, "config", None))
     return list(found.values())
+
+
+def image_patches(model: nn.Module, inputs: Mapping[str, Any]) -> torch.Tensor | int | None:
+    """Which tokens of a pass stand for patches of an image.
+
+    Args:
+        model: Its config names the token that patches take the place of, or the size of a patch.
+        inputs: What the model is called with, by name.
+
+    Returns:
+        (batch, tokens) bool of a text with images; the number of patches, which come last, of an
+        image alone; None without an image.
+    """
+    config = getattr(model, "config", None)
+    ids, pixels = inputs.get("input_ids"), inputs.get("pixel_values")
+    if isinstance(ids, torch.Tensor):
+        names = ("image_token_id", "image_token_index")
+        token = next((t for t in (getattr(config, n, None) for n in names) if t is not None), None)
+        return None if token is None or pixels is None else (ids == token).detach()
+    size = getattr(config, "patch_size", None)
+    if not isinstance(pixels, torch.Tensor) or pixels.dim() != 4 or size is None:
+        return None
+    high, wide = (size, size) if isinstance(size, int) else size
+    return (pixels.shape[2] // high) * (pixels.shape[3] // wide)
 
 
 def first_device(model: nn.Module) -> torch.device:

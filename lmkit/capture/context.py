@@ -12,6 +12,7 @@ from torch import nn
 from lmkit.capture.anatomy import (
     attention_like_modules,
     clean_name,
+    image_patches,
     interface_modules,
     layer_names,
     layer_of,
@@ -122,7 +123,7 @@ def capture(
             fallback = Fallback(inner, own, recorder, ask=ask)
             stack.callback(fallback.remove)
         yield trace
-        _finish(trace, inner, recorder, fallback, seen.count, switched)
+        _finish(trace, inner, recorder, fallback, seen, switched)
 
 
 def trace_forward(
@@ -193,6 +194,7 @@ class _Passes:
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.count = 0
+        self.patches: torch.Tensor | int | None = None
 
     def start(self, module: nn.Module, args: Any, kwargs: dict[str, Any] | None = None) -> None:
         """The pre-hook; ``kwargs`` lacks where another thread met it while it was taken off."""
@@ -206,6 +208,8 @@ class _Passes:
             recorder.passes.begin(recorder.step, {"input_ids": args[0], **kwargs})
         else:
             recorder.passes.begin(recorder.step, kwargs)
+        if self.patches is None:
+            self.patches = image_patches(module, kwargs)
         mask = kwargs.get("attention_mask")
         if recorder.padding is None and isinstance(mask, torch.Tensor) and mask.dim() == 2:
             recorder.padding = mask.detach().clone()
@@ -249,13 +253,13 @@ def _finish(
     model: nn.Module,
     recorder: Recorder,
     fallback: Fallback | None,
-    passes: int,
+    passes: _Passes,
     switched: str | None,
 ) -> None:
     recorder.settle()
     error: CaptureError | None = None
     if not recorder.records:
-        if passes == 0:
+        if passes.count == 0:
             raise CaptureError(
                 "No forward pass of this model ran inside the block.",
                 hint="Call the model itself, in the thread that opened the block.",
@@ -291,6 +295,7 @@ def _finish(
         missing=missing,
         deviations=worst,
         padding=recorder.padding,
+        patches=passes.patches,
         error=error,
     )
 

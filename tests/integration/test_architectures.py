@@ -266,6 +266,26 @@ def test_half_precision_is_a_float64_softmax_of_the_same_queries_and_keys(
     assert apart <= 1e-4
 
 
+def test_which_tokens_are_patches_of_an_image() -> None:
+    text = trace_forward(build("llava"), inputs_of("llava"))
+    assert text.patches is not None
+    assert text.patches.nonzero()[0].tolist() == list(range(3, 19))
+    for name, before in (("vit", 1), ("deit", 2)):
+        image = trace_forward(build(name), inputs_of(name))
+        assert image.patches is not None
+        assert image.patches.tolist() == [False] * before + [True] * 16
+    assert trace_forward(build("bert"), inputs_of("bert")).patches is None
+
+
+def test_a_trace_says_how_exact_it_is_and_what_is_missing() -> None:
+    mixed = trace_forward(build("bigbird_pegasus"), inputs_of("bigbird_pegasus"))
+    assert {i.path for i in mixed.layers} == {"eager", "eager fallback"}
+    assert "eager + eager fallback, off by at most" in repr(mixed)
+    hybrid = trace_forward(build("jamba"), inputs_of("jamba"))
+    assert "sdpa, off by at most" in repr(hybrid)
+    assert "1 missing" in repr(hybrid)
+
+
 def test_the_docs_list_every_architecture_once() -> None:
     assert sorted(table()) == sorted(ARCHITECTURES)
     assert len(ARCHITECTURES) >= 40
