@@ -73,7 +73,8 @@ class Fallback:
         self._past = False
         self._kept: set[str] = set()
         self._storages: set[int] = set()
-        recorder.expect(list(self._own.values()))
+        if not self._mixed:  # else some may be no attention over tokens, such as a pooling head
+            recorder.expect(list(self._own.values()))
         self._ask_for = ask and _takes(model, "output_attentions")
         self._handles: list[Any] = [
             model.register_forward_pre_hook(self._begin, with_kwargs=True),

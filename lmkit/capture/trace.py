@@ -39,7 +39,8 @@ class LayerInfo:
         keys: Length of the attended sequence.
         causal: No query sees a key after itself.
         window: Size of the sliding window that the layer declares, None without one.
-        path: ``"sdpa"``, ``"eager"``, another registered name, or ``"eager fallback"``.
+        path: ``"sdpa"``, ``"eager"``, another registered name, ``"sdpa call"`` where the model
+            calls torch's function itself, or ``"eager fallback"``.
         has_qk: Queries and keys are there, not only their attention.
         sinks: Rows sum to less than 1, the rest going to a learned sink.
     """
