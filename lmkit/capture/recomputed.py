@@ -171,6 +171,9 @@ class RecomputedRecord(CallRecord):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         return self._attention()[b, h0:h1, rows, lo:hi].to(_arithmetic(self.device)), None
 
+    def _open(self, b: int, h0: int, h1: int, rows: Rows, lo: int, hi: int) -> torch.Tensor:
+        return (self._attention()[b, :, rows, lo:hi] > 0).any(0, keepdim=True)
+
     def weights(self, b: int, h: int, rows: Rows, k0: int, k1: int) -> torch.Tensor:
         """Attention of one head, (rows, k1 - k0)."""
         return self._attention()[b, h, rows, k0:k1].to(torch.float32, copy=True)

@@ -124,6 +124,12 @@ def test_a_layer_is_computed_again_where_all_are_too_much(
     for key, value in stored.output.items():
         if isinstance(value, torch.Tensor):
             assert torch.equal(value, again.output[key])
+    for kept, made in zip(stored._held.records, again._held.records, strict=True):
+        rows = [0, 20, kept.queries - 1]
+        blocks = zip(kept.head_blocks(1, rows), made.head_blocks(1, rows), strict=True)
+        for x, y in blocks:
+            assert torch.equal(x.weights, y.weights)
+            assert torch.equal(x.open, y.open)
     for info in stored.layers:
         for b in range(2):
             one, other = stored.batch(b), again.batch(b)
