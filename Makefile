@@ -25,11 +25,11 @@ STARTERS := $(shell find lmkit/models/starters -path '*/__pycache__' -prune -o -
 BUILT := lmkit/static/core.js lmkit/static/widget.js lmkit/labextension/package.json
 LABEXTENSION := $(VENV)/share/jupyter/labextensions/lmkit
 
-.PHONY: help lab demo test check build starters bench dist pictures clean
+.PHONY: help lab demo test check build starters bench dist pictures architectures clean
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 lab: $(VENV)/.lab $(VENV)/.starters ## JupyterLab on notebooks/quickstart.ipynb
 	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/quickstart.ipynb
@@ -63,6 +63,11 @@ dist: $(BUILT) $(VENV)/.test ## every wheel, into dist/
 pictures: $(VENV)/.test $(VENV)/.starters ## the pictures of README and docs, from the real thing
 	$(BIN)/python docs/make_pictures.py
 	$(BIN)/python docs/make_saved_pictures.py
+
+architectures: $(VENV)/.test ## docs/architectures.md's table, from a run of its tests
+	@# where a row is new or its words have changed, its test fails until the table is written
+	-OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -q tests/integration/test_architectures.py
+	$(BIN)/python docs/make_architectures.py
 
 clean: ## remove what was built; the virtual environment too
 	rm -rf $(VENV) js/node_modules lmkit/static lmkit/labextension js/*/lib dist demo build

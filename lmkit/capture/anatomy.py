@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -15,15 +15,19 @@ __all__ = [
     "attention_like_modules",
     "clean_name",
     "configs_of",
+    "image_patches",
     "interface_modules",
     "is_cross_name",
     "layer_names",
     "layer_of",
+    "own_attention",
     "role_of",
+    "sdpa_modules",
     "unwrap",
 ]
 
 _INTERFACE = "ALL_ATTENTION_FUNCTIONS"
+_SDPA = "scaled_dot_product_attention"
 _WRAPPER_PARTS = frozenset({"_orig_mod", "base_model"})
 _CROSS_PARTS = re.compile(
     r"^(encdecattention|encoder_attn|cross_?attn|cross_?attention|encoder_decoder_attention)$",
@@ -42,17 +46,18 @@ def clean_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in _WRAPPER_PARTS)
 
 
-_KNOWN: WeakKeyDictionary[type[nn.Module], bool] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[type[nn.Module], frozenset[str]] = WeakKeyDictionary()
 
 
-def _calls_interface(cls: type[nn.Module]) -> bool:
+def _mentions(cls: type[nn.Module]) -> frozenset[str]:
+    """Which of the names that tell how a module attends stand in its methods."""
     known = _KNOWN.get(cls)
     if known is None:
-        known = _KNOWN[cls] = _looks_at_interface(cls)
+        known = _KNOWN[cls] = frozenset(n for n in (_INTERFACE, _SDPA) if _looks_at(cls, n))
     return known
 
 
-def _looks_at_interface(cls: type[nn.Module]) -> bool:
+def _looks_at(cls: type[nn.Module], name: str) -> bool:
     for ancestor in cls.__mro__:
         if ancestor in (nn.Module, object):
             continue
@@ -60,7 +65,7 @@ def _looks_at_interface(cls: type[nn.Module]) -> bool:
             if not inspect.isfunction(member):
                 continue
             code = getattr(inspect.unwrap(member), "__code__", None)
-            if code is not None and _INTERFACE in code.co_names:
+            if code is not None and name in code.co_names:
                 return True
         if "forward" in vars(ancestor):
             # The forward in force is this one; what an ancestor did is overridden.
@@ -70,7 +75,32 @@ def _looks_at_interface(cls: type[nn.Module]) -> bool:
 
 def interface_modules(model: nn.Module) -> dict[str, nn.Module]:
     """Modules that ask transformers' attention interface for their attention, by name."""
-    return {name: m for name, m in model.named_modules() if _calls_interface(type(m))}
+    return {name: m for name, m in model.named_modules() if _INTERFACE in _mentions(type(m))}
+
+
+def sdpa_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Modules that call ``torch.nn.functional.scaled_dot_product_attention`` themselves, by name.
+
+    Falcon and data2vec's vision part do, and most attention that people write by hand.
+    """
+    return {
+        name: m for name, m in model.named_modules() if _mentions(type(m)) == frozenset({_SDPA})
+    }
+
+
+def own_attention(model: nn.Module, served: Collection[str]) -> dict[str, nn.Module]:
+    """Innermost modules that call themselves attention and are none of ``served``, by name.
+
+    Wrappers around another attention module, served or not, are left out.
+    """
+    like = attention_like_modules(model)
+    modules = dict(model.named_modules())
+    inner = {*like, *served}
+    return {
+        name: modules[name]
+        for name in like
+        if name not in served and not any(other.startswith(name + ".") for other in inner)
+    }
 
 
 def attention_like_modules(model: nn.Module) -> list[str]:
@@ -147,6 +177,30 @@ def configs_of(model: nn.Module) -> list[Any]:
     for module in model.modules():
         add(getattr(module, "config", None))
     return list(found.values())
+
+
+def image_patches(model: nn.Module, inputs: Mapping[str, Any]) -> torch.Tensor | int | None:
+    """Which tokens of a pass stand for patches of an image.
+
+    Args:
+        model: Its config names the token that patches take the place of, or the size of a patch.
+        inputs: What the model is called with, by name.
+
+    Returns:
+        (batch, tokens) bool of a text with images; the number of patches, which come last, of an
+        image alone; None without an image.
+    """
+    config = getattr(model, "config", None)
+    ids, pixels = inputs.get("input_ids"), inputs.get("pixel_values")
+    if isinstance(ids, torch.Tensor):
+        names = ("image_token_id", "image_token_index")
+        token = next((t for t in (getattr(config, n, None) for n in names) if t is not None), None)
+        return None if token is None or pixels is None else (ids == token).detach()
+    size = getattr(config, "patch_size", None)
+    if not isinstance(pixels, torch.Tensor) or pixels.dim() != 4 or size is None:
+        return None
+    high, wide = (size, size) if isinstance(size, int) else size
+    return (pixels.shape[2] // high) * (pixels.shape[3] // wide)
 
 
 def first_device(model: nn.Module) -> torch.device:

@@ -12,13 +12,17 @@ from torch import nn
 from lmkit.capture.anatomy import (
     attention_like_modules,
     clean_name,
+    image_patches,
     interface_modules,
     layer_names,
     layer_of,
+    own_attention,
+    sdpa_modules,
     unwrap,
 )
 from lmkit.capture.fallback import Fallback
 from lmkit.capture.recorder import ACTIVE, Recorder, install
+from lmkit.capture.sdpa_calls import SdpaCalls
 from lmkit.capture.switching import foreign_implementation, on_implementation
 from lmkit.capture.trace import Trace
 from lmkit.capture.watching import watch_generation
@@ -82,7 +86,8 @@ def capture(
     trace = Trace()
     inner = unwrap(model)
     served = list(interface_modules(inner))
-    own = [] if served else attention_like_modules(inner)
+    direct = sdpa_modules(inner) if _on_sdpa(inner) else {}
+    own = own_attention(inner, [*served, *direct])
     recorder = Recorder(
         inner, values=values, check=check, budget=budget, cancel=cancel, on_layer=on_layer
     )
@@ -107,13 +112,18 @@ def capture(
             stack.callback(root.register_forward_hook(seen.end, always_call=True).remove)
         if recorder.projections is not None:
             stack.enter_context(recorder.projections.watching(inner))
+        if direct:
+            stack.enter_context(SdpaCalls(direct, recorder))
         if own:
-            if getattr(getattr(inner, "config", None), "_attn_implementation", None) != "eager":
-                switched = stack.enter_context(on_implementation(inner, "eager", cancel))
-            fallback = Fallback(inner, recorder)
+            mixed = bool(served or direct)
+            if not mixed and _implementation(inner) not in (None, "eager"):
+                stack.enter_context(on_implementation(inner, "eager", cancel))
+            # Asking must not change what the modules run on that are recorded in another way.
+            ask = not mixed or _implementation(inner) == "eager"
+            fallback = Fallback(inner, own, recorder, ask=ask)
             stack.callback(fallback.remove)
         yield trace
-        _finish(trace, inner, recorder, fallback, seen.count, switched)
+        _finish(trace, inner, recorder, fallback, seen, switched)
 
 
 def trace_forward(
@@ -184,6 +194,7 @@ class _Passes:
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.count = 0
+        self.patches: torch.Tensor | int | None = None
 
     def start(self, module: nn.Module, args: Any, kwargs: dict[str, Any] | None = None) -> None:
         """The pre-hook; ``kwargs`` lacks where another thread met it while it was taken off."""
@@ -197,6 +208,8 @@ class _Passes:
             recorder.passes.begin(recorder.step, {"input_ids": args[0], **kwargs})
         else:
             recorder.passes.begin(recorder.step, kwargs)
+        if self.patches is None:
+            self.patches = image_patches(module, kwargs)
         mask = kwargs.get("attention_mask")
         if recorder.padding is None and isinstance(mask, torch.Tensor) and mask.dim() == 2:
             recorder.padding = mask.detach().clone()
@@ -217,6 +230,15 @@ def _roots(model: nn.Module) -> list[nn.Module]:
     return [model, inner] if isinstance(inner, nn.Module) and inner is not model else [model]
 
 
+def _implementation(model: nn.Module) -> str | None:
+    return getattr(getattr(model, "config", None), "_attn_implementation", None)
+
+
+def _on_sdpa(model: nn.Module) -> bool:
+    """Whether modules that branch between SDPA and a softmax of their own take SDPA."""
+    return _implementation(model) in (None, "sdpa")
+
+
 def run_uncompiled(inner: nn.Module, model: nn.Module, stack: ExitStack) -> None:
     """A compiled graph has its attention inlined: the block runs the Python it came from."""
     compiled = model is not inner or any(
@@ -231,13 +253,13 @@ def _finish(
     model: nn.Module,
     recorder: Recorder,
     fallback: Fallback | None,
-    passes: int,
+    passes: _Passes,
     switched: str | None,
 ) -> None:
     recorder.settle()
     error: CaptureError | None = None
     if not recorder.records:
-        if passes == 0:
+        if passes.count == 0:
             raise CaptureError(
                 "No forward pass of this model ran inside the block.",
                 hint="Call the model itself, in the thread that opened the block.",
@@ -257,10 +279,9 @@ def _finish(
     layers = [clean_name(n) for n in layer_names(model, attention)]
     with_record = {layer_of(n, layers) for n in recorded}
     missing = [n for n in layers if n not in with_record]
-    if fallback is None:
-        missing += [
-            n for n in recorder.expected if n not in recorded and layer_of(n, layers) not in missing
-        ]
+    missing += [
+        n for n in recorder.expected if n not in recorded and layer_of(n, layers) not in missing
+    ]
     paths = sorted({r.path for r in recorder.records})
     path = " + ".join(paths)
     if switched is not None and fallback is None:
@@ -274,6 +295,7 @@ def _finish(
         missing=missing,
         deviations=worst,
         padding=recorder.padding,
+        patches=passes.patches,
         error=error,
     )
 
@@ -290,7 +312,9 @@ def _nothing(model: nn.Module, recorder: Recorder, fallback: Fallback | None) ->
         )
     if recorder.expected:
         return AttentionUnavailableError(
-            f"{name} ran without calling the attention of its {len(recorder.expected)} layers."
+            f"{name} ran without calling the attention of its {len(recorder.expected)} layers.",
+            hint="Call it without output_attentions=True, which some models answer on a way of "
+            "their own.",
         )
     return AttentionUnavailableError(
         f"{name} has no attention: its layers mix tokens in another way, such as a state space, "

@@ -451,7 +451,7 @@ def _require_served(inner: nn.Module) -> None:
         raise AttentionUnavailableError(
             f"The heads of {type(inner).__name__} can't be changed: it does not call "
             "transformers' attention interface.",
-            hint="BERT, GPT-2, Llama and most others do; Falcon, BLOOM, GPT-J and DeBERTa have "
+            hint="BERT, GPT-2, Llama and most others do; Falcon, BLOOM, MPT and DeBERTa have "
             "an attention of their own.",
         )
 

@@ -204,6 +204,11 @@ class Recorder:
                 hint="Use a shorter text, close other views, or raise the budget.",
             )
 
+    def expect(self, names: list[str]) -> None:
+        """Count modules of these names among those that are to be recorded."""
+        self.expected.extend(names)
+        self.total = len(self.expected)
+
     def next_call(self, name: str) -> int:
         """How many times the module of this name was called before."""
         call = self._calls.get(name, 0)

@@ -414,9 +414,18 @@ class QKRecord(CallRecord):
                 s.masked_fill_(~part, -math.inf)
             else:
                 s.add_(part)
+                if part.dtype == torch.float16:
+                    # A row that float16's -65504 closes altogether is uniform in the model, whose
+                    # sums round to it; in float32 they would tell the scores apart again.
+                    s.masked_fill_(self._floor(part), torch.finfo(s.dtype).min)
         if self.first_rows:
             s.masked_fill_(self._ahead(rows, k0, k1), -math.inf)
         return s
+
+    @staticmethod
+    def _floor(part: torch.Tensor) -> torch.Tensor:
+        """Where a float16 mask holds its smallest finite number, or near it."""
+        return (part <= torch.finfo(part.dtype).min / 2) & ~part.isinf()
 
     def _ahead(self, rows: Rows, k0: int, k1: int) -> torch.Tensor:
         if isinstance(rows, slice):

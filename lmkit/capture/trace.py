@@ -39,7 +39,8 @@ class LayerInfo:
         keys: Length of the attended sequence.
         causal: No query sees a key after itself.
         window: Size of the sliding window that the layer declares, None without one.
-        path: ``"sdpa"``, ``"eager"``, another registered name, or ``"eager fallback"``.
+        path: ``"sdpa"``, ``"eager"``, another registered name, ``"sdpa call"`` where the model
+            calls torch's function itself, or ``"eager fallback"``.
         has_qk: Queries and keys are there, not only their attention.
         sinks: Rows sum to less than 1, the rest going to a learned sink.
     """
@@ -88,6 +89,7 @@ class _Held:
     error: CaptureError | None = None
     padding: torch.Tensor | None = None
     passes: Passes | None = None
+    patches: torch.Tensor | int | None = None
 
 
 class Trace:
@@ -178,6 +180,23 @@ class Trace:
             return None
         flags: NDArray[np.bool_] = padding[self._batch].bool().cpu().numpy()
         return flags
+
+    @property
+    def patches(self) -> NDArray[np.bool_] | None:
+        """True where a token stands for a patch of an image; None where there is no image.
+
+        Of a text with images, over its tokens; of an image alone, over the tokens of the first
+        layer, whose first are class, distillation or register tokens. Patches go row by row.
+        """
+        import numpy
+
+        found = self._held.patches
+        if isinstance(found, torch.Tensor):
+            text: NDArray[np.bool_] = found[self._batch].cpu().numpy()
+            return text
+        if found is None or not self._layers or found > self.tokens:
+            return None
+        return numpy.arange(self.tokens) >= self.tokens - found
 
     @property
     def device(self) -> torch.device:
@@ -536,9 +555,11 @@ class Trace:
         deviations: dict[str, float],
         padding: torch.Tensor | None,
         error: CaptureError | None,
+        patches: torch.Tensor | int | None = None,
     ) -> None:
         self._held.records = records
         self._held.padding = padding
+        self._held.patches = patches
         self._held.error = error
         self.path = path
         self.missing = tuple(missing)
@@ -571,7 +592,12 @@ class Trace:
         if self._held.error is not None:
             return f"<Trace: {self._held.error.message}>"
         state = ", released" if self._held.released else f", {self.nbytes:,} bytes"
-        return f"<Trace: {len(self._layers)} layers, {self.tokens} tokens, {self.path}{state}>"
+        off = "" if self.deviation is None else f", off by at most {self.deviation:.0e}"
+        missing = f", {len(self.missing)} missing" if self.missing else ""
+        return (
+            f"<Trace: {len(self._layers)} layers, {self.tokens} tokens, {self.path}{off}{missing}"
+            f"{state}>"
+        )
 
 
 def _numpy(tensor: torch.Tensor) -> Floats:

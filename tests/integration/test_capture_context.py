@@ -262,16 +262,17 @@ def test_two_threads_capture_one_model_each_its_own(builder: Any) -> None:
     barrier = threading.Barrier(2)
     traces: dict[int, Trace] = {}
     failures: list[BaseException] = []
+    inputs = {n: ids(n) for n in (9, 17)}  # made here: the threads share the random numbers
 
     def work(tokens: int) -> None:
         try:
             barrier.wait(30)
             for _ in range(5):
-                traces[tokens] = trace_forward(model, ids(tokens))
+                traces[tokens] = trace_forward(model, inputs[tokens])
         except BaseException as error:  # shown below, in the main thread
             failures.append(error)
 
-    threads = [threading.Thread(target=work, args=(n,)) for n in (9, 17)]
+    threads = [threading.Thread(target=work, args=(n,)) for n in inputs]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -279,7 +280,7 @@ def test_two_threads_capture_one_model_each_its_own(builder: Any) -> None:
     assert failures == []
     for tokens, trace in traces.items():
         assert [i.queries for i in trace.layers] == [tokens] * 3
-        alone = trace_forward(model, ids(tokens))
+        alone = trace_forward(model, inputs[tokens])
         assert np.array_equal(trace.attention(2, 3), alone.attention(2, 3))
     assert hooks(model) == 0
 
