@@ -450,7 +450,7 @@ def _one_row(record: CallRecord, row: int, found: _Found) -> CallRecord:
             else m
             for m in record.masks
         )
-        value = record.value
+        value, norms = record.value, record.value_norms
         return replace(
             record,
             step=0,
@@ -461,6 +461,7 @@ def _one_row(record: CallRecord, row: int, found: _Found) -> CallRecord:
             query=record.query[row : row + 1, :, :queries],
             key=record.key[row : row + 1, :, :keys],
             value=None if value is None else value[row : row + 1, :, :keys],
+            value_norms=None if norms is None else norms[row : row + 1, :, :keys],
             masks=masks,
             _stats={},
         )

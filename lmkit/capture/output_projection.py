@@ -15,6 +15,7 @@ head-size-th of multiplying every v by W.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,12 +35,15 @@ _NOT_FOUND = (
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 _ROWS = 4
 
+Keep = Callable[["torch.Tensor | str"], None]
+
 
 @dataclass
 class _Pending:
     """An attention output that no projection has read yet; it stays alive until one does."""
 
     made: QKRecord
+    keep: Keep
     value: torch.Tensor  # (B, G, K, dv)
     out: torch.Tensor
     version: int | None
@@ -73,12 +77,23 @@ class OutputProjections:
                 handle.remove()
             self._pending = None
 
-    def expect(self, made: QKRecord, value: torch.Tensor, out: Any) -> None:
-        """``out`` is the attention that a projection will read next; ``value`` went into it."""
+    def expect(
+        self, made: QKRecord, value: torch.Tensor, out: Any, keep: Keep | None = None
+    ) -> None:
+        """``out`` is the attention that a projection will read next; ``value`` went into it.
+
+        Args:
+            made: The call.
+            value: (B, G, K, dv); of a step of a text that is written the new columns alone.
+            out: What the attention function returned.
+            keep: Takes the norms, (B, H, K), or why there are none; without it ``made`` does.
+        """
         result = out[0] if isinstance(out, tuple) else out
-        made.no_value_norms = _NOT_FOUND.format(name=made.name)
+        keep = keep or functools.partial(self._keep, made)
+        keep(_NOT_FOUND.format(name=made.name))
         self._pending = _Pending(
             made=made,
+            keep=keep,
             value=value.detach(),
             out=result.detach(),
             version=None if result.is_inference() else result._version,
@@ -93,12 +108,14 @@ class OutputProjections:
         self._pending = None
         made, given = pending.made, args[0].detach()
         if pending.version is not None and pending.out._version != pending.version:
-            made.no_value_norms = (
+            pending.keep(
                 f"Layer {made.name} changes its attention's output before it is projected."
             )
             return
         with torch.no_grad():
-            found = _norms(module, made, pending.value, given)
+            pending.keep(_norms(module, made, pending.value, given))
+
+    def _keep(self, made: QKRecord, found: torch.Tensor | str) -> None:
         if isinstance(found, str):
             made.no_value_norms = found
         else:

@@ -11,6 +11,7 @@ after the recorder saw it: a record and its self-check are of what the layer com
 
 from __future__ import annotations
 
+import functools
 import inspect
 import threading
 from collections.abc import Callable
@@ -243,9 +244,14 @@ class Recorder:
             dropout = float(options.get("dropout") or 0.0)
             if self.check and dropout == 0.0:
                 self._compare(made, value, out)
-            if self.projections is not None:
-                self.projections.expect(made, value, out)
             self.records.append(made if run is None else run.add(made, cross))
+            if self.projections is not None and run is None:
+                self.projections.expect(made, value, out)
+            elif self.projections is not None and run is not None:
+                fresh = run.fresh(made.name, value)
+                keep = functools.partial(run.keep_norms, made.name)
+                if fresh is not None:
+                    self.projections.expect(made, fresh, out, keep)
         self.progress()
 
     def _make(

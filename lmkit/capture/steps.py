@@ -138,19 +138,22 @@ class LayerStore:
     query: Columns = field(default_factory=Columns)
     key: Columns = field(default_factory=Columns)
     value: Columns | None = None
+    norms: Columns = field(default_factory=Columns)  # |v W_O|, width 1; a column for each of key
+    no_norms: str = ""  # why there are none
     at: dict[int, tuple[int, int]] = field(default_factory=dict)  # step: first query, first column
     rules: dict[int, RowRule] = field(default_factory=dict)
 
     def shrink(self) -> None:
         """Give back what was allocated ahead."""
-        for columns in (self.query, self.key, self.value):
+        for columns in (self.query, self.key, self.value, self.norms):
             if columns is not None:
                 columns.shrink()
 
     def tensors(self) -> list[torch.Tensor | None]:
         """All that is kept of the layer."""
         rules = [t for rule in self.rules.values() for t in rule.tensors()]
-        kept = [c.data for c in (self.query, self.key, self.value) if c is not None and c.count]
+        columns = (self.query, self.key, self.value, self.norms)
+        kept = [c.data for c in columns if c is not None and c.count]
         return [*kept, self.like.sinks, *rules]
 
 
@@ -269,6 +272,28 @@ class CachedRun:
             run=self,
             index=index,
         )
+
+    def fresh(self, name: str, value: torch.Tensor) -> torch.Tensor | None:
+        """The values of the columns that the step in progress added to a layer.
+
+        None where there are none to add, or where earlier ones are not known.
+        """
+        step, layer = self.steps[-1], self.layers[name]
+        if layer.cross:
+            return None if layer.norms.count else value
+        offset = max(0, step.past + step.queries - value.shape[2])
+        if layer.norms.count == 0 and step.past:  # what was in the cache before the block
+            return None if offset else value[:, :, : step.past + step.queries]
+        return value[:, :, step.past - offset : step.past - offset + step.queries]
+
+    def keep_norms(self, name: str, found: torch.Tensor | str) -> None:
+        """Norms (B, H, columns) of what :meth:`fresh` gave, or why there are none."""
+        layer = self.layers[name]
+        if isinstance(found, str):
+            layer.no_norms = found
+        else:
+            self._append(layer.norms, found.unsqueeze(-1))
+            layer.no_norms = ""
 
     def _append(self, columns: Columns, new: torch.Tensor) -> int:
         self._spend(new.numel() * new.element_size())
@@ -400,6 +425,13 @@ class CachedRun:
                 parts.append(torch.arange(begin, begin + part.last - part.first))
         return torch.cat(parts)
 
+    @staticmethod
+    def norms_at(layer: LayerStore, places: torch.Tensor) -> torch.Tensor | None:
+        """|v W_O| of some columns, (1, H, columns); None where a step's are not known."""
+        if layer.norms.count == 0 or layer.norms.count != layer.key.count:
+            return None
+        return _pick(layer.norms.data, places)[..., 0].unsqueeze(0)
+
     def record(self, name: str, path: Sequence[Segment]) -> QKRecord:
         """One sequence of one layer as the record of a single pass with a batch of one.
 
@@ -432,6 +464,8 @@ class CachedRun:
             query=query.unsqueeze(0),
             key=key.unsqueeze(0),
             value=None if value is None else value.unsqueeze(0),
+            value_norms=self.norms_at(layer, places),
+            no_value_norms=layer.no_norms,
             masks=masks,
             _stats={},
         )
@@ -731,8 +765,12 @@ class StepRecord(CallRecord):
         else:
             places = [run.columns_of(layer, p) for p in paths]
         value = layer.value
+        found = (run.norms_at(layer, p) for p in places)
+        known = [one for one in found if one is not None]
         return replace(
             layer.like,
+            value_norms=torch.cat(known) if len(known) == len(places) else None,
+            no_value_norms=layer.no_norms,
             role=self.role,
             step=self.step,
             call=self.call,

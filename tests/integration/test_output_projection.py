@@ -436,3 +436,5 @@ def test_each_step_of_a_generation_and_each_call_of_a_module_has_its_own() -> No
     assert [info.keys for info in trace.layers] == [6, 7, 8]
     np.testing.assert_allclose(trace.value_norms(2), whole.value_norms(0), rtol=1e-4, atol=1e-6)
     assert trace.value_norms(0).shape == (4, 6)
+    written = trace.generation()
+    np.testing.assert_allclose(written.value_norms(0), whole.value_norms(0), rtol=1e-4, atol=1e-6)
