@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from lmkit.capture import records as module
-from lmkit.capture.records import KeptMask, QKRecord, StoredRecord, bin_edges
+from lmkit.capture.pooling import bin_edges
+from lmkit.capture.records import KeptMask, QKRecord, StoredRecord
 from lmkit.errors import Cancelled
 
 B, H, Q, K, D = 2, 6, 37, 53, 8
