@@ -23,7 +23,7 @@ from lmkit.errors import Cancelled
 __all__ = ["CallRecord", "HeadBlock", "KeptMask", "QKRecord", "StoredRecord"]
 
 Rows = slice | torch.Tensor
-_CELLS_PER_BLOCK = 1 << 18  # scores in flight: 1 MiB in float32, about a core's own cache
+_CELLS_PER_BLOCK = 1 << 19  # scores in flight: 2 MiB in float32, about a core's own cache
 _CELLS_PER_BLOCK_CUDA = 1 << 26
 
 
