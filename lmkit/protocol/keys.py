@@ -67,8 +67,9 @@ _GRAMMARS = {form: re.compile(rest + _LENS) for form, rest in _REST.items()}
 class Key(msgspec.Struct, frozen=True):
     """A parsed key.
 
-    ``tokens`` holds (A, B) for a range of rows or heads, nothing for all heads, (level, row, column)
-    for a tile of a map, the tokens for ``sum`` and ``from``. ``lens`` is empty for the attention itself.
+    ``tokens`` holds (A, B) for a range of rows or heads, nothing for all heads, (level, row,
+    column) for a tile of a map, the tokens for ``sum`` and ``from``. ``lens`` is empty for the
+    attention itself.
     """
 
     kind: Kind

@@ -393,7 +393,7 @@ _SIZES = [(1, 1), (3, 5), (256, 256), (257, 257), (512, 40), (40, 8192), (4096, 
 
 
 def _levels() -> list[dict[str, Any]]:
-    """Levels of maps, and the tokens of tiles of them; null where there is no such level or tile."""
+    """Levels of maps, and the tokens of their tiles; null where there is no such one."""
     made: list[dict[str, Any]] = []
     for queries, keys in _SIZES:
         for level in range(-1, 10):
