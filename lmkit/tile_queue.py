@@ -1,9 +1,10 @@
 """Who computes which tile next: what the user waits for comes before what fills in.
 
 Two threads. One computes the tiles of what was clicked or looked at, in the order of asking. The
-other computes thumbnails, the quick ones first, and stands still between two blocks of rows as
-long as the first has anything to do. So a head just clicked never waits for the thumbnails of a
-layer over thousands of tokens, and no thumbnail that was half done has to be begun again.
+other computes thumbnails, the quick ones first: between two blocks of rows it stands still as long
+as the first thread has anything to do, and slips in quick ones that came meanwhile. So a head just
+clicked never waits for the thumbnails of a layer over thousands of tokens, and no thumbnail that
+was half done has to be begun again.
 """
 
 from __future__ import annotations
@@ -104,14 +105,23 @@ class TileQueue:
 
     def _run_back(self) -> None:
         with self._turn:
-            job = heapq.heappop(self._waiting)
+            job = heapq.heappop(self._waiting) if self._waiting else None
+        if job is not None:  # else another one had it slipped in
+            self._run_job(job)
 
+    def _run_job(self, job: _Job) -> None:
         def stopped() -> bool:
-            with self._turn:
-                self._turn.wait_for(
-                    lambda: self._in_front == 0 or job.stopped.is_set() or self._stopped
-                )
-            return job.stopped.is_set() or self._stopped
+            while True:
+                with self._turn:
+                    self._turn.wait_for(
+                        lambda: self._in_front == 0 or job.stopped.is_set() or self._stopped
+                    )
+                    if job.stopped.is_set() or self._stopped:
+                        return True
+                    if not self._waiting or self._waiting[0].rank >= job.rank:
+                        return False
+                    quicker = heapq.heappop(self._waiting)
+                self._run_job(quicker)
 
         try:
             if not stopped():

@@ -81,6 +81,30 @@ def test_quick_pictures_come_before_exact_ones(tiles: TileQueue) -> None:
     assert steps.log == ["glance a0", "glance b0", "thumb a0", "thumb b0"]
 
 
+def test_a_quick_picture_slips_into_a_long_one(tiles: TileQueue) -> None:
+    log: list[str] = []
+    running, asked, end = threading.Event(), threading.Event(), threading.Event()
+
+    def thumbnail(stopped: Stopped) -> None:
+        running.set()
+        asked.wait(10)
+        for step in range(2):
+            assert not stopped()
+            log.append(f"thumb{step}")
+        end.set()
+
+    tiles.submit(thumbnail, rank=1)
+    assert running.wait(10)
+    tiles.submit(lambda stopped: log.append(f"glance {stopped()}"), rank=0)
+    tiles.submit(lambda stopped: log.append("another thumb"), rank=1)
+    asked.set()
+    assert end.wait(10)
+    last = threading.Event()
+    tiles.submit(lambda stopped: last.set(), rank=2)
+    assert last.wait(10)
+    assert log == ["glance False", "thumb0", "thumb1", "another thumb"]
+
+
 @pytest.mark.parametrize("rank", [None, 1])
 def test_work_is_cancelled_while_it_runs_and_while_it_waits(
     tiles: TileQueue, rank: int | None

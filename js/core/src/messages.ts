@@ -127,6 +127,7 @@ export const MESSAGES = {
   "map.out.key": ["Zoom out (-)", "缩小（-）"],
   "map.sight": ["In sight: queries {rows}, keys {columns}.", "可见：查询 {rows}，键 {columns}。"],
   "map.whole": ["The whole map.", "整张图。"],
+  "loading.thumbs.glance": ["a first glance is shown", "先显示概略图"],
   "missing.layers": ["No attention from: {names}", "以下层没有注意力：{names}"],
   "picture.arcs": ["Arcs", "弧线图"],
   "picture.arcs.pooled": [
