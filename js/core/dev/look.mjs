@@ -96,7 +96,7 @@ const SHOTS = [
       await page.locator('[data-lmkit="tab-map"]').click();
       await page.waitForTimeout(1500);
       const box = await page.locator('[data-lmkit="picture-canvas"]').boundingBox();
-      const at = [box.x + 18 + (box.width - 24) * 0.45, box.y + 18 + (box.height - 22) * 0.46];
+      const at = [box.x + 18 + 338 * 0.451, box.y + 18 + 338 * 0.455];
       await page.mouse.click(...at);
       for (let step = 0; step < steps; step += 1) {
         await page.mouse.move(...at);

@@ -561,7 +561,7 @@ export const VIEWS: Record<string, () => ViewSpec> = {
     panelOf({
       results: [],
       attention: attentionOf(words(`${LONG} `.repeat(160)).slice(0, 4096), 2, 4, true, {
-        selection: { layer: 1, head: 2, tokens: [] },
+        selection: { layer: 1, head: 2, tokens: [], lens: "", picture: "" },
       }),
     }),
   hostile: () =>

@@ -236,6 +236,29 @@ export function heatmap(
       columns: binSpan(c, columns, layer.keys),
     };
   };
+  /** The cell that a pair of positions lies in at the level in sight, whether its number is there or not. */
+  const cellAt = (row: number, column: number): { rows: Span; columns: Span } => {
+    const alone = (at: number) => ({ first: at, last: at + 1 });
+    if (!model.pooled) return { rows: alone(row), columns: alone(column) };
+    const { layer, tile } = model;
+    const level = detail();
+    const found = level === null ? null : levelOf(layer.queries, layer.keys, level);
+    if (!found) {
+      const [rows, columns] = (tile?.shape ?? [1, 1]) as [number, number];
+      return {
+        rows: binSpan(binOf(row, rows, layer.queries), rows, layer.queries),
+        columns: binSpan(binOf(column, columns, layer.keys), columns, layer.keys),
+      };
+    }
+    const bin = (at: number, size: number, end: number) => {
+      const first = at - (at % size);
+      return { first, last: Math.min(end, first + size) };
+    };
+    return {
+      rows: bin(row, found.rowBin, layer.queries),
+      columns: bin(column, found.columnBin, layer.keys),
+    };
+  };
   const single = (span: Span) => span.last - span.first === 1;
   /** Whether a cell in sight is one query, so that it can be chosen. */
   const choosable = () => {
@@ -531,10 +554,7 @@ export function heatmap(
     drawing.beginPath();
     drawing.rect(left - 1, top - 1, right - left + 2, bottom - top + 2);
     drawing.clip();
-    const bin =
-      at.row !== null && at.column !== null && model.pooled ? under(at.row, at.column) : null;
-    const rows = bin?.rows ?? { first: at.row ?? 0, last: (at.row ?? 0) + 1 };
-    const columns = bin?.columns ?? { first: at.column ?? 0, last: (at.column ?? 0) + 1 };
+    const { rows, columns } = cellAt(at.row ?? 0, at.column ?? 0);
     const [high, wide] = [
       Math.max(2, (rows.last - rows.first) * cell),
       Math.max(2, (columns.last - columns.first) * cell),
@@ -680,13 +700,12 @@ export function heatmap(
   scope.on(tools.fit, "click", whole);
 
   const put = (row: number, column: number) => {
-    const bin = model.pooled ? under(row, column) : null;
-    const query = bin ? bin.rows.first : queryAt(row);
-    const key = bin ? bin.columns.first : keyAt(column);
+    const cell = cellAt(row, column);
+    const [query, key] = [queryAt(cell.rows.first), keyAt(cell.columns.first)];
     const { focus } = store.state;
     if (focus?.query === query && focus?.key === key) return;
     store.set({ focus: { query, key } });
-    if (!bin || single(bin.rows)) model.want(query);
+    if (single(cell.rows)) model.want(query);
   };
   const place = (event: MouseEvent): { px: number; py: number } => {
     const box = frame.getBoundingClientRect();
@@ -829,6 +848,7 @@ export function heatmap(
     };
     const move = moves[event.key];
     if (move) {
+      silence?.(); // the cell is said instead
       const begin = at?.row == null || at.column == null;
       const to = {
         row: begin ? row : Math.min(extent.rows - 1, Math.max(0, row + move[0])),
