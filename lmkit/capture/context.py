@@ -18,6 +18,7 @@ from lmkit.capture.anatomy import (
     unwrap,
 )
 from lmkit.capture.fallback import Fallback
+from lmkit.capture.offload import Offload
 from lmkit.capture.recorder import ACTIVE, Recorder, install
 from lmkit.capture.switching import foreign_implementation, on_implementation
 from lmkit.capture.trace import Trace
@@ -46,6 +47,7 @@ def capture(
     values: bool = False,
     check: bool = True,
     budget: int | None = None,
+    offload: Offload = "auto",
     cancel: Callable[[], bool] | None = None,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Iterator[Trace]:
@@ -61,7 +63,10 @@ def capture(
         values: Keep the value vectors too, and how long each is behind the output projection.
         check: Compare A.v with each layer's real output for sampled rows and heads. A layer that
             doesn't agree makes the trace refuse its numbers.
-        budget: Most bytes to keep.
+        budget: Most bytes to keep, masks and copies in the host's memory included.
+        offload: Where to keep queries and keys: ``"auto"`` moves them to the host's memory where
+            the accelerator is short, ``"host"`` always, ``"never"``; or a function that is asked
+            at each layer with the device and the bytes to be kept.
         cancel: Asked at each layer; True stops the pass.
         on_layer: Told (layers done, layers expected) after each layer.
 
@@ -84,7 +89,13 @@ def capture(
     served = list(interface_modules(inner))
     own = [] if served else attention_like_modules(inner)
     recorder = Recorder(
-        inner, values=values, check=check, budget=budget, cancel=cancel, on_layer=on_layer
+        inner,
+        values=values,
+        check=check,
+        budget=budget,
+        offload=offload,
+        cancel=cancel,
+        on_layer=on_layer,
     )
     seen = _Passes(recorder)
     fallback: Fallback | None = None
@@ -123,6 +134,7 @@ def trace_forward(
     values: bool = False,
     check: bool = True,
     budget: int | None = None,
+    offload: Offload = "auto",
     cancel: Callable[[], bool] | None = None,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Trace:
@@ -139,6 +151,7 @@ def trace_forward(
         values: See :func:`capture`, as for the rest.
         check: Compare A.v with the layers' output.
         budget: Most bytes to keep.
+        offload: Where to keep queries and keys.
         cancel: Asked at each layer.
         on_layer: Told the progress.
 
@@ -157,7 +170,13 @@ def trace_forward(
         with (
             torch.no_grad(),
             capture(
-                model, values=values, check=check, budget=budget, cancel=cancel, on_layer=on_layer
+                model,
+                values=values,
+                check=check,
+                budget=budget,
+                offload=offload,
+                cancel=cancel,
+                on_layer=on_layer,
             ) as trace,
         ):
             output = model(**arguments)

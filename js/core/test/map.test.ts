@@ -263,7 +263,8 @@ describe("the map of a long text", () => {
     for (let step = 0; step < 15; step += 1) press("+");
     press("ArrowRight");
     press("ArrowDown");
-    await vi.waitFor(() => expect(one("live-region").textContent).toMatch(/: [\d.e-]+\s*$/));
+    const exact = () => expect(one("live-region").textContent).toMatch(/: [\d.e-]+\s*$/);
+    await vi.waitFor(exact, 8_000);
   });
 });
 
