@@ -15,6 +15,7 @@ lengths = st.integers(1, 70_000)
 
 
 @given(lengths, lengths)
+@settings(deadline=None)
 def test_level_0_is_one_tile_and_the_last_has_single_tokens(queries: int, keys: int) -> None:
     last = max(depth(queries), depth(keys))
     first = level_of(queries, keys, 0)
@@ -36,7 +37,7 @@ def test_level_0_is_one_tile_and_the_last_has_single_tokens(queries: int, keys: 
 
 
 @given(st.integers(1, 2_000), st.integers(1, 2_000), st.integers(0, 4))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_the_tiles_of_a_level_cover_the_head_once(queries: int, keys: int, level: int) -> None:
     found = level_of(queries, keys, level)
     if found is None:
@@ -64,7 +65,7 @@ sizes = st.integers(1, 40)
 
 
 @given(st.data(), sizes, sizes)
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 def test_bins_of_any_size_are_summed_and_averaged(
     data: st.DataObject, queries: int, keys: int
 ) -> None:

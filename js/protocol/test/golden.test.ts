@@ -99,15 +99,16 @@ test("damaged tiles are refused", async () => {
 });
 
 test("levels are those of Python", () => {
-  const golden = load<
-    {
-      queries: number;
-      keys: number;
-      level: number;
-      found: number[] | null;
-      boxes: { row: number; column: number; box: number[] | null }[];
-    }[]
-  >("levels.json");
+  const golden =
+    load<
+      {
+        queries: number;
+        keys: number;
+        level: number;
+        found: number[] | null;
+        boxes: { row: number; column: number; box: number[] | null }[];
+      }[]
+    >("levels.json");
   expect(golden.filter((each) => each.found).length).toBeGreaterThan(20);
   for (const { queries, keys, level, found, boxes } of golden) {
     const ours = levelOf(queries, keys, level);
