@@ -7,6 +7,7 @@ over both would fade as they grow; and a row of the map sums to what a row of at
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -87,13 +88,32 @@ class RowBins:
             lo: The first of those columns.
         """
         end, hi = at + block.shape[1], lo + block.shape[2]
-        for index, (start, stop) in enumerate(itertools.pairwise(self.starts)):
-            if start >= end:
-                break
+        index = bisect.bisect_right(self.starts, at) - 1
+        while index < len(self) and self.starts[index] < end:
+            start, stop = self.starts[index], self.starts[index + 1]
             a, b = max(start, at), min(stop, end)
-            if a < b:
+            count = self._alike(index, end) if a == start and b == stop else 1
+            if count > 1:  # at once: a step for each bin would cost more than the bins
+                size = stop - start
+                whole = block[:, a - at : a - at + count * size]
+                means = whole.reshape(len(whole), count, size, -1).mean(2) if size > 1 else whole
+                sums[:, index : index + count, lo:hi] += means
+            else:
                 part = block[:, a - at : b - at].sum(1)
                 sums[:, index, lo:hi] += part.div_(stop - start)
+            index += count
+
+    def _alike(self, index: int, end: int) -> int:
+        """How many bins from this one on have its size and end before place ``end``."""
+        size = self.starts[index + 1] - self.starts[index]
+        count = 1
+        while (
+            index + count < len(self)
+            and self.starts[index + count + 1] == self.starts[index + count] + size
+            and self.starts[index + count + 1] <= end
+        ):
+            count += 1
+        return count
 
 
 class ColumnSums:
