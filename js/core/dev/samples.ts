@@ -134,9 +134,19 @@ export function makeTile(attention: AttentionSpec, text: string): MadeTile {
     encoding: "f32",
     bytes: new Uint8Array(values.buffer),
   });
+  if (key.kind === "query-groups" || key.kind === "key-groups") {
+    // The made-up words: two tokens each, the special ones hidden.
+    let at = -1;
+    const groups = attention.tokens.map((token, index) => {
+      if (token.special) return -1;
+      if (index % 2 === 1) at += 1;
+      return Math.max(0, at);
+    });
+    return f32(Float32Array.from(groups), [groups.length]);
+  }
   if (!("head" in key)) {
     const side = Math.min(SIZE, spec.queries, spec.keys);
-    const [first, last] = [key.first ?? 0, key.last ?? spec.heads];
+    const { first = 0, last = spec.heads } = key as { first?: number; last?: number };
     const all = new Uint8Array((last - first) * side * side);
     for (let head = first; head < last; head += 1) {
       all.set(quantised(pooled(key.layer, head, spec, side, side)), (head - first) * side * side);
@@ -171,17 +181,7 @@ export function makeTile(attention: AttentionSpec, text: string): MadeTile {
     }
     return f32(sum, [spec.keys]);
   }
-  if (key.kind === "query-groups" || key.kind === "key-groups") {
-    // The made-up words: two tokens each, the special ones hidden.
-    let at = -1;
-    const groups = attention.tokens.map((token, index) => {
-      if (token.special) return -1;
-      if (index % 2 === 1) at += 1;
-      return Math.max(0, at);
-    });
-    return f32(Float32Array.from(groups), [groups.length]);
-  }
-  if (key.kind !== "from") throw new Error(`The made-up tiles hold no ${key.kind}.`);
+  if (!("tokens" in key)) throw new Error(`The made-up tiles hold no ${text}.`);
   const from = Float32Array.from({ length: spec.queries }, (_, query) => {
     const values = row(key.layer, key.head, query, spec.keys, spec.causal);
     return key.tokens.reduce((sum, token) => sum + (values[token] ?? 0), 0);
