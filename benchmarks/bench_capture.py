@@ -20,7 +20,7 @@ from lmkit.capture import Trace, capture, trace_forward
 __all__ = ["rows"]
 
 Row = dict[str, Any]
-PAIRS = 15
+PAIRS = 17
 
 
 def _bert(implementation: str = "sdpa") -> BertModel:
@@ -128,16 +128,27 @@ def _eager_rows(tokens: int, pairs: int) -> dict[str, Row]:
     }
 
 
-def _memory_row(tokens: int) -> dict[str, Row]:
-    """Bytes kept against those of the queries and keys alone."""
-    trace = trace_forward(_bert(), _inputs(tokens))
-    asked = sum(2 * layer.heads * layer.queries * 64 * 4 for layer in trace.layers)
-    value = trace.nbytes / asked
-    return {
-        f"capture: BERT-base layers {tokens} tokens, bytes kept / bytes of q and k": _row(
-            value, "x", "lower", 1, 1.2
+def _memory_rows(tokens: int) -> dict[str, Row]:
+    """Bytes kept against those of the queries and keys, and one copy of each distinct mask.
+
+    Padded to make the models hand over a mask; BERT's queries and keys are 12 heads of 64, the
+    Llama's 8 query and 2 key-value heads of 64.
+    """
+    inputs = _inputs(tokens)
+    padding = torch.ones_like(inputs["input_ids"])
+    padding[0, -tokens // 8 :] = 0
+    inputs["attention_mask"] = padding
+    rows: dict[str, Row] = {}
+    for name, model, heads, mask in (
+        ("BERT-base layers", _bert(), 2 * 12, tokens),
+        ("Llama 4x512", _llama(), 8 + 2, tokens * tokens),
+    ):
+        trace = trace_forward(model, inputs)
+        asked = sum(heads * layer.queries * 64 * 4 for layer in trace.layers) + mask
+        rows[f"capture: {name} {tokens} tokens, bytes kept / bytes of q, k and one mask"] = _row(
+            trace.nbytes / asked, "x", "lower", 1, 1.2
         )
-    }
+    return rows
 
 
 def _median_ms(work: Callable[[], Any], runs: int) -> float:
@@ -172,7 +183,7 @@ def rows() -> dict[str, Row]:
         out.update(_forward_rows("BERT-base layers", _bert(), tokens, PAIRS))
         out.update(_forward_rows("Llama 4x512", _llama(), tokens, PAIRS))
     out.update(_eager_rows(512, PAIRS))
-    out.update(_memory_row(512))
+    out.update(_memory_rows(512))
     for tokens in (512, 1024):
         out.update(_tile_rows(trace_forward(_bert(), _inputs(tokens)), tokens))
     gc.collect()

@@ -1,8 +1,9 @@
 """The session of one kernel: open views, running work, and the answer to every request.
 
 A channel carries messages to and from one copy of a view; the session knows no transport. Requests
-are only queued by the caller's thread: one thread answers what is quick, one computes tiles, one
-asks views, one runs tasks, so that a Stop or a click is heard while a run computes.
+are only queued by the caller's thread: one thread answers what is quick, two compute tiles (see
+:mod:`lmkit.tile_queue`), one asks views, one runs tasks, so that a Stop or a click is heard while a
+run computes.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ from lmkit.protocol.messages import (
     Welcome,
 )
 from lmkit.runner import list_views, run_task, run_view
+from lmkit.tile_queue import BACKGROUND, TileQueue
 from lmkit.trace_cache import TraceCache
 from lmkit.version import __version__
 from lmkit.views.lenses import LENSES
@@ -143,7 +145,7 @@ class Session:
         self._works: dict[str, Work] = {}
         self._queued: dict[str, tuple[Future[None], TaskPanel]] = {}
         self._inbox: queue.SimpleQueue[tuple[Any, Channel] | None] = queue.SimpleQueue()
-        self._tiles = ThreadPoolExecutor(1, thread_name_prefix="lmkit-tiles")
+        self._tiles = TileQueue()
         self._asked = ThreadPoolExecutor(1, thread_name_prefix="lmkit-views")
         self._runs = ThreadPoolExecutor(1, thread_name_prefix="lmkit-runs")
         self._pending: dict[tuple[str, str], Future[None]] = {}
@@ -376,7 +378,7 @@ class Session:
         if self._thread is not None:
             self._inbox.put(None)
             self._thread.join(timeout=5)
-        self._tiles.shutdown(wait=True, cancel_futures=True)
+        self._tiles.stop()
         self._asked.shutdown(wait=True, cancel_futures=True)
         self._runs.shutdown(wait=True, cancel_futures=True)
 
@@ -390,17 +392,23 @@ class Session:
                 self._send(channel, ErrorAnswer(id=identity, view=view, error=error_info(error)))
                 continue
             if isinstance(request, TileRequest):
-                self._queue_slow(request, channel, self._tiles)
+                self._queue_tile(request, channel)
             elif isinstance(request, Query | Export):
-                self._queue_slow(request, channel, self._asked)
+                self._queue_query(request, channel)
             elif isinstance(request, Action):
-                self._tiles.submit(self._answer, request, channel)  # runs may take long
+                # Not here: what a button does may take long.
+                self._tiles.submit(functools.partial(self._answer, request, channel))
             else:
                 self._answer(request, channel)
 
-    def _queue_slow(
-        self, request: TileRequest | Query | Export, channel: Channel, executor: ThreadPoolExecutor
-    ) -> None:
+    def _queue_tile(self, request: TileRequest, channel: Channel) -> None:
+        self._tiles.submit(
+            functools.partial(self._answer, request, channel),
+            name=(request.view, request.id),
+            rank=BACKGROUND.get(request.key.partition("/")[0]),
+        )
+
+    def _queue_query(self, request: Query | Export, channel: Channel) -> None:
         key = (request.view, request.id)
 
         def compute() -> None:
@@ -409,10 +417,12 @@ class Session:
             self._answer(request, channel)
 
         with self._lock:
-            self._pending[key] = executor.submit(compute)
+            self._pending[key] = self._asked.submit(compute)
 
-    def _answer(self, request: Request, channel: Channel) -> None:
-        answer, buffers = self.handle(request, channel)
+    def _answer(
+        self, request: Request, channel: Channel, stopped: Callable[[], bool] | None = None
+    ) -> None:
+        answer, buffers = self.handle(request, channel, stopped)
         self._send(channel, answer, buffers)
 
     @staticmethod
@@ -423,35 +433,46 @@ class Session:
             # The other side is gone; there is no one to tell.
             _log.debug("A message could not be sent.", exc_info=True)
 
-    def handle(self, request: Request, channel: Channel) -> tuple[Answer, list[bytes]]:
+    def handle(
+        self, request: Request, channel: Channel, stopped: Callable[[], bool] | None = None
+    ) -> tuple[Answer, list[bytes]]:
         """Answer one request in this thread; never raises.
+
+        Args:
+            request: The request.
+            channel: Where its events go.
+            stopped: Asked now and then while a tile is computed; True gives it up.
 
         Returns:
             The answer and its binary buffers. A run is queued and its events go to the channel.
         """
         try:
-            return self._handle(request, channel)
+            return self._handle(request, channel, stopped)
         except Exception as error:
             info = error_info(error)
             return ErrorAnswer(id=request.id, view=request.view, error=info), []
 
-    def _handle(self, request: Request, channel: Channel) -> tuple[Answer, list[bytes]]:
+    def _handle(
+        self, request: Request, channel: Channel, stopped: Callable[[], bool] | None
+    ) -> tuple[Answer, list[bytes]]:
         buffers: list[bytes] = []
         answer: Answer
         if isinstance(request, Hello):
             answer = self._welcome(request, channel)
         elif isinstance(request, TileRequest):
-            header, data = self.tile(request.view, request.key)
+            header, data = self.tile(request.view, request.key, cancel=stopped)
             answer = TileAnswer(id=request.id, view=request.view, tile=header)
             buffers = [data]
         elif isinstance(request, Query):
             results = self._query(request, channel)
             answer = Answered(id=request.id, view=request.view, results=results)
         elif isinstance(request, Cancel):
-            future = self._pending.pop((request.view, request.target), None)
-            if future is not None:
-                future.cancel()
-            self.cancel(request.target)
+            key = (request.view, request.target)
+            if not self._tiles.cancel(key):
+                future = self._pending.pop(key, None)
+                if future is not None:
+                    future.cancel()
+                self.cancel(request.target)
             answer = CancelledAnswer(id=request.id, view=request.view)
         elif isinstance(request, Export):
             answer, data = self._export(request)
@@ -492,12 +513,19 @@ class Session:
             raise ProtocolError("This view has no form.")
         return panel
 
-    def tile(self, view: str, key: str, *, fine: bool = False) -> tuple[TileHeader, bytes]:
+    def tile(
+        self,
+        view: str,
+        key: str,
+        *,
+        fine: bool = False,
+        cancel: Callable[[], bool] | None = None,
+    ) -> tuple[TileHeader, bytes]:
         """Compute a tile of a view; a capture that was evicted is made again."""
         served = self.view(view)
         if not isinstance(served, PanelView):
             raise ProtocolError("This view has no tiles.")
-        header, data = served.tile(key, fine=fine)
+        header, data = served.tile(key, fine=fine, cancel=cancel)
         if served.tiles is not None:
             self.traces.use(view, served.tiles.trace)  # type: ignore[arg-type]
         return header, data

@@ -21,6 +21,7 @@ from lmkit.capture.anatomy import (
     unwrap,
 )
 from lmkit.capture.fallback import Fallback
+from lmkit.capture.offload import Offload
 from lmkit.capture.recorder import ACTIVE, Recorder, install
 from lmkit.capture.sdpa_calls import SdpaCalls
 from lmkit.capture.switching import foreign_implementation, on_implementation
@@ -50,6 +51,7 @@ def capture(
     values: bool = False,
     check: bool = True,
     budget: int | None = None,
+    offload: Offload = "auto",
     cancel: Callable[[], bool] | None = None,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Iterator[Trace]:
@@ -65,7 +67,10 @@ def capture(
         values: Keep the value vectors too, and how long each is behind the output projection.
         check: Compare A.v with each layer's real output for sampled rows and heads. A layer that
             doesn't agree makes the trace refuse its numbers.
-        budget: Most bytes to keep.
+        budget: Most bytes to keep, masks and copies in the host's memory included.
+        offload: Where to keep queries and keys: ``"auto"`` moves them to the host's memory where
+            the accelerator is short, ``"host"`` always, ``"never"``; or a function that is asked
+            at each layer with the device and the bytes to be kept.
         cancel: Asked at each layer; True stops the pass.
         on_layer: Told (layers done, layers expected) after each layer.
 
@@ -89,7 +94,13 @@ def capture(
     direct = sdpa_modules(inner) if _on_sdpa(inner) else {}
     own = own_attention(inner, [*served, *direct])
     recorder = Recorder(
-        inner, values=values, check=check, budget=budget, cancel=cancel, on_layer=on_layer
+        inner,
+        values=values,
+        check=check,
+        budget=budget,
+        offload=offload,
+        cancel=cancel,
+        on_layer=on_layer,
     )
     seen = _Passes(recorder)
     fallback: Fallback | None = None
@@ -133,6 +144,7 @@ def trace_forward(
     values: bool = False,
     check: bool = True,
     budget: int | None = None,
+    offload: Offload = "auto",
     cancel: Callable[[], bool] | None = None,
     on_layer: Callable[[int, int], None] | None = None,
 ) -> Trace:
@@ -149,6 +161,7 @@ def trace_forward(
         values: See :func:`capture`, as for the rest.
         check: Compare A.v with the layers' output.
         budget: Most bytes to keep.
+        offload: Where to keep queries and keys.
         cancel: Asked at each layer.
         on_layer: Told the progress.
 
@@ -167,7 +180,13 @@ def trace_forward(
         with (
             torch.no_grad(),
             capture(
-                model, values=values, check=check, budget=budget, cancel=cancel, on_layer=on_layer
+                model,
+                values=values,
+                check=check,
+                budget=budget,
+                offload=offload,
+                cancel=cancel,
+                on_layer=on_layer,
             ) as trace,
         ):
             output = model(**arguments)

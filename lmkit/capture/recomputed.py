@@ -147,7 +147,6 @@ class RecomputedRecord(CallRecord):
     """One call whose attention is computed when asked for; one layer of a trace is held."""
 
     again: Again
-    _normal = True
 
     @property
     def device(self) -> torch.device:
@@ -166,10 +165,11 @@ class RecomputedRecord(CallRecord):
     def _attention(self) -> torch.Tensor:
         return _LAST.of(self)
 
-    def _unnormalised(
-        self, b: int, h0: int, h1: int, rows: Rows, lo: int, hi: int
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return self._attention()[b, h0:h1, rows, lo:hi].to(_arithmetic(self.device)), None
+    def shares(
+        self, b: int, h0: int, h1: int, rows: Rows, span: tuple[int, int], k0: int, k1: int
+    ) -> torch.Tensor:
+        """Attention of some heads and queries to keys k0..k1."""
+        return self._attention()[b, h0:h1, rows, k0:k1].to(_arithmetic(self.device))
 
     def _open(self, b: int, h0: int, h1: int, rows: Rows, lo: int, hi: int) -> torch.Tensor:
         return (self._attention()[b, :, rows, lo:hi] > 0).any(0, keepdim=True)

@@ -24,6 +24,7 @@ from torch import nn
 
 from lmkit.capture.anatomy import clean_name, interface_modules, is_cross_name, role_of
 from lmkit.capture.generation import Passes
+from lmkit.capture.offload import Offload, keeps_in_host_memory
 from lmkit.capture.output_projection import OutputProjections
 from lmkit.capture.records import CallRecord, KeptMask, QKRecord, storage_bytes
 from lmkit.capture.steps import CachedRun, StepRecord
@@ -146,6 +147,7 @@ class Recorder:
         values: bool,
         check: bool,
         budget: int | None,
+        offload: Offload,
         cancel: Callable[[], bool] | None,
         on_layer: Callable[[int, int], None] | None,
     ) -> None:
@@ -160,6 +162,7 @@ class Recorder:
         self.projections = OutputProjections(self._recording, self.spend) if values else None
         self.check = check
         self.budget = budget
+        self._in_host_memory = keeps_in_host_memory(offload)
         self.cancel = cancel
         self.on_layer = on_layer
         self.total = len(self.expected)
@@ -171,6 +174,7 @@ class Recorder:
         self.done = 0
         self._calls: dict[str, int] = {}
         self._masks: dict[tuple[Any, ...], KeptMask] = {}
+        self._given_masks: list[torch.Tensor] = []
         self._versions: list[tuple[str, torch.Tensor, int]] = []
         self._kept_bytes = 0
 
@@ -285,7 +289,12 @@ class Recorder:
         scale = options.get("scaling")
         bias = options.get("position_bias")
         given = [m for m in (bias, mask) if isinstance(m, torch.Tensor)]
-        masks = tuple(KeptMask(m.detach()) if run else self._keep_mask(m) for m in given)
+        # A cached step hands over the cache's own tensor, which the next step may overwrite.
+        growing = not cross and keys != queries
+        wanted = [query, key, *([value] if self.values else ())]
+        need = sum(t.numel() * t.element_size() for t in wanted)
+        away = run is None and self._in_host_memory(query.device, need)
+        masks = tuple(KeptMask(m.detach()) if run else self._keep_mask(m, away=away) for m in given)
         sinks = options.get("s_aux")
         if sinks is None:
             sinks = options.get("sinks")
@@ -293,8 +302,6 @@ class Recorder:
             sinks = None
         softcap = options.get("softcap")
         window = options.get("sliding_window", getattr(module, "sliding_window", None))
-        # A cached step hands over the cache's own tensor, which the next step may overwrite.
-        growing = not cross and keys != queries
         return QKRecord(
             name=name,
             role="cross" if cross else "",
@@ -309,23 +316,33 @@ class Recorder:
             causal=first_rows,
             window=int(window) if isinstance(window, int) and window > 0 else None,
             path="eager" if eager else str(implementation),
-            query=self._keep(name, query, run),
-            key=self._keep(name, key, run, copy=growing),
-            value=self._keep(name, value, run, copy=growing) if self.values else None,
+            query=self._keep(name, query, run, away=away),
+            key=self._keep(name, key, run, copy=growing, away=away),
+            value=self._keep(name, value, run, copy=growing, away=away) if self.values else None,
             scale=float(scale) if scale is not None else width**-0.5,
             masks=masks,
             first_rows=first_rows,
             softcap=float(softcap) if softcap else None,
             sinks=None if sinks is None else sinks.detach().reshape(-1).clone(),
+            work_device=query.device if away else None,
         )
 
     def _keep(
-        self, name: str, tensor: torch.Tensor, run: CachedRun | None, *, copy: bool = False
+        self,
+        name: str,
+        tensor: torch.Tensor,
+        run: CachedRun | None,
+        *,
+        copy: bool = False,
+        away: bool = False,
     ) -> torch.Tensor:
         kept = tensor.detach()
         if run is not None:
             return kept
         own = kept.numel() * kept.element_size()
+        if away:
+            self.spend(own)
+            return kept.to("cpu", copy=True, memory_format=torch.contiguous_format)
         if copy or kept.untyped_storage().nbytes() > own + own // 16:
             self.spend(own)
             return kept.clone(memory_format=torch.contiguous_format)
@@ -334,9 +351,10 @@ class Recorder:
             self._versions.append((name, kept, kept._version))
         return kept
 
-    def _keep_mask(self, mask: torch.Tensor) -> KeptMask:
+    def _keep_mask(self, mask: torch.Tensor, *, away: bool = False) -> KeptMask:
         kept = mask.detach()
         key = (
+            away,
             str(kept.device),
             kept.untyped_storage().data_ptr(),
             kept.storage_offset(),
@@ -347,6 +365,10 @@ class Recorder:
         found = self._masks.get(key)
         if found is None:
             self.spend(storage_bytes([kept]))
+            if away:
+                # Held so that its memory, which the key names, is not given to another mask.
+                self._given_masks.append(kept)
+                kept = kept.to("cpu", copy=True)
             found = self._masks[key] = KeptMask(kept)
         return found
 
@@ -368,7 +390,7 @@ class Recorder:
         rows = slice((made.queries - 1) % step, made.queries, step)
         for extra in range(max(1, _CHECK_HEADS // max(1, self.total))):
             h = int((index + extra + 1) * _GOLDEN % 1 * made.heads)
-            a = made.weights(b, h, rows, 0, made.keys)
+            a = made.weights(b, h, rows, 0, made.keys).to(value.device)
             v = value[b, h // group].detach().float()
             error = torch.matmul(a, v) - result[b, rows, h].detach().float()
             if made.masks:
@@ -418,5 +440,6 @@ class Recorder:
         self.names = {}
         self._versions = []
         self._masks = {}
+        self._given_masks = []
         self.cancel = None
         self.on_layer = None

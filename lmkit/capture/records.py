@@ -10,7 +10,6 @@ sinks (gpt-oss) the denominator has one more term, exp(sink), and rows sum to le
 
 from __future__ import annotations
 
-import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -18,18 +17,14 @@ from dataclasses import dataclass, field
 
 import torch
 
+from lmkit.capture.pooling import ColumnSums, RowBins, bin_edges
 from lmkit.errors import Cancelled
 
-__all__ = ["CallRecord", "HeadBlock", "KeptMask", "QKRecord", "StoredRecord", "bin_edges"]
+__all__ = ["CallRecord", "HeadBlock", "KeptMask", "QKRecord", "StoredRecord"]
 
 Rows = slice | torch.Tensor
-_CELLS_PER_BLOCK = 1 << 20  # scores in flight: 4 MiB in float32, about a core's cache share
+_CELLS_PER_BLOCK = 1 << 19  # scores in flight: 2 MiB in float32, about a core's own cache
 _CELLS_PER_BLOCK_CUDA = 1 << 26
-
-
-def bin_edges(length: int, bins: int) -> list[int]:
-    """Edges of ``bins`` spans that cover ``length`` cells and differ in size by at most one."""
-    return [i * length // bins for i in range(bins + 1)]
 
 
 def _arithmetic(device: torch.device) -> torch.dtype:
@@ -187,15 +182,20 @@ class CallRecord(ABC):
         """Attention of one head, (rows, k1 - k0), float32, on the record's device."""
 
     @abstractmethod
-    def _unnormalised(
-        self, b: int, h0: int, h1: int, rows: Rows, lo: int, hi: int
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """E (heads, rows, hi - lo) and what the sinks add to each row's sum; A = e / (sum + it).
+    def shares(
+        self, b: int, h0: int, h1: int, rows: Rows, span: tuple[int, int], k0: int, k1: int
+    ) -> torch.Tensor:
+        """Attention of some heads and queries to keys k0..k1: (h1 - h0, rows, k1 - k0).
 
-        A second value of None and rows already normalised are told apart by ``_normal``.
+        In the precision of the arithmetic, on the device of the arithmetic. The heads lie within
+        one key-value head or cover several of them whole. ``span`` are the keys that these rows
+        may attend to; k0..k1 lies in it.
         """
 
-    _normal = False
+    @property
+    def works_on(self) -> torch.device:
+        """Where the arithmetic is done: where the tensors lie, unless they were offloaded."""
+        return self.device
 
     def _span(self, b: int, q0: int, q1: int) -> tuple[int, int]:
         return 0, self.keys
@@ -203,34 +203,49 @@ class CallRecord(ABC):
     def _head_step(self) -> int:
         return 1
 
-    def _blocks(
-        self, b: int, heads: tuple[int, int], rows: list[int] | None
-    ) -> Iterator[tuple[int, int, Rows, int, int, int]]:
-        """Head ranges and row blocks, small enough to be computed at once.
+    def _cells_at_once(self) -> int:
+        return _CELLS_PER_BLOCK_CUDA if self.works_on.type == "cuda" else _CELLS_PER_BLOCK
 
-        Yields h0, h1, rows, first position in the row list, lo, hi.
+    def _head_ranges(self, heads: tuple[int, int], rows: int) -> Iterator[tuple[int, int]]:
+        """Heads that are computed in one product.
+
+        Several key-value heads go together only where the range covers them whole.
         """
-        limit = _CELLS_PER_BLOCK_CUDA if self.device.type == "cuda" else _CELLS_PER_BLOCK
         step = self._head_step()
-        count = self.queries if rows is None else len(rows)
-        at_once = max(1, limit // max(1, step * count * self.keys)) * step
+        at_once = max(1, self._cells_at_once() // max(1, step * rows * self.keys)) * step
         h0 = heads[0]
         while h0 < heads[1]:
-            # Several key-value heads go in one product only where the range covers them whole.
             h1 = min(heads[1], (h0 // step) * step + (step if h0 % step else at_once))
             if h1 % step and h1 - h0 > step:
                 h1 -= h1 % step
-            size = max(1, min(count, limit // max(1, (h1 - h0) * self.keys)))
-            for at in range(0, count, size):
-                end = min(count, at + size)
-                if rows is None:
-                    lo, hi = self._span(b, at, end)
-                    yield h0, h1, slice(at, end), at, lo, hi
-                else:
-                    picked = rows[at:end]
-                    lo, hi = self._span(b, min(picked), max(picked) + 1)
-                    yield h0, h1, torch.tensor(picked, device=self.device), at, lo, hi
+            yield h0, h1
             h0 = h1
+
+    def _row_blocks(
+        self, b: int, heads: int, rows: range | list[int]
+    ) -> Iterator[tuple[Rows, int, tuple[int, int]]]:
+        """Row blocks small enough to be computed at once for so many heads.
+
+        A block of early rows of a causal layer sees few keys and is taken the taller for it.
+        Yields the rows, the place in the list of the first of them, and the keys they span.
+        """
+        limit = self._cells_at_once()
+        at, count = 0, len(rows)
+        least = max(1, limit // max(1, heads * self.keys))
+        while at < count:
+            size = least
+            for _ in range(2):  # more rows see more keys: the second look is at what they see
+                last = rows[min(count, at + size) - 1]
+                lo, hi = self._span(b, rows[at], last + 1)
+                size = max(least, limit // max(1, heads * (hi - lo)))
+                size = min(size, 2 * least + at)
+            end = min(count, at + size)
+            span = self._span(b, rows[at], rows[end - 1] + 1)
+            if isinstance(rows, range):
+                yield slice(rows[at], rows[end - 1] + 1), at, span
+            else:
+                yield torch.tensor(rows[at:end], device=self.device), at, span
+            at = end
 
     def pooled(
         self,
@@ -246,46 +261,51 @@ class CallRecord(ABC):
 
         ``sample``: at most so many evenly spread queries of each row bin.
         """
-        dtype = _arithmetic(self.device)
-        edges = bin_edges(self.queries, n_rows)
-        rows: list[int] | None = None
-        if sample is not None and sample * n_rows < self.queries:
-            rows = []
-            for q0, q1 in itertools.pairwise(edges):
-                n = min(sample, q1 - q0)
-                rows.extend(q0 + (2 * i + 1) * (q1 - q0) // (2 * n) for i in range(n))
-        row_of = rows if rows is not None else list(range(self.queries))
-        bins = torch.empty(len(row_of), dtype=torch.long)
-        at = 0
-        for index, q1 in enumerate(edges[1:]):
-            start = at
-            while at < len(row_of) and row_of[at] < q1:
-                at += 1
-            bins[start:at] = index
-        to_row = torch.zeros(n_rows, len(row_of), dtype=dtype)
-        to_row[bins, torch.arange(len(row_of))] = 1.0
-        to_row = (to_row / to_row.sum(1, keepdim=True)).to(self.device)
-        cols = bin_edges(self.keys, n_cols)
-        to_col = torch.zeros(self.keys, n_cols, dtype=dtype)
-        for index, (k0, k1) in enumerate(itertools.pairwise(cols)):
-            to_col[k0:k1, index] = 1.0
-        to_col = to_col.to(self.device)
-        out = torch.zeros(heads[1] - heads[0], n_rows, n_cols, dtype=dtype, device=self.device)
-        for h0, h1, part, at, lo, hi in self._blocks(b, heads, rows):
-            if cancel is not None and cancel():
-                raise Cancelled("Stopped while the thumbnails were computed.")
-            if hi <= lo:
-                continue
-            e, extra = self._unnormalised(b, h0, h1, part, lo, hi)
-            mass = torch.matmul(e, to_col[lo:hi])
-            if not self._normal:
-                total = mass.sum(-1)
-                if extra is not None:
-                    total = total + extra
-                mass = mass / total.clamp_min(torch.finfo(dtype).tiny).unsqueeze(-1)
-            out[h0 - heads[0] : h1 - heads[0]] += torch.matmul(
-                to_row[:, at : at + e.shape[1]], mass
-            )
+        rows, columns = bin_edges(self.queries, n_rows), bin_edges(self.keys, n_cols)
+        return self.binned(b, heads, rows, columns, sample=sample, cancel=cancel)
+
+    def binned(
+        self,
+        b: int,
+        heads: tuple[int, int],
+        row_edges: Sequence[int],
+        column_edges: Sequence[int],
+        *,
+        sample: int | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> torch.Tensor:
+        """Pooled mass of a rectangle, (heads, row bins, column bins), float32.
+
+        Args:
+            b: Text of the batch.
+            heads: First and one past the last.
+            row_edges: Where each bin of queries begins, and one past the last.
+            column_edges: The same for keys.
+            sample: At most so many evenly spread queries of each bin.
+            cancel: Asked at every block.
+
+        Raises:
+            Cancelled: ``cancel`` answered True.
+        """
+        device, dtype = self.works_on, _arithmetic(self.works_on)
+        k0, k1 = column_edges[0], column_edges[-1]
+        bins = RowBins.of(row_edges, sample)
+        column_sums = ColumnSums(column_edges, device)
+        out = torch.zeros(
+            heads[1] - heads[0], len(bins), len(column_edges) - 1, dtype=dtype, device=device
+        )
+        for h0, h1 in self._head_ranges(heads, len(bins.rows)):
+            for first, part in bins.parts((h1 - h0) * (k1 - k0)):
+                sums = torch.zeros(h1 - h0, len(part), k1 - k0, dtype=dtype, device=device)
+                for rows, at, span in self._row_blocks(b, h1 - h0, part.rows):
+                    if cancel is not None and cancel():
+                        raise Cancelled("Stopped while attention was pooled.")
+                    lo, hi = max(k0, span[0]), min(k1, span[1])
+                    if lo < hi:
+                        block = self.shares(b, h0, h1, rows, span, lo, hi)
+                        part.add_means(sums, block, at, lo - k0)
+                into = out[h0 - heads[0] : h1 - heads[0], first : first + len(part)]
+                into.copy_(column_sums(sums))
         return out.to(torch.float32)
 
     @abstractmethod
@@ -296,19 +316,15 @@ class CallRecord(ABC):
         self, b: int, rows: list[int], *, cancel: Callable[[], bool] | None = None
     ) -> Iterator[HeadBlock]:
         """All heads at the given queries, a block of bounded size at a time."""
-        for h0, h1, part, _, lo, hi in self._blocks(b, (0, self.heads), rows):
-            if cancel is not None and cancel():
-                raise Cancelled("Stopped while the heads were looked through.")
-            if hi <= lo:
-                continue
-            e, extra = self._unnormalised(b, h0, h1, part, lo, hi)
-            if not self._normal:
-                total = e.sum(-1)
-                if extra is not None:
-                    total = total + extra
-                e = e / total.clamp_min(torch.finfo(e.dtype).tiny).unsqueeze(-1)
-            assert isinstance(part, torch.Tensor)
-            yield HeadBlock(h0, part, lo, e, self._open(b, h0, h1, part, lo, hi))
+        for h0, h1 in self._head_ranges((0, self.heads), len(rows)):
+            for part, _, (lo, hi) in self._row_blocks(b, h1 - h0, rows):
+                if cancel is not None and cancel():
+                    raise Cancelled("Stopped while the heads were looked through.")
+                if hi <= lo:
+                    continue
+                weights = self.shares(b, h0, h1, part, (lo, hi), lo, hi)
+                assert isinstance(part, torch.Tensor)
+                yield HeadBlock(h0, part, lo, weights, self._open(b, h0, h1, part, lo, hi))
 
     def received(
         self, b: int, weights: torch.Tensor, *, cancel: Callable[[], bool] | None = None
@@ -320,24 +336,19 @@ class CallRecord(ABC):
         """
         if weights.dim() == 1:
             return self.received(b, weights[None], cancel=cancel)[0]
-        dtype = _arithmetic(self.device)
         reached = weights.ne(0).any(0).tolist()
-        weights = weights.to(dtype).to(self.device)
+        weights = weights.to(_arithmetic(self.works_on)).to(self.works_on)
         out = torch.zeros(weights.shape[0], self.keys, dtype=torch.float64)
-        for h0, h1, part, at, lo, hi in self._blocks(b, (0, self.heads), None):
-            if cancel is not None and cancel():
-                raise Cancelled("Stopped while the attention was summed.")
-            rows = part.stop - at if isinstance(part, slice) else part.shape[0]
-            if hi <= lo or not any(reached[at : at + rows]):
-                continue
-            e, extra = self._unnormalised(b, h0, h1, part, lo, hi)
-            w = weights[:, at : at + rows].expand(e.shape[0], -1, -1)
-            if not self._normal:
-                total = e.sum(-1)
-                if extra is not None:
-                    total = total + extra
-                w = w / total.clamp_min(torch.finfo(dtype).tiny).unsqueeze(1)
-            out[:, lo:hi] += torch.matmul(w, e).sum(0).cpu().double()
+        for h0, h1 in self._head_ranges((0, self.heads), self.queries):
+            for rows, at, (lo, hi) in self._row_blocks(b, h1 - h0, range(self.queries)):
+                if cancel is not None and cancel():
+                    raise Cancelled("Stopped while the attention was summed.")
+                assert isinstance(rows, slice)
+                if hi <= lo or not any(reached[rows]):
+                    continue
+                block = self.shares(b, h0, h1, rows, (lo, hi), lo, hi)
+                w = weights[:, at : at + block.shape[1]]
+                out[:, lo:hi] += torch.matmul(w, block).sum(0).cpu().double()
         return out
 
 
@@ -355,6 +366,7 @@ class QKRecord(CallRecord):
     sinks: torch.Tensor | None = None  # (H,)
     value_norms: torch.Tensor | None = None  # (B, H, K) float32: |v W_O|, where it was found
     no_value_norms: str = ""  # why it was not
+    work_device: torch.device | None = None  # of the pass, where the tensors were offloaded
     _stats: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     @property
@@ -380,8 +392,17 @@ class QKRecord(CallRecord):
             *stats,
         ]
 
+    @property
+    def works_on(self) -> torch.device:
+        """The device of the pass, also where queries and keys wait in the host's memory."""
+        return self.work_device or self.query.device
+
     def _head_step(self) -> int:
         return self.heads // self.kv_heads
+
+    def _cells_at_once(self) -> int:
+        # Offloaded because the device was short: 64 MiB of scores instead of 256.
+        return super()._cells_at_once() // (1 if self.work_device is None else 4)
 
     def _span(self, b: int, q0: int, q1: int) -> tuple[int, int]:
         lo, hi = 0, self.keys
@@ -398,18 +419,19 @@ class QKRecord(CallRecord):
 
         The heads lie within one key-value head or cover several of them whole.
         """
-        dtype = _arithmetic(self.device)
+        device = self.works_on
+        dtype = _arithmetic(device)
         group = self.heads // self.kv_heads
         g0, g1 = h0 // group, (h1 - 1) // group + 1
-        q = self.query[b, h0:h1, rows].to(dtype) * self.scale
-        k = self.key[b, g0:g1, k0:k1].to(dtype)
+        q = self.query[b, h0:h1, rows].to(device, dtype) * self.scale
+        k = self.key[b, g0:g1, k0:k1].to(device, dtype)
         n = q.shape[1]
         s = torch.matmul(q.reshape(g1 - g0, -1, q.shape[-1]), k.transpose(1, 2))
         s = s.view(h1 - h0, n, k1 - k0)
         if self.softcap is not None:
             s = torch.tanh(s / self.softcap) * self.softcap
         for mask in self.masks:
-            part = mask.cut(b, h0, h1, rows, k0, k1)
+            part = mask.cut(b, h0, h1, rows, k0, k1).to(device)
             if part.dtype == torch.bool:
                 s.masked_fill_(~part, -math.inf)
             else:
@@ -419,7 +441,7 @@ class QKRecord(CallRecord):
                     # sums round to it; in float32 they would tell the scores apart again.
                     s.masked_fill_(self._floor(part), torch.finfo(s.dtype).min)
         if self.first_rows:
-            s.masked_fill_(self._ahead(rows, k0, k1), -math.inf)
+            self._close_ahead(s, rows, k0, k1)
         return s
 
     @staticmethod
@@ -427,10 +449,17 @@ class QKRecord(CallRecord):
         """Where a float16 mask holds its smallest finite number, or near it."""
         return (part <= torch.finfo(part.dtype).min / 2) & ~part.isinf()
 
-    def _ahead(self, rows: Rows, k0: int, k1: int) -> torch.Tensor:
+    def _close_ahead(self, s: torch.Tensor, rows: Rows, k0: int, k1: int) -> None:
+        """Shut what lies after each query. Keys up to the first row's own are open to all rows."""
+        open_to = max(k0, min(k1, rows.start + 1)) if isinstance(rows, slice) else k0
+        if open_to < k1:
+            ahead = self._ahead(rows, open_to, k1, s.device)
+            s[..., open_to - k0 :].masked_fill_(ahead, -math.inf)
+
+    def _ahead(self, rows: Rows, k0: int, k1: int, device: torch.device) -> torch.Tensor:
         if isinstance(rows, slice):
-            rows = torch.arange(rows.start, rows.stop, rows.step or 1, device=self.device)
-        return torch.arange(k0, k1, device=self.device)[None, :] > rows[:, None]
+            rows = torch.arange(rows.start, rows.stop, rows.step or 1, device=device)
+        return torch.arange(k0, k1, device=device)[None, :] > rows.to(device)[:, None]
 
     def _open(self, b: int, h0: int, h1: int, rows: Rows, lo: int, hi: int) -> torch.Tensor:
         count = (
@@ -442,76 +471,98 @@ class QKRecord(CallRecord):
         for mask in self.masks:
             open_ = open_ & ~mask.masked(mask.cut(b, h0, h1, rows, lo, hi))
         if self.first_rows:
-            open_ = open_ & ~self._ahead(rows, lo, hi)
+            open_ = open_ & ~self._ahead(rows, lo, hi, self.device)
         return open_
 
-    def _exp(
+    def _softmax(
         self, s: torch.Tensor, h0: int, h1: int
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Attention of whole rows of scores, and each row's maximum and sum of exponentials.
+
+        One vectorised softmax, and the sum read off its largest weight, which is exp(0) / sum.
+        A row that may attend to nothing has no weight anywhere, rather than 0 / 0: maximum 0,
+        sum 0.
+        """
+        a = torch.softmax(s, -1)
         top = s.amax(-1)
+        total = a.amax(-1).reciprocal_()
+        if self.masks or self.sinks is not None:
+            closed = torch.isinf(top)
+            # A look at the flags would make an accelerator wait; there the pass over all is cheap.
+            if self.masks and (s.device.type != "cpu" or bool(closed.any())):
+                a.masked_fill_(closed.unsqueeze(-1), 0.0)
+            top, total = top.masked_fill(closed, 0.0), total.masked_fill(closed, 0.0)
         if self.sinks is not None:
-            sink = self.sinks[h0:h1].to(s.dtype).unsqueeze(-1)
-            top = torch.maximum(top, sink)
-        top = torch.where(torch.isinf(top), torch.zeros_like(top), top)
-        extra = None if self.sinks is None else torch.exp(sink - top)
-        return s.sub_(top.unsqueeze(-1)).exp_(), top, extra
+            sink = self.sinks[h0:h1].to(s.device, s.dtype).unsqueeze(-1)
+            higher = torch.maximum(top, sink)
+            keys = total * torch.exp(top - higher)
+            top, total = higher, keys + torch.exp(sink - higher)
+            a.mul_((keys / total.clamp_min(torch.finfo(total.dtype).tiny)).unsqueeze(-1))
+        return a, top, total
 
-    def _unnormalised(
-        self, b: int, h0: int, h1: int, rows: Rows, lo: int, hi: int
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        e, _, extra = self._exp(self.scores(b, h0, h1, rows, lo, hi), h0, h1)
-        return e, extra
-
-    def row_stats(self, b: int, h: int, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
-        """Maximum and sum of exponentials of each row, from the cache or computed once.
+    def _statistics(self, b: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Maximum and sum of exponentials of the rows of all heads; NaN where not known yet.
 
         Kept apart rather than as their log-sum-exp: the logarithm would round by 4e-6 where
         scores reach 100, more than the whole error allowed.
         """
         pair = self._stats.get(b)
         if pair is None:
-            shape = (self.heads, self.queries)
-            dtype = _arithmetic(self.device)
-            nan = torch.full(shape, math.nan, dtype=dtype, device=self.device)
+            device = self.works_on
+            shape, dtype = (self.heads, self.queries), _arithmetic(device)
+            nan = torch.full(shape, math.nan, dtype=dtype, device=device)
             pair = self._stats.setdefault(b, (nan, nan.clone()))
-        top, total = pair
-        known = total[h, rows]
-        if bool(known.isnan().any()):
-            wanted = (
-                list(range(rows.start, rows.stop)) if isinstance(rows, slice) else rows.tolist()
-            )
-            wanted = sorted({q for q, n in zip(wanted, known.isnan().tolist(), strict=True) if n})
-            size = max(1, _CELLS_PER_BLOCK // max(1, self.keys))
-            for at in range(0, len(wanted), size):
-                some = wanted[at : at + size]
-                index = torch.tensor(some, device=self.device)
-                lo, hi = self._span(b, some[0], some[-1] + 1)
-                if hi <= lo:
-                    top[h, index], total[h, index] = 0.0, 0.0
-                    continue
-                e, m, extra = self._exp(self.scores(b, h, h + 1, index, lo, hi), h, h + 1)
-                z = e.sum(-1)
-                if extra is not None:
-                    z = z + extra
-                top[h, index], total[h, index] = m[0].to(top.dtype), z[0].to(total.dtype)
-        return top[h, rows], total[h, rows]
+        return pair
+
+    def _whole_rows(
+        self, b: int, h0: int, h1: int, rows: Rows, span: tuple[int, int]
+    ) -> torch.Tensor:
+        """Attention of rows to all that they may attend to; their statistics are kept."""
+        a, top, total = self._softmax(self.scores(b, h0, h1, rows, *span), h0, h1)
+        tops, totals = self._statistics(b)
+        # The sum last: another thread reads the maximum where it finds a sum.
+        tops[h0:h1, rows] = top.to(tops.dtype)
+        totals[h0:h1, rows] = total.to(totals.dtype)
+        return a
+
+    def shares(
+        self, b: int, h0: int, h1: int, rows: Rows, span: tuple[int, int], k0: int, k1: int
+    ) -> torch.Tensor:
+        """Attention of some heads and queries; costs its own cells where the rows are known."""
+        if (k0, k1) != span:
+            tops, totals = self._statistics(b)
+            total = totals[h0:h1, rows]
+            if not bool(total.isnan().any()):
+                s = self.scores(b, h0, h1, rows, k0, k1)
+                e = s.sub_(tops[h0:h1, rows].to(s.dtype).unsqueeze(-1)).exp_()
+                tiny = torch.finfo(e.dtype).tiny
+                return e.div_(total.to(e.dtype).clamp_min(tiny).unsqueeze(-1))
+        return self._whole_rows(b, h0, h1, rows, span)[..., k0 - span[0] : k1 - span[0]]
+
+    def _learn_rows(self, b: int, h: int, rows: Rows) -> None:
+        """Compute the statistics of those rows of a head that are not known yet."""
+        _, totals = self._statistics(b)
+        unknown = totals[h, rows].isnan().tolist()
+        if not any(unknown):
+            return
+        wanted = range(rows.start, rows.stop) if isinstance(rows, slice) else rows.tolist()
+        missing = sorted({q for q, new in zip(wanted, unknown, strict=True) if new})
+        for some, _, (lo, hi) in self._row_blocks(b, 1, missing):
+            if hi > lo:
+                self._whole_rows(b, h, h + 1, some, (lo, hi))
+            else:
+                for kept in self._statistics(b):
+                    kept[h, some] = 0.0
 
     def weights(self, b: int, h: int, rows: Rows, k0: int, k1: int) -> torch.Tensor:
         """Attention of one head, (rows, k1 - k0), from whole rows or from cached statistics."""
-        if k0 == 0 and k1 == self.keys:
-            s = self.scores(b, h, h + 1, rows, k0, k1)
-            if self.sinks is None:
-                a = torch.softmax(s[0], -1)
-                # A row that may attend to nothing: no weight anywhere, rather than 0 / 0.
-                return (a.nan_to_num_(0.0) if self.masks else a).to(torch.float32)
-            e, _, extra = self._exp(s, h, h + 1)
-            total = (e.sum(-1) if extra is None else e.sum(-1) + extra)[0]
+        span = (0, self.keys)
+        if (k0, k1) == span:
+            a, _, _ = self._softmax(self.scores(b, h, h + 1, rows, k0, k1), h, h + 1)
         else:
-            top, total = self.row_stats(b, h, rows)
-            e = self.scores(b, h, h + 1, rows, k0, k1)
-            e = e.sub_(top.to(e.dtype)[None, :, None]).exp_()
-        tiny = torch.finfo(e.dtype).tiny
-        return (e[0] / total.to(e.dtype).clamp_min(tiny).unsqueeze(-1)).to(torch.float32)
+            self._learn_rows(b, h, rows)
+            a = self.shares(b, h, h + 1, rows, span, k0, k1)
+        return a[0].to(torch.float32)
 
 
 @dataclass(eq=False)
@@ -519,7 +570,6 @@ class StoredRecord(CallRecord):
     """Attention as the model returned it, for models that the interface does not serve."""
 
     attention: torch.Tensor  # (B, H, Q, K)
-    _normal = True
 
     @property
     def device(self) -> torch.device:
@@ -535,10 +585,11 @@ class StoredRecord(CallRecord):
         """The attention."""
         return [self.attention]
 
-    def _unnormalised(
-        self, b: int, h0: int, h1: int, rows: Rows, lo: int, hi: int
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return self.attention[b, h0:h1, rows, lo:hi].to(_arithmetic(self.device)), None
+    def shares(
+        self, b: int, h0: int, h1: int, rows: Rows, span: tuple[int, int], k0: int, k1: int
+    ) -> torch.Tensor:
+        """Attention of some heads and queries to keys k0..k1."""
+        return self.attention[b, h0:h1, rows, k0:k1].to(_arithmetic(self.device))
 
     def _open(self, b: int, h0: int, h1: int, rows: Rows, lo: int, hi: int) -> torch.Tensor:
         # The masks were not kept: what some head of the layer gives weight to is open.

@@ -791,10 +791,11 @@ class StepRecord(CallRecord):
         """Attention of one head, (rows, k1 - k0), float32."""
         return self.whole().weights(b, h, rows, k0, k1)
 
-    def _unnormalised(
-        self, b: int, h0: int, h1: int, rows: Rows, lo: int, hi: int
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return self.whole()._unnormalised(b, h0, h1, rows, lo, hi)
+    def shares(
+        self, b: int, h0: int, h1: int, rows: Rows, span: tuple[int, int], k0: int, k1: int
+    ) -> torch.Tensor:
+        """Attention of some heads and queries to keys k0..k1."""
+        return self.whole().shares(b, h0, h1, rows, span, k0, k1)
 
     def _open(self, b: int, h0: int, h1: int, rows: Rows, lo: int, hi: int) -> torch.Tensor:
         return self.whole()._open(b, h0, h1, rows, lo, hi)

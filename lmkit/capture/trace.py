@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from lmkit.capture.pooling import even_edges
 from lmkit.capture.records import CallRecord, HeadBlock, QKRecord, storage_bytes
 from lmkit.capture.steps import StepRecord
 from lmkit.errors import AttentionUnavailableError, CaptureError
+from lmkit.protocol.levels import level_of, tile_box
 
 if TYPE_CHECKING:
     import numpy as np
@@ -277,6 +279,81 @@ class Trace:
         h = self._head(record, head)
         pooled: Floats = self._pooled(record, (h, h + 1), n_rows, n_cols, None, None)[0]
         return pooled
+
+    def pool(
+        self,
+        layer: int,
+        head: int,
+        q0: int,
+        q1: int,
+        k0: int,
+        k1: int,
+        row_bin: int,
+        column_bin: int,
+        *,
+        cancel: Callable[[], bool] | None = None,
+    ) -> Floats:
+        """A rectangle of one head in bins of so many tokens: (row bins, column bins).
+
+        As :meth:`mass`, summed over a bin's keys and averaged over its queries; the last bin of
+        either axis may be smaller. Where these rows were seen whole before (by :meth:`mass`,
+        :meth:`thumbnails` or an earlier rectangle) it costs its own cells only, since their
+        maxima and sums are kept; else it costs whole rows, once.
+
+        Args:
+            layer: Index into :attr:`layers`.
+            head: One of its query heads.
+            q0: First query.
+            q1: One past the last.
+            k0: First key.
+            k1: One past the last.
+            row_bin: Queries in a bin.
+            column_bin: Keys in a bin.
+            cancel: Asked at every block of rows.
+
+        Raises:
+            Cancelled: ``cancel`` answered True.
+        """
+        record = self._record(layer)
+        h = self._head(record, head)
+        if not (0 <= q0 < q1 <= record.queries and 0 <= k0 < k1 <= record.keys):
+            raise CaptureError(
+                f"The tile [{q0}:{q1}, {k0}:{k1}] is empty or not inside "
+                f"{record.queries} queries by {record.keys} keys."
+            )
+        rows, columns = even_edges(q0, q1, row_bin), even_edges(k0, k1, column_bin)
+        with torch.no_grad():
+            pooled = record.binned(self._batch, (h, h + 1), rows, columns, cancel=cancel)
+            return _numpy(pooled[0])
+
+    def level_tile(
+        self,
+        layer: int,
+        head: int,
+        level: int,
+        row: int,
+        column: int,
+        *,
+        cancel: Callable[[], bool] | None = None,
+    ) -> Floats:
+        """One tile of a head's map at a level of detail, at most 256 x 256 cells.
+
+        Level 0 is the whole head; each level halves the bins, down to single tokens. See
+        :mod:`lmkit.protocol.levels`.
+
+        Raises:
+            CaptureError: there is no such level or tile.
+            Cancelled: ``cancel`` answered True.
+        """
+        record = self._record(layer)
+        found = level_of(record.queries, record.keys, level)
+        box = tile_box(record.queries, record.keys, level, row, column)
+        if found is None or box is None:
+            raise CaptureError(
+                f"The map of {record.queries} queries by {record.keys} keys has no tile "
+                f"({row}, {column}) at level {level}."
+            )
+        return self.pool(layer, head, *box, found.row_bin, found.column_bin, cancel=cancel)
 
     def thumbnails(
         self,

@@ -24,7 +24,7 @@ from lmkit.models.generation_trace import (
     turns_of,
     write,
 )
-from lmkit.models.hardware import memory_errors
+from lmkit.models.hardware import free_memory, memory_errors
 from lmkit.models.heads import unwrapped
 from lmkit.models.limits import UNSTATED, longest_input
 from lmkit.models.loading import waiting_for
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 __all__ = ["Facts", "HuggingFaceModel", "Parts", "facts_of"]
 
 _MAX_LABEL = 1_000
+_SHARE_OF_MEMORY = 0.8
+"""Of the memory that is free before a pass, what its queries and keys may take."""
 
 
 @dataclass(frozen=True)
@@ -351,6 +353,7 @@ class HuggingFaceModel(LoadedModel):
 
         Raises:
             Cancelled: the user pressed Stop; heard at each layer.
+            BudgetExceededError: its attention would take what memory the machine has left.
             DeviceMemoryError: it does not fit.
             ModelError: the ids are not the model's, or it failed on them.
         """
@@ -370,6 +373,7 @@ class HuggingFaceModel(LoadedModel):
                     model,
                     inputs,
                     values=values,
+                    budget=_room(self.device),
                     cancel=None if work is None else lambda: work.cancelled,
                     on_layer=None
                     if work is None
@@ -764,3 +768,13 @@ def _said_of_surrogates(given: str | None, clean: str | None) -> tuple[str, ...]
 def _first_line(error: Exception) -> str:
     text = next((line for line in str(error).splitlines() if line.strip()), "")
     return (text.strip() or type(error).__name__)[:300]
+
+
+def _room(device: str) -> int | None:
+    """Most bytes that a capture may keep; None on an accelerator, which offloads when it is short.
+
+    A machine out of memory ends the kernel without a word: stop well before.
+    """
+    if device != "cpu":
+        return None
+    return int(free_memory(device) * _SHARE_OF_MEMORY) or None

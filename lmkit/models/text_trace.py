@@ -188,6 +188,35 @@ class ModelTrace:
         """One head pooled: sum over a bin's keys, mean over its queries; (n_rows, n_cols)."""
         return self.capture.mass(layer, head, n_rows, n_cols)
 
+    def pool(
+        self,
+        layer: int,
+        head: int,
+        q0: int,
+        q1: int,
+        k0: int,
+        k1: int,
+        row_bin: int,
+        column_bin: int,
+        *,
+        cancel: Callable[[], bool] | None = None,
+    ) -> Floats:
+        """A rectangle of one head in bins of so many tokens: (row bins, column bins)."""
+        return self.capture.pool(layer, head, q0, q1, k0, k1, row_bin, column_bin, cancel=cancel)
+
+    def level_tile(
+        self,
+        layer: int,
+        head: int,
+        level: int,
+        row: int,
+        column: int,
+        *,
+        cancel: Callable[[], bool] | None = None,
+    ) -> Floats:
+        """One tile of a head's map at a level of detail: at most 256 x 256 cells."""
+        return self.capture.level_tile(layer, head, level, row, column, cancel=cancel)
+
     def thumbnails(
         self,
         layer: int,

@@ -4,7 +4,10 @@
 key                       shape                       what
 ========================  ==========================  ============================================
 ``thumb/L``               (heads, n, n)               mass-pooled thumbnails of all heads
+``thumb/L/A-B``           (B - A, n, n)               those of heads A to B (B excluded)
+``glance/L``, ``/L/A-B``  as ``thumb``                the same of a few rows only, soon there
 ``head/L/H``              (rows, columns) <= 512      the head, mass-pooled above 512 tokens
+``map/L/H/Z/R/C``         (rows, columns) <= 256      tile (R, C) of its map at level Z (levels.py)
 ``rows/L/H/A-B``          (B - A, keys) float32       exact rows A to B (B excluded) of a head
 ``sum/L/H/A,B,...``       (keys,) float32             exact sum over the chosen query tokens
 ``from/L/H/A,B,...``      (queries,) float32          exact attention from each query to the keys
@@ -29,24 +32,31 @@ from lmkit.errors import ProtocolError
 
 __all__ = ["FORMS", "Key", "format_key", "parse_key"]
 
-Kind = Literal["thumb", "head", "rows", "sum", "from", "query-groups", "key-groups"]
-Form = Literal["layer", "head", "range", "tokens"]
+Kind = Literal[
+    "thumb", "glance", "head", "map", "rows", "sum", "from", "query-groups", "key-groups"
+]
+Form = Literal["layer", "heads", "head", "level", "range", "tokens"]
 
 FORMS: Final[dict[Kind, Form]] = {
-    "thumb": "layer",
+    "thumb": "heads",
+    "glance": "heads",
     "head": "head",
+    "map": "level",
     "rows": "range",
     "sum": "tokens",
     "from": "tokens",
     "query-groups": "layer",
     "key-groups": "layer",
 }
-"""What each kind of tile is named by: a layer; a head; a head and A-B; a head and tokens."""
+"""What each kind of tile is named by: a layer; a layer, perhaps with heads A-B; a head; a head with
+level, tile row and tile column; a head and A-B; a head and tokens."""
 
 _N = r"(?:0|[1-9][0-9]{0,7})"
 _REST: Final[dict[Form, str]] = {
     "layer": rf"(?P<layer>{_N})",
+    "heads": rf"(?P<layer>{_N})(?:/(?P<first>{_N})-(?P<last>{_N}))?",
     "head": rf"(?P<layer>{_N})/(?P<head>{_N})",
+    "level": rf"(?P<layer>{_N})/(?P<head>{_N})/(?P<z>{_N})/(?P<r>{_N})/(?P<c>{_N})",
     "range": rf"(?P<layer>{_N})/(?P<head>{_N})/(?P<first>{_N})-(?P<last>{_N})",
     "tokens": rf"(?P<layer>{_N})/(?P<head>{_N})/(?P<tokens>{_N}(?:,{_N})*)",
 }
@@ -55,9 +65,11 @@ _GRAMMARS = {form: re.compile(rest + _LENS) for form, rest in _REST.items()}
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A parsed key. ``tokens`` holds (A, B) for a range, the tokens for ``sum`` and ``from``.
+    """A parsed key.
 
-    ``lens`` is empty for the attention itself.
+    ``tokens`` holds (A, B) for a range of rows or heads, nothing for all heads, (level, row,
+    column) for a tile of a map, the tokens for ``sum`` and ``from``. ``lens`` is empty for the
+    attention itself.
     """
 
     kind: Kind
@@ -80,10 +92,12 @@ def parse_key(text: str) -> Key:
         raise ProtocolError(f"{text[:80]!r} is not the name of a tile.")
     found = match.groupdict()
     tokens: tuple[int, ...] = ()
-    if form == "range":
+    if found.get("first") is not None:
         tokens = int(found["first"]), int(found["last"])
         if tokens[1] <= tokens[0]:
-            raise ProtocolError(f"The rows of {text!r} are empty.")
+            raise ProtocolError(f"The range of {text!r} is empty.")
+    elif form == "level":
+        tokens = int(found["z"]), int(found["r"]), int(found["c"])
     elif form == "tokens":
         tokens = tuple(int(number) for number in found["tokens"].split(","))
     return Key(
@@ -99,10 +113,12 @@ def format_key(key: Key) -> str:
     """Spell a key; the inverse of :func:`parse_key`."""
     form = FORMS[key.kind]
     parts = [key.kind, str(key.layer)]
-    if form != "layer":
+    if form not in ("layer", "heads"):
         parts.append(str(key.head))
-    if form == "range":
+    if form == "range" or (form == "heads" and key.tokens):
         parts.append(f"{key.tokens[0]}-{key.tokens[1]}")
+    elif form == "level":
+        parts.extend(map(str, key.tokens))
     elif form == "tokens":
         parts.append(",".join(map(str, key.tokens)))
     return "/".join(parts) + (f"@{key.lens}" if key.lens else "")

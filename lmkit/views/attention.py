@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from lmkit.api import TextTrace, Token
-from lmkit.errors import ProtocolError
+from lmkit.errors import Cancelled, ProtocolError
 from lmkit.protocol.keys import Key, format_key, parse_key
+from lmkit.protocol.levels import level_of, tile_box
 from lmkit.protocol.messages import (
     AttentionSpec,
     Encoding,
@@ -27,12 +28,16 @@ from lmkit.views.lens import Lens
 if TYPE_CHECKING:
     import numpy as np
 
+    Cancel = Callable[[], bool] | None
+
 __all__ = ["HEAD_SIDE", "THUMBNAIL_SIDE", "AttentionTiles", "CapturedTrace"]
 
 THUMBNAIL_SIDE = 24
 """Side of a thumbnail in cells: 280 heads are then 160 kB before compression."""
 HEAD_SIDE = 512
 """Side of a head's picture in cells; above it rows and columns are pooled by mass."""
+GLANCE_ROWS = 2
+"""Queries looked at for each row of a quick thumbnail; the 48 rows take milliseconds a layer."""
 MAX_ROWS = 64
 """Exact rows in one tile; a view asks for the few around the pointer."""
 
@@ -77,7 +82,10 @@ class CapturedTrace(TextTrace, Protocol):
         sample: int | None = None,
         cancel: Callable[[], bool] | None = None,
     ) -> np.ndarray:
-        """Pooled attention of all heads of a layer; (heads, size, size) or smaller."""
+        """Pooled attention of all heads of a layer; (heads, size, size) or smaller.
+
+        ``sample``: of so many queries a row only; ``cancel`` is asked between blocks of rows.
+        """
         ...
 
     def summed(self, layer: int, head: int, queries: Sequence[int]) -> np.ndarray:
@@ -211,15 +219,19 @@ class AttentionTiles:
         """The names of all layers' thumbnails."""
         return [format_key(Key("thumb", index)) for index in range(len(self.trace.layers))]
 
-    def tile(self, name: str, *, fine: bool = False) -> tuple[TileHeader, bytes]:
+    def tile(
+        self, name: str, *, fine: bool = False, cancel: Cancel = None
+    ) -> tuple[TileHeader, bytes]:
         """Compute one tile.
 
         Args:
             name: See :mod:`lmkit.protocol.keys`.
             fine: Encode a head in 16 bits, for saved outputs that cannot ask for exact rows.
+            cancel: Asked now and then while thumbnails or a map are computed.
 
         Raises:
             ProtocolError: a name that is malformed or out of bounds.
+            Cancelled: ``cancel`` answered True.
         """
         from lmkit.protocol.tiles import encode
 
@@ -229,14 +241,23 @@ class AttentionTiles:
         key = parse_key(name)
         if key.lens:
             plain = format_key(msgspec.structs.replace(key, lens=""))
-            header, data = self.through(key.lens).tile(plain, fine=fine)
+            header, data = self.through(key.lens).tile(plain, fine=fine, cancel=cancel)
             return msgspec.structs.replace(header, key=name), data
         self._check(key, name)
         trace = self.trace
         layer = trace.layers[key.layer]
         encoding: Encoding
-        if key.kind == "thumb":
-            values, encoding = trace.thumbnails(key.layer, THUMBNAIL_SIDE), "sqrt-u8"
+        if key.kind in ("thumb", "glance"):
+            values = trace.thumbnails(
+                key.layer,
+                THUMBNAIL_SIDE,
+                heads=(key.tokens[0], key.tokens[1]) if key.tokens else None,
+                sample=GLANCE_ROWS if key.kind == "glance" else None,
+                cancel=cancel,
+            )
+            encoding = "sqrt-u8"
+        elif key.kind == "map":
+            values, encoding = _map_tile(trace, key, cancel), "sqrt-u8"
         elif key.kind == "head":
             rows, columns = min(layer.queries, HEAD_SIDE), min(layer.keys, HEAD_SIDE)
             values = trace.mass(key.layer, key.head, rows, columns)
@@ -278,7 +299,16 @@ class AttentionTiles:
         layer = layers[key.layer]
         if key.head >= layer.heads:
             raise ProtocolError(f"Tile {name}: the layer has {layer.heads} heads, from 0.")
-        if key.kind == "rows":
+        if key.kind in ("thumb", "glance"):
+            if key.tokens and key.tokens[1] > layer.heads:
+                raise ProtocolError(f"Tile {name}: the layer has {layer.heads} heads, from 0.")
+        elif key.kind == "map":
+            if tile_box(layer.queries, layer.keys, *key.tokens) is None:
+                raise ProtocolError(
+                    f"Tile {name}: the map of {layer.queries} x {layer.keys} tokens "
+                    "has no such level or place."
+                )
+        elif key.kind == "rows":
             first, last = key.tokens
             if last > layer.queries or last - first > MAX_ROWS:
                 raise ProtocolError(
@@ -296,6 +326,34 @@ def _steps(trace: CapturedTrace) -> tuple[StepSpec, ...]:
         StepSpec(label=step.label, first=step.first, last=step.last)
         for step in getattr(trace, "steps", ())
     )
+
+
+def _map_tile(trace: CapturedTrace, key: Key, cancel: Cancel) -> np.ndarray:
+    """A tile of a head's map, pooled where the queries and keys lie if the trace can do that."""
+    import numpy as np
+
+    layer = trace.layers[key.layer]
+    level = level_of(layer.queries, layer.keys, key.tokens[0])
+    box = tile_box(layer.queries, layer.keys, *key.tokens)
+    assert level is not None  # _check has looked
+    assert box is not None
+    # Asked of the class: a lens that hands on what it does not know would hand on other numbers.
+    pool = getattr(type(trace), "pool", None)
+    if pool is not None:
+        on_device: np.ndarray = pool(
+            trace, key.layer, key.head, *box, level.row_bin, level.column_bin, cancel=cancel
+        )
+        return on_device
+    # A lens may know only its numbers: those of one row of the tile at a time.
+    columns = np.arange(0, box.k1 - box.k0, level.column_bin)
+    rows = []
+    for q in range(box.q0, box.q1, level.row_bin):
+        if cancel is not None and cancel():
+            raise Cancelled("Stopped while a map was computed.")
+        stop = min(box.q1, q + level.row_bin)
+        cells = trace.block(key.layer, key.head, q, stop, box.k0, box.k1)
+        rows.append(np.add.reduceat(cells.mean(axis=0), columns))
+    return np.array(rows, dtype=np.float32)
 
 
 def _layer_spec(layer: Any) -> LayerSpec:

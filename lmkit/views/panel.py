@@ -153,12 +153,14 @@ class PanelView:
         shows_attention = self._outcome is None or self._tiles is not None
         return self._python(values, selection if shows_attention else None)
 
-    def tile(self, key: str, *, fine: bool = False) -> tuple[TileHeader, bytes]:
+    def tile(
+        self, key: str, *, fine: bool = False, cancel: Callable[[], bool] | None = None
+    ) -> tuple[TileHeader, bytes]:
         """Compute one tile of the attention; raises ProtocolError where there is none."""
         tiles = self._tiles
         if tiles is None:
             raise ProtocolError("This panel has no attention yet.", hint="Press Run.")
-        return tiles.tile(key, fine=fine)
+        return tiles.tile(key, fine=fine, cancel=cancel)
 
     # -- changing ---------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lmkit.protocol import codec, tiles
+from lmkit.protocol import codec, levels, tiles
 from lmkit.protocol.messages import SavedTile, TileHeader
 
 __all__ = ["HERE", "HOSTILE", "golden"]
@@ -308,7 +308,26 @@ def _refused() -> dict[str, list[Any]]:
 _VALID_KEYS = {
     "thumb/0": {"kind": "thumb", "layer": 0},
     "thumb/99999999": {"kind": "thumb", "layer": 99_999_999},
+    "thumb/3/64-96": {"kind": "thumb", "layer": 3, "first": 64, "last": 96},
+    "glance/3": {"kind": "glance", "layer": 3},
+    "glance/0/0-1@words": {"kind": "glance", "layer": 0, "first": 0, "last": 1, "lens": "words"},
     "head/3/7": {"kind": "head", "layer": 3, "head": 7},
+    "map/3/7/0/0/0": {
+        "kind": "map",
+        "layer": 3,
+        "head": 7,
+        "level": 0,
+        "row": 0,
+        "column": 0,
+    },
+    "map/0/1/5/31/12": {
+        "kind": "map",
+        "layer": 0,
+        "head": 1,
+        "level": 5,
+        "row": 31,
+        "column": 12,
+    },
     "rows/3/7/0-64": {"kind": "rows", "layer": 3, "head": 7, "first": 0, "last": 64},
     "sum/3/7/1": {"kind": "sum", "layer": 3, "head": 7, "tokens": [1]},
     "sum/3/7/1,4,7": {"kind": "sum", "layer": 3, "head": 7, "tokens": [1, 4, 7]},
@@ -341,6 +360,15 @@ _INVALID_KEYS = [
     " thumb/0",
     "thumb/\u0661",
     "thumb/0/0",
+    "thumb/0/",
+    "thumb/0/1-1",
+    "glance/0/2-1",
+    "glance/0/0-",
+    "map/0/0",
+    "map/0/0/0/0",
+    "map/0/0/0/0/0/0",
+    "map/0/0/0/0/01",
+    "map/0/0/0/0/-1",
     "head/0",
     "head/0/0/0",
     "rows/0/0/5-5",
@@ -359,6 +387,33 @@ _INVALID_KEYS = [
     "thumb@words/0",
     "thumb/0@" + "a" * 65,
 ]
+
+
+_SIZES = [(1, 1), (3, 5), (256, 256), (257, 257), (512, 40), (40, 8192), (4096, 4097), (65_536, 1)]
+
+
+def _levels() -> list[dict[str, Any]]:
+    """Levels of maps, and the tokens of their tiles; null where there is no such one."""
+    made: list[dict[str, Any]] = []
+    for queries, keys in _SIZES:
+        for level in range(-1, 10):
+            found = levels.level_of(queries, keys, level)
+            places = [(0, 0), (0, 1), (1, 0), (2, 3), (15, 16), (31, 31), (0, 32), (-1, 0)]
+            boxes = [
+                {"row": row, "column": column, "box": None if box is None else list(box)}
+                for row, column in places
+                for box in [levels.tile_box(queries, keys, level, row, column)]
+            ]
+            made.append(
+                {
+                    "queries": queries,
+                    "keys": keys,
+                    "level": level,
+                    "found": None if found is None else list(found),
+                    "boxes": boxes if found is not None else boxes[:1],
+                }
+            )
+    return made
 
 
 def _tiles() -> list[dict[str, Any]]:
@@ -443,6 +498,7 @@ def golden() -> dict[str, Any]:
             for each in bundles
         ],
         "refused.json": _refused(),
+        "levels.json": _levels(),
         "keys.json": {"valid": _VALID_KEYS, "invalid": _INVALID_KEYS},
         "tiles.json": {"good": made, "damaged": _damaged(made[0]["saved"])},
     }

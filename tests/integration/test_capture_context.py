@@ -17,6 +17,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 import lmkit.capture
 from lmkit.capture import Trace, capture, trace_forward
 from lmkit.capture.recorder import ACTIVE
+from lmkit.capture.records import QKRecord
 from lmkit.errors import (
     AttentionUnavailableError,
     BudgetExceededError,
@@ -335,6 +336,70 @@ def test_bytes_are_those_of_q_and_k_and_one_mask() -> None:
     )
     fused = trace_forward(tf.GPT2Model(config).eval(), ids(tokens))
     assert fused.nbytes == 3 * 2 * q  # the fused projection is not pinned
+
+
+def _same_numbers(a: Trace, b: Trace) -> None:
+    for info in a.layers:
+        for head in range(info.heads):
+            want = b.attention(info.index, head)
+            assert np.abs(a.attention(info.index, head) - want).max() < 1e-6
+        np.testing.assert_allclose(a.thumbnails(info.index, 5), b.thumbnails(info.index, 5))
+        np.testing.assert_allclose(
+            a.pool(info.index, 0, 2, 9, 1, 8, 2, 3), b.pool(info.index, 0, 2, 9, 1, 8, 2, 3)
+        )
+
+
+@pytest.mark.parametrize("name", ["Bert", "Llama", "Mistral"])
+def test_offloaded_queries_and_keys_give_the_same_numbers(name: str) -> None:
+    """Copies in the host's memory, each distinct mask once; the pass and the check are the same."""
+    model = make(name)
+    inputs = {**ids(), "attention_mask": torch.ones_like(ids()["input_ids"])}
+    inputs["attention_mask"][0, -2:] = 0
+    plain = trace_forward(model, inputs)
+    away = trace_forward(model, inputs, offload="host", values=True)
+    assert away.deviation is not None
+    assert away.deviation < 1e-5
+    _same_numbers(away, plain)
+    record = away._held.records[0]
+    assert isinstance(record, QKRecord)
+    assert record.work_device == torch.device("cpu")
+    kept = [t.data_ptr() for r in away._held.records for t in r.tensors() if t is not None]
+    assert not set(kept) & {
+        t.data_ptr() for r in plain._held.records for t in r.tensors() if t is not None
+    }
+    masks = {m.tensor.data_ptr() for r in away._held.records for m in r.masks}  # type: ignore[attr-defined]
+    assert len(masks) <= 1
+
+
+def test_a_rule_of_the_users_decides_layer_by_layer() -> None:
+    asked: list[tuple[torch.device, int]] = []
+
+    def every_other(device: torch.device, need: int) -> bool:
+        asked.append((device, need))
+        return len(asked) % 2 == 0
+
+    model = make()
+    trace = trace_forward(model, ids(), offload=every_other)
+    devices = [r.work_device for r in trace._held.records]  # type: ignore[attr-defined]
+    assert devices == [None if n % 2 == 0 else torch.device("cpu") for n in range(len(devices))]
+    first = trace._held.records[0]
+    assert isinstance(first, QKRecord)
+    assert asked[0] == (torch.device("cpu"), first.query.nbytes + first.key.nbytes)
+    _same_numbers(trace, trace_forward(model, ids(), offload="never"))
+
+
+def test_a_device_that_runs_short_hands_over_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lmkit.capture import offload
+
+    total = 10 * 2**30
+    left = iter([6 * 2**30, 5 * 2**30, 2**30 + 100, 2**29])
+    monkeypatch.setattr(offload, "free_bytes", lambda device: (next(left), total))
+    short = offload.keeps_in_host_memory("auto")
+    assert [short(torch.device("cuda"), 1000) for _ in range(4)] == [False, False, True, True]
+    monkeypatch.undo()
+    assert not short(torch.device("cpu"), 2**50)  # the host itself has nowhere else to go
+    with pytest.raises(CaptureError, match="does not say where"):
+        trace_forward(make(), ids(), offload="disk")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("builder", [make, bloom])

@@ -33,6 +33,7 @@ from lmkit.protocol.messages import (
 from lmkit.protocol.tiles import decode
 from lmkit.session import MAX_COPIES, Session, TaskPanel
 from lmkit.trace_cache import TraceCache
+from lmkit.views.attention import AttentionTiles
 from tests.desk import Desk
 from tests.tiny import tiny_bart, tiny_bert
 
@@ -180,6 +181,76 @@ def test_a_tile_that_is_not_there_is_an_error_in_words(
     assert isinstance(answer, ErrorAnswer)
     assert answer.error.code == "protocol"
     assert buffers == []
+
+
+def test_tiles_of_the_map_and_glances_are_numbers_of_the_trace(
+    session: Session, bert: Path
+) -> None:
+    panel = open_panel(session, "classification", bert, text=TEXT)
+    session.run_now(panel)
+    desk = Desk(session, panel.view.id)
+    desk.hello()
+    tiles = panel.view.tiles
+    assert tiles is not None
+    trace = tiles.trace
+    whole = trace.attention(1, 2)
+    for key, wanted in (
+        ("map/1/2/0/0/0", whole),
+        ("thumb/1/1-3", trace.thumbnails(1, 24)[1:3]),
+        ("glance/1", trace.thumbnails(1, 24, sample=2)),
+    ):
+        answer, (data,) = desk.ask("tile", key=key)
+        assert isinstance(answer, TileAnswer)
+        got = decode(data, answer.tile.shape, answer.tile.encoding)
+        assert np.abs(got - wanted).max() < 5e-3
+
+    class OnlyNumbers:
+        """As a lens may be: no pooling of its own, and nothing handed on by accident."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(trace, name)
+
+    header, data = AttentionTiles(OnlyNumbers()).tile("map/1/2/0/0/0")  # type: ignore[arg-type]
+    assert np.abs(decode(data, header.shape, header.encoding) - whole).max() < 5e-3
+    for key in ("map/1/2/1/0/0", "map/1/2/0/0/1", "map/1/99/0/0/0", "thumb/1/0-99", "glance/9"):
+        answer, _ = desk.ask("tile", key=key)
+        assert isinstance(answer, ErrorAnswer), key
+        assert answer.error.code == "protocol"
+
+
+def test_a_click_is_answered_while_thumbnails_are_computed(
+    session: Session, bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head comes at once, the thumbnail goes on after it; one that is cancelled ends."""
+    panel = open_panel(session, "classification", bert, text=TEXT)
+    session.run_now(panel)
+    desk = Desk(session, panel.view.id)
+    desk.hello()
+    assert panel.view.tiles is not None
+    kind = type(panel.view.tiles.trace)
+    plain = kind.thumbnails
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def slow(self: Any, layer: int, size: int = 24, *, cancel: Any = None, **more: Any) -> Any:
+        begun.set()
+        while not goes_on.is_set() or layer == 1:
+            if cancel():
+                raise Cancelled("Stopped.")
+            time.sleep(0.005)
+        return plain(self, layer, size, cancel=cancel, **more)
+
+    monkeypatch.setattr(kind, "thumbnails", slow)
+    thumb = desk.put("tile", key="thumb/0")
+    assert begun.wait(60)
+    answer, _ = desk.ask("tile", key="head/1/2")
+    assert isinstance(answer, TileAnswer)
+    goes_on.set()
+    assert isinstance(desk.wait(thumb)[0], TileAnswer)
+    endless = desk.put("tile", key="thumb/1")
+    answer, _ = desk.ask("cancel", target=endless)
+    assert isinstance(answer, CancelledAnswer)
+    after, _ = desk.ask("tile", key="thumb/0")
+    assert isinstance(after, TileAnswer)
 
 
 def test_selection_reaches_python_and_the_other_copies(session: Session, bert: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from lmkit.capture import records as module
-from lmkit.capture.records import KeptMask, QKRecord, StoredRecord, bin_edges
-from lmkit.errors import Cancelled
+from lmkit.capture.pooling import bin_edges, even_edges
+from lmkit.capture.records import KeptMask, QKRecord, StoredRecord
+from lmkit.errors import Cancelled, CaptureError
 
 B, H, Q, K, D = 2, 6, 37, 53, 8
 
@@ -177,6 +178,53 @@ def test_pooled_mass_is_sum_over_keys_and_mean_over_queries(
 
 
 @pytest.mark.usefixtures("_cells")
+@pytest.mark.parametrize("known", [False, True])
+def test_a_rectangle_is_pooled_as_the_same_part_of_the_whole(record: QKRecord, known: bool) -> None:
+    want = _reference(record)
+    if known:
+        record.pooled(1, (0, H), 3, 3)
+    for (q0, q1, k0, k1), n, m in (
+        ((0, Q, 0, K), 8, 16),
+        ((5, 30, 17, 18), 4, 1),
+        ((36, 37, 0, 9), 1, 4),
+    ):
+        rows, columns = even_edges(q0, q1, n), even_edges(k0, k1, m)
+        for heads in ((0, H), (2, 3)):
+            got = record.binned(1, heads, rows, columns).numpy()
+            assert got.shape == (heads[1] - heads[0], len(rows) - 1, len(columns) - 1)
+            for h in range(*heads):
+                for i, (a, b) in enumerate(itertools.pairwise(rows)):
+                    for j, (c, d) in enumerate(itertools.pairwise(columns)):
+                        cell = float(want[1, h, a:b, c:d].sum(1).mean())
+                        assert abs(got[h - heads[0], i, j] - cell) < 3e-6
+
+
+def test_after_the_thumbnails_a_tile_costs_its_own_cells(
+    record: QKRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pooling sees every row whole: its maxima and sums serve all later tiles of all heads."""
+    record.pooled(0, (0, H), 4, 4)
+    cells: list[int] = []
+    plain = QKRecord.scores
+
+    def counting(self: QKRecord, b: int, h0: int, h1: int, rows: Any, k0: int, k1: int) -> Any:
+        s = plain(self, b, h0, h1, rows, k0, k1)
+        cells.append(s.numel())
+        return s
+
+    monkeypatch.setattr(QKRecord, "scores", counting)
+    want = _reference(record)
+    got = record.binned(0, (1, 2), even_edges(20, 36, 4), even_edges(4, 12, 2))
+    assert sum(cells) <= 16 * 8
+    cell = float(want[0, 1, 20:24, 4:6].sum(1).mean())
+    assert abs(float(got[0, 0, 0]) - cell) < 3e-6
+    cells.clear()
+    tile = record.weights(0, H - 1, slice(3, 9), 4, 6)
+    assert sum(cells) == 6 * 2
+    assert (tile - want[0, H - 1, 3:9, 4:6]).abs().max() < 2e-6
+
+
+@pytest.mark.usefixtures("_cells")
 def test_sampled_pooling_uses_rows_of_each_bin(record: QKRecord) -> None:
     want = _reference(record)[0, 2]
     got = record.pooled(0, (2, 3), 3, 4, sample=2)[0].numpy()
@@ -265,6 +313,12 @@ def test_cancel_is_asked_between_blocks(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(Cancelled):
         record.pooled(0, (0, H), 4, 4, cancel=cancel)
     assert len(asked) == 3
+
+
+@pytest.mark.parametrize(("first", "last", "size"), [(3, 3, 1), (4, 3, 1), (0, 5, 0)])
+def test_nothing_is_not_pooled(first: int, last: int, size: int) -> None:
+    with pytest.raises(CaptureError):
+        even_edges(first, last, size)
 
 
 @pytest.mark.parametrize(("length", "bins"), [(1, 1), (10, 3), (7, 7), (1000, 24)])

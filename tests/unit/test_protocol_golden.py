@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lmkit.errors import ProtocolError
-from lmkit.protocol import codec, keys, tiles
+from lmkit.protocol import codec, keys, levels, tiles
 from lmkit.protocol.messages import SavedTile, TileHeader
 from lmkit.protocol.schema import schema
 
@@ -103,14 +103,27 @@ def test_keys() -> None:
         key = keys.parse_key(text)
         assert (key.kind, key.layer) == (fields["kind"], fields["layer"])
         assert key.head == fields.get("head", 0)
-        wanted = (
-            [fields["first"], fields["last"]] if "first" in fields else fields.get("tokens", [])
-        )
+        wanted = fields.get("tokens", [])
+        for names in (("first", "last"), ("level", "row", "column")):
+            if names[0] in fields:
+                wanted = [fields[name] for name in names]
         assert list(key.tokens) == wanted
         assert keys.format_key(key) == text
     for text in golden["invalid"]:
         with pytest.raises(ProtocolError):
             keys.parse_key(text)
+
+
+def test_levels() -> None:
+    golden = _load("levels.json")
+    assert sum(each["found"] is not None for each in golden) > 20
+    for each in golden:
+        place = each["queries"], each["keys"], each["level"]
+        found = levels.level_of(*place)
+        assert (None if found is None else list(found)) == each["found"]
+        for tile in each["boxes"]:
+            box = levels.tile_box(*place, tile["row"], tile["column"])
+            assert (None if box is None else list(box)) == tile["box"]
 
 
 def test_tiles_hold_the_same_numbers_live_and_saved() -> None:

@@ -88,6 +88,25 @@ const SHOTS = [
     },
   ],
   ["huge", "huge", "live", async () => {}],
+  ...[0, 6, 13].map((steps) => [
+    `vast-map-${steps}`,
+    "vast",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-map"]').click();
+      await page.waitForTimeout(1500);
+      const box = await page.locator('[data-lmkit="picture-canvas"]').boundingBox();
+      const at = [box.x + 18 + 338 * 0.451, box.y + 18 + 338 * 0.455];
+      await page.mouse.click(...at);
+      for (let step = 0; step < steps; step += 1) {
+        await page.mouse.move(...at);
+        await page.mouse.wheel(0, -200);
+        await page.waitForTimeout(60);
+      }
+      await page.waitForTimeout(1500);
+      await page.mouse.move(at[0] + 3, at[1] + 3);
+    },
+  ]),
   ["hostile", "hostile", "live", async () => {}],
   [
     "hostile-scrolled",

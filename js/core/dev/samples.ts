@@ -11,7 +11,15 @@ import type {
   ViewInfo,
   ViewSpec,
 } from "@lmkit/protocol";
-import { parseKey, parseViewSpec } from "@lmkit/protocol";
+import {
+  type Box,
+  type Key,
+  type Level,
+  levelOf,
+  parseKey,
+  parseViewSpec,
+  tileBox,
+} from "@lmkit/protocol";
 import type { Channel } from "../src/channel.ts";
 
 const SIZE = 32;
@@ -75,7 +83,9 @@ export function row(
 function pooled(layer: number, head: number, spec: LayerSpec, rows: number, columns: number) {
   const out = new Float32Array(rows * columns);
   const counts = new Float32Array(rows);
-  for (let query = 0; query < spec.queries; query += 1) {
+  // A page computes what a kernel would: of a long text a few rows of each bin.
+  const stride = Math.max(1, Math.floor(spec.queries / Math.max(rows, 512)));
+  for (let query = 0; query < spec.queries; query += stride) {
     const values = row(layer, head, query, spec.keys, spec.causal);
     const r = Math.floor((query * rows) / spec.queries);
     counts[r] = (counts[r] as number) + 1;
@@ -85,6 +95,24 @@ function pooled(layer: number, head: number, spec: LayerSpec, rows: number, colu
     }
   }
   return out.map((value, index) => value / (counts[Math.floor(index / columns)] as number));
+}
+
+/** A tile of the map: mass over bins of the level. */
+function levelTile(spec: LayerSpec, key: Extract<Key, { readonly kind: "map" }>): MadeTile {
+  const found = levelOf(spec.queries, spec.keys, key.level) as Level;
+  const box = tileBox(spec.queries, spec.keys, key.level, key.row, key.column) as Box;
+  const rows = Math.ceil((box.q1 - box.q0) / found.rowBin);
+  const columns = Math.ceil((box.k1 - box.k0) / found.columnBin);
+  const out = new Float32Array(rows * columns);
+  for (let r = 0; r < rows; r += 1) {
+    const query = box.q0 + r * found.rowBin + Math.floor(found.rowBin / 2);
+    const values = row(key.layer, key.head, Math.min(query, box.q1 - 1), spec.keys, spec.causal);
+    for (let k = box.k0; k < box.k1; k += 1) {
+      const at = r * columns + Math.floor((k - box.k0) / found.columnBin);
+      out[at] = (out[at] as number) + (values[k] as number);
+    }
+  }
+  return { shape: [rows, columns], encoding: "sqrt-u8", bytes: quantised(out) };
 }
 
 function quantised(values: Float32Array): Uint8Array {
@@ -106,14 +134,26 @@ export function makeTile(attention: AttentionSpec, text: string): MadeTile {
     encoding: "f32",
     bytes: new Uint8Array(values.buffer),
   });
-  if (key.kind === "thumb") {
-    const side = Math.min(SIZE, spec.queries, spec.keys);
-    const all = new Uint8Array(spec.heads * side * side);
-    for (let head = 0; head < spec.heads; head += 1) {
-      all.set(quantised(pooled(key.layer, head, spec, side, side)), head * side * side);
-    }
-    return { shape: [spec.heads, side, side], encoding: "sqrt-u8", bytes: all };
+  if (key.kind === "query-groups" || key.kind === "key-groups") {
+    // The made-up words: two tokens each, the special ones hidden.
+    let at = -1;
+    const groups = attention.tokens.map((token, index) => {
+      if (token.special) return -1;
+      if (index % 2 === 1) at += 1;
+      return Math.max(0, at);
+    });
+    return f32(Float32Array.from(groups), [groups.length]);
   }
+  if (!("head" in key)) {
+    const side = Math.min(SIZE, spec.queries, spec.keys);
+    const { first = 0, last = spec.heads } = key as { first?: number; last?: number };
+    const all = new Uint8Array((last - first) * side * side);
+    for (let head = first; head < last; head += 1) {
+      all.set(quantised(pooled(key.layer, head, spec, side, side)), (head - first) * side * side);
+    }
+    return { shape: [last - first, side, side], encoding: "sqrt-u8", bytes: all };
+  }
+  if ("level" in key) return levelTile(spec, key);
   if (key.kind === "head") {
     const [rows, columns] = [Math.min(512, spec.queries), Math.min(512, spec.keys)];
     return {
@@ -141,17 +181,7 @@ export function makeTile(attention: AttentionSpec, text: string): MadeTile {
     }
     return f32(sum, [spec.keys]);
   }
-  if (key.kind === "query-groups" || key.kind === "key-groups") {
-    // The made-up words: two tokens each, the special ones hidden.
-    let at = -1;
-    const groups = attention.tokens.map((token, index) => {
-      if (token.special) return -1;
-      if (index % 2 === 1) at += 1;
-      return Math.max(0, at);
-    });
-    return f32(Float32Array.from(groups), [groups.length]);
-  }
-  if (key.kind !== "from") throw new Error(`The made-up tiles hold no ${key.kind}.`);
+  if (!("tokens" in key)) throw new Error(`The made-up tiles hold no ${text}.`);
   const from = Float32Array.from({ length: spec.queries }, (_, query) => {
     const values = row(key.layer, key.head, query, spec.keys, spec.causal);
     return key.tokens.reduce((sum, token) => sum + (values[token] ?? 0), 0);
@@ -524,6 +554,13 @@ export const VIEWS: Record<string, () => ViewSpec> = {
     panelOf({
       results: [],
       attention: attentionOf(words(`${LONG} `.repeat(60)).slice(0, 1500), 2, 4, true, {
+        selection: { layer: 1, head: 2, tokens: [], lens: "", picture: "" },
+      }),
+    }),
+  vast: () =>
+    panelOf({
+      results: [],
+      attention: attentionOf(words(`${LONG} `.repeat(160)).slice(0, 4096), 2, 4, true, {
         selection: { layer: 1, head: 2, tokens: [], lens: "", picture: "" },
       }),
     }),

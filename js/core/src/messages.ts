@@ -91,6 +91,7 @@ export const MESSAGES = {
   "key.layer": ["Previous, next layer", "上一层、下一层"],
   "key.run": ["Run", "运行"],
   "key.scale": ["Next scale", "切换标度"],
+  "key.zoom": ["Zoom the map in, out, to the whole", "放大、缩小热图，显示整张"],
   keys: ["Keys", "按键"],
   "layer.info": ["{name}: {role}, {queries} × {keys}", "{name}：{role}，{queries} × {keys}"],
   "layer.info.kv": [
@@ -114,6 +115,19 @@ export const MESSAGES = {
   "loading.connect": ["Connecting to the kernel", "正在连接内核"],
   "loading.head": ["Computing this head", "正在计算此头"],
   "loading.thumbs": ["Computing thumbnails", "正在计算缩略图"],
+  "map.fit": ["Show the whole map", "显示整张图"],
+  "map.fit.key": ["Show the whole map (0)", "显示整张图（0）"],
+  "map.in": ["Zoom in", "放大"],
+  "map.in.key": [
+    "Zoom in (+, or the wheel once the map was clicked)",
+    "放大（+，或单击热图后滚动滚轮）",
+  ],
+  "map.loading": ["Finer cells are on their way.", "正在计算更细的格子。"],
+  "map.out": ["Zoom out", "缩小"],
+  "map.out.key": ["Zoom out (-)", "缩小（-）"],
+  "map.sight": ["In sight: queries {rows}, keys {columns}.", "可见：查询 {rows}，键 {columns}。"],
+  "map.whole": ["The whole map.", "整张图。"],
+  "loading.thumbs.glance": ["a first glance is shown", "先显示概略图"],
   "missing.layers": ["No attention from: {names}", "以下层没有注意力：{names}"],
   "picture.arcs": ["Arcs", "弧线图"],
   "picture.arcs.pooled": [

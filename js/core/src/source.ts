@@ -54,6 +54,8 @@ export interface Source {
   readonly saved: { readonly heads: number; readonly carried: number } | null;
   /** True when the tile is at hand, or may be asked of a kernel. */
   reaches(key: string): boolean;
+  /** True when the tile is at hand. */
+  has(key: string): boolean;
   /** One tile. Rejects with `KernelError`; an abort rejects with the signal's reason. */
   tile(key: string, signal?: AbortSignal, background?: boolean): Promise<Tile>;
   /** Ask for a run; returns its id at once. A refusal arrives as a status event. */
@@ -150,7 +152,7 @@ export class KernelSource implements Source {
   #fingerprint: string;
   #pending = new Map<string, Pending>();
   #flights = new Map<string, Flight>();
-  #queue: (() => void)[] = [];
+  #queue: { readonly quick: boolean; readonly go: () => void }[] = [];
   #background = 0;
   #listeners = new Set<(event: SourceEvent) => void>();
   #undo: (() => void)[] = [];
@@ -191,12 +193,11 @@ export class KernelSource implements Source {
   }
 
   reaches(key: string): boolean {
-    return (
-      this.#cache.has(key) ||
-      this.#savedTiles.has(key) ||
-      this.#state === "live" ||
-      this.#state === "connecting"
-    );
+    return this.has(key) || this.#state === "live" || this.#state === "connecting";
+  }
+
+  has(key: string): boolean {
+    return this.#cache.has(key) || this.#savedTiles.has(key);
   }
 
   async tile(key: string, signal?: AbortSignal, background = false): Promise<Tile> {
@@ -523,14 +524,19 @@ export class KernelSource implements Source {
     }
     if (!background) return this.#fetch(key, signal);
     if (this.#background >= BACKGROUND_FLIGHTS) {
-      await new Promise<void>((resolve) => this.#queue.push(resolve));
+      // Quick pictures of all layers in sight come before the first exact one.
+      const quick = key.startsWith("glance/");
+      await new Promise<void>((go) => {
+        const at = quick ? this.#queue.findIndex((waiting) => !waiting.quick) : -1;
+        this.#queue.splice(at < 0 ? this.#queue.length : at, 0, { quick, go });
+      });
     }
     this.#background += 1;
     try {
       return await this.#fetch(key, signal);
     } finally {
       this.#background -= 1;
-      this.#queue.shift()?.();
+      this.#queue.shift()?.go();
     }
   }
 

@@ -2,8 +2,10 @@ import { ProtocolError } from "./errors.ts";
 
 /** What each kind of tile is named by; the same table as FORMS in lmkit/protocol/keys.py. */
 export const FORMS = {
-  thumb: "layer",
+  thumb: "heads",
+  glance: "heads",
   head: "head",
+  map: "level",
   rows: "range",
   sum: "tokens",
   from: "tokens",
@@ -20,6 +22,17 @@ interface Lens {
   readonly lens?: string;
 }
 
+/** Heads first to last (excluded) of the layer. */
+interface HeadRange {
+  readonly first: number;
+  readonly last: number;
+}
+
+interface AllHeads {
+  readonly first?: never;
+  readonly last?: never;
+}
+
 interface HeadPlace extends Lens {
   readonly layer: number;
   readonly head: number;
@@ -28,7 +41,15 @@ interface HeadPlace extends Lens {
 /** A parsed name of a tile. */
 export type Key =
   | ({ readonly kind: Kinds<"layer">; readonly layer: number } & Lens)
+  | ({ readonly kind: Kinds<"heads">; readonly layer: number } & (HeadRange | AllHeads) & Lens)
   | ({ readonly kind: Kinds<"head"> } & HeadPlace)
+  | ({
+      readonly kind: Kinds<"level">;
+      readonly level: number;
+      /** of tiles, not of cells */
+      readonly row: number;
+      readonly column: number;
+    } & HeadPlace)
   | ({
       readonly kind: Kinds<"range">;
       readonly first: number;
@@ -40,7 +61,9 @@ export type Key =
 const N = "(?:0|[1-9][0-9]{0,7})";
 const REST = {
   layer: `(?<layer>${N})`,
+  heads: `(?<layer>${N})(?:/(?<first>${N})-(?<last>${N}))?`,
   head: `(?<layer>${N})/(?<head>${N})`,
+  level: `(?<layer>${N})/(?<head>${N})/(?<level>${N})/(?<row>${N})/(?<column>${N})`,
   range: `(?<layer>${N})/(?<head>${N})/(?<first>${N})-(?<last>${N})`,
   tokens: `(?<layer>${N})/(?<head>${N})/(?<tokens>${N}(?:,${N})*)`,
 } as const;
@@ -63,11 +86,18 @@ export function parseKey(text: string): Key {
     ...(found["lens"] === undefined ? {} : { lens: found["lens"] }),
   };
   if (form === "layer") return place as Key;
-  const head = Number(found["head"]);
-  if (form === "range") {
+  let range = {};
+  if (found["first"] !== undefined) {
     const [first, last] = [Number(found["first"]), Number(found["last"])];
-    if (last <= first) throw new ProtocolError(`The rows of "${text}" are empty.`);
-    return { ...place, head, first, last } as Key;
+    if (last <= first) throw new ProtocolError(`The range of "${text}" is empty.`);
+    range = { first, last };
+  }
+  if (form === "heads") return { ...place, ...range } as Key;
+  const head = Number(found["head"]);
+  if (form === "range") return { ...place, head, ...range } as Key;
+  if (form === "level") {
+    const [level, row, column] = [found["level"], found["row"], found["column"]].map(Number);
+    return { ...place, head, level, row, column } as Key;
   }
   if (form === "tokens") {
     return { ...place, head, tokens: (found["tokens"] ?? "").split(",").map(Number) } as Key;
@@ -79,7 +109,8 @@ export function parseKey(text: string): Key {
 export function formatKey(key: Key): string {
   const parts: (string | number)[] = [key.kind, key.layer];
   if ("head" in key) parts.push(key.head);
-  if ("first" in key) parts.push(`${key.first}-${key.last}`);
+  if ("level" in key) parts.push(key.level, key.row, key.column);
+  if ("first" in key && key.first !== undefined) parts.push(`${key.first}-${key.last}`);
   if ("tokens" in key) parts.push(key.tokens.join(","));
   return parts.join("/") + (key.lens ? `@${key.lens}` : "");
 }

@@ -3,12 +3,14 @@ import { expect, test } from "vitest";
 import {
   decodeTile,
   formatKey,
+  levelOf,
   ProtocolError,
   parseBundle,
   parseKey,
   parseOutgoing,
   type SavedTile,
   type TileHeader,
+  tileBox,
   tileBytes,
   unpackTile,
 } from "../src/index.ts";
@@ -93,5 +95,27 @@ test("damaged tiles are refused", async () => {
     await expect(unpackTile(tile), JSON.stringify(tile).slice(0, 200)).rejects.toThrow(
       ProtocolError,
     );
+  }
+});
+
+test("levels are those of Python", () => {
+  const golden =
+    load<
+      {
+        queries: number;
+        keys: number;
+        level: number;
+        found: number[] | null;
+        boxes: { row: number; column: number; box: number[] | null }[];
+      }[]
+    >("levels.json");
+  expect(golden.filter((each) => each.found).length).toBeGreaterThan(20);
+  for (const { queries, keys, level, found, boxes } of golden) {
+    const ours = levelOf(queries, keys, level);
+    expect(ours && Object.values(ours)).toStrictEqual(found);
+    for (const { row, column, box } of boxes) {
+      const tile = tileBox(queries, keys, level, row, column);
+      expect(tile && Object.values(tile)).toStrictEqual(box);
+    }
   }
 });

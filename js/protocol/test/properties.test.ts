@@ -28,10 +28,14 @@ describe("keys", () => {
   const range = fc.record({ first: n, last: n }).filter(({ first, last }) => first < last);
   const places = {
     layer: fc.record({ layer: n }),
+    heads: fc
+      .tuple(fc.record({ layer: n }), fc.option(range, { nil: {} }))
+      .map(([place, ab]) => ({ ...place, ...ab })),
     head: fc.record({ layer: n, head: n }),
     range: fc
       .tuple(fc.record({ layer: n, head: n }), range)
       .map(([place, ab]) => ({ ...place, ...ab })),
+    level: fc.record({ layer: n, head: n, level: n, row: n, column: n }),
     tokens: fc.record({ layer: n, head: n, tokens }),
   };
   const lens = fc.option(fc.stringMatching(/^[a-z][a-z0-9-]{0,9}$/), { nil: undefined });
@@ -53,7 +57,7 @@ describe("keys", () => {
 
   test("are spelled in one way or refused", () => {
     const like = fc.stringMatching(
-      /^(thumb|head|rows|sum|from)(\/[0-9,-]{0,4}){1,4}(@[a-z-]{0,3})?$/,
+      /^(thumb|glance|head|map|rows|sum|from)(\/[0-9,-]{0,4}){1,5}(@[a-z-]{0,3})?$/,
     );
     fc.assert(
       fc.property(fc.oneof(fc.string({ unit: "binary" }), like), (text) => {

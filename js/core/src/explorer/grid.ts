@@ -1,8 +1,12 @@
-/** Thumbnails of all heads: layers down, heads across. Visible rows are asked for first. */
+/**
+ * Thumbnails of all heads: layers down, heads across. Rows in sight are asked for first; those of a
+ * long text as a glance of a few of its queries, which the exact picture replaces when it comes.
+ */
 
-import type { AttentionSpec, Tile } from "@lmkit/protocol";
+import type { AttentionSpec, LayerSpec, Tile } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { fitCanvas, h, pixelRatio, refill, type Scope, uniqueId } from "../dom.ts";
+import { timeLeft } from "../messages.ts";
 import { errorInfo, KernelError } from "../source.ts";
 import type { Store, ViewState } from "../store.ts";
 import { paintBlock, positions } from "./draw.ts";
@@ -15,13 +19,27 @@ const LARGEST = 40;
 /** Where the grid stands above the picture it stays small, so that both are in sight. */
 const LARGEST_ABOVE = 22;
 const BESIDE = 640;
+/** From so many queries on a glance comes first: below, the exact picture is as soon there. */
+const LONG = 1024;
+/** Heads of one layer asked for together; a layer of 128 comes in parts, those in sight first. */
+const TOGETHER = 32;
+/** A wait shorter than this is not worth a number. */
+const SOON = 3;
+
+/** Heads first to last (excluded) of a layer, which come in one tile. */
+interface Part {
+  readonly layer: number;
+  readonly first: number;
+  readonly last: number;
+  tile: Tile | null;
+  state: "waiting" | "loading" | "ready" | "failed";
+}
 
 interface Row {
   readonly element: HTMLElement;
   readonly canvas: HTMLCanvasElement;
   readonly cells: readonly HTMLElement[];
-  tile: Tile | null;
-  state: "waiting" | "loading" | "ready" | "failed";
+  readonly parts: readonly Part[];
   seen: boolean;
 }
 
@@ -81,7 +99,15 @@ export function grid(
       name,
       strip,
     );
-    return { element, canvas, cells, tile: null, state: "waiting", seen: false };
+    // A saved output carries the layer whole, and most layers are small enough to come whole.
+    const whole = layer.heads <= 2 * TOGETHER || source.has(`thumb/${l}`);
+    const size = whole ? layer.heads : TOGETHER;
+    const parts = Array.from({ length: Math.ceil(layer.heads / size) }, (_, part): Part => {
+      const first = part * size;
+      const last = Math.min(layer.heads, first + size);
+      return { layer: l, first, last, tile: null, state: "waiting" };
+    });
+    return { element, canvas, cells, parts, seen: false };
   });
   table.append(...rows.map((row) => row.element));
 
@@ -99,10 +125,13 @@ export function grid(
     for (let head = 0; head < count; head += 1) {
       const x = Math.round(head * size * ratio);
       const inner = Math.round((size - GAP) * ratio);
-      if (row.tile && row.tile.shape.length === 3 && head < (row.tile.shape[0] ?? 0)) {
-        const [, height, width] = row.tile.shape as [number, number, number];
-        const start = head * height * width;
-        const cells = positions(row.tile, start, start + height * width, store.state.mapping);
+      const part = row.parts.find((one) => head < one.last) as Part;
+      const at = head - part.first;
+      const { tile } = part;
+      if (tile && tile.shape.length === 3 && at < (tile.shape[0] ?? 0)) {
+        const [, height, width] = tile.shape as [number, number, number];
+        const start = at * height * width;
+        const cells = positions(tile, start, start + height * width, store.state.mapping);
         paintBlock(drawing, cells, width, height, current.ramp, x, 0, inner, inner);
       }
       drawing.strokeStyle = current.line;
@@ -114,7 +143,7 @@ export function grid(
         inner / ratio - 2 * edge,
         inner / ratio - 2 * edge,
       );
-      if (row.state === "failed") {
+      if (part.state === "failed" && !tile) {
         drawing.beginPath();
         drawing.moveTo(x / ratio, inner / ratio);
         drawing.lineTo((x + inner) / ratio, 0);
@@ -149,39 +178,50 @@ export function grid(
 
   // -- tiles ------------------------------------------------------------------------------------
 
-  const report = () => {
-    const failed = rows.filter((row) => row.state === "failed").length;
-    const loading = rows.some((row) => row.state === "loading");
-    table.setAttribute("aria-busy", String(loading));
-    note.textContent = loading ? t("loading.thumbs") : "";
-    note.hidden = !loading && failed === 0;
-    if (!loading && failed > 0) note.textContent = t("head.notcarried");
-  };
+  const parts = rows.flatMap((row) => row.parts);
+  let begun = 0;
+  let finished = 0;
 
-  const load = (l: number) => {
-    const row = rows[l] as Row;
-    if (row.state === "loading" || row.state === "ready") return;
-    const key = `thumb/${l}`;
-    if (!source.reaches(key)) {
-      row.state = "failed";
-      report();
-      drawRow(l);
+  const report = () => {
+    const failed = parts.filter((part) => part.state === "failed").length;
+    const loading = parts.filter((part) => part.state === "loading");
+    const busy = loading.length > 0;
+    table.setAttribute("aria-busy", String(busy));
+    note.hidden = !busy && failed === 0;
+    if (!busy) {
+      note.textContent = failed > 0 ? t("head.notcarried") : "";
       return;
     }
-    row.state = "loading";
-    report();
-    const abort = new AbortController();
-    scope.add(() => abort.abort(new DOMException("The grid was closed.", "AbortError")));
-    source.tile(key, abort.signal, true).then(
+    const words = [t("loading.thumbs")];
+    if (loading.some((part) => part.tile)) words.push(t("loading.thumbs.glance"));
+    const left =
+      finished > 0 ? ((performance.now() - begun) / 1000 / finished) * loading.length : 0;
+    if (left >= SOON) words.push(t("progress.left", { time: timeLeft(left, t.locale) }));
+    note.textContent = words.join(", ");
+  };
+
+  const keyOf = (kind: "thumb" | "glance", part: Part) => {
+    const { heads: count } = spec.layers[part.layer] as LayerSpec;
+    const all = part.first === 0 && part.last === count;
+    return `${kind}/${part.layer}${all ? "" : `/${part.first}-${part.last}`}`;
+  };
+
+  const glancing = new Set<Part>();
+  const pending: (() => void)[] = [];
+
+  const exactly = (part: Part, signal: AbortSignal) => {
+    source.tile(keyOf("thumb", part), signal, true).then(
       (tile) => {
-        row.tile = tile;
-        row.state = "ready";
+        if (signal.aborted) return;
+        part.tile = tile;
+        part.state = "ready";
+        finished += 1;
         report();
         redraw();
       },
       (error: unknown) => {
-        if (abort.signal.aborted) return;
-        row.state = "failed";
+        if (signal.aborted) return;
+        part.state = "failed";
         report();
         redraw();
         const code = error instanceof KernelError ? error.info.code : "";
@@ -192,10 +232,53 @@ export function grid(
     );
   };
 
+  const load = (part: Part) => {
+    if (part.state === "loading" || part.state === "ready") return;
+    const key = keyOf("thumb", part);
+    if (!source.reaches(key)) {
+      part.state = "failed";
+      report();
+      redraw();
+      return;
+    }
+    if (!parts.some((one) => one.state === "loading")) {
+      begun = performance.now();
+      finished = 0;
+    }
+    part.state = "loading";
+    report();
+    const abort = new AbortController();
+    scope.add(() => abort.abort(new DOMException("The grid was closed.", "AbortError")));
+    const long = (spec.layers[part.layer]?.queries ?? 0) >= LONG;
+    if (!long || source.state === "saved" || source.has(key)) {
+      exactly(part, abort.signal);
+      return;
+    }
+    // Every row in sight gets its glance before the first exact picture is begun.
+    const done = () => {
+      glancing.delete(part);
+      if (abort.signal.aborted) return;
+      pending.push(() => exactly(part, abort.signal));
+      if (glancing.size > 0) return;
+      for (const go of pending.splice(0)) go();
+    };
+    glancing.add(part);
+    source.tile(keyOf("glance", part), abort.signal, true).then(
+      (tile) => {
+        part.tile = tile;
+        done();
+        report();
+        redraw();
+      },
+      // The exact picture comes all the same, or says what is wrong.
+      done,
+    );
+  };
+
   const see = (l: number) => {
     const row = rows[l] as Row;
     row.seen = true;
-    load(l);
+    for (const part of row.parts) load(part);
     redraw();
   };
   if (typeof IntersectionObserver === "undefined") {
@@ -297,10 +380,11 @@ export function grid(
   scope.add(
     source.subscribe((event) => {
       if (event.type !== "state" || event.state !== "live") return;
-      for (const [l, row] of rows.entries()) {
-        if (row.state === "failed") {
-          row.state = "waiting";
-          if (row.seen) load(l);
+      for (const row of rows) {
+        for (const part of row.parts) {
+          if (part.state !== "failed") continue;
+          part.state = "waiting";
+          if (row.seen) load(part);
         }
       }
     }),

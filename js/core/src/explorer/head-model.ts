@@ -34,6 +34,9 @@ export function layerTokens(
 
 const ROWS_BLOCK = 8;
 const ROWS_DELAY = 60;
+/** Exact rows kept: at least those of a few screens, more as far as the bytes go. */
+const ROWS_KEPT = 128;
+const ROWS_BYTES = 16 * 1024 * 1024;
 const MAX_KEY = 4096;
 
 export class HeadModel {
@@ -51,6 +54,9 @@ export class HeadModel {
   #work: Scope;
   #listeners = new Set<() => void>();
   #cancelRow: (() => void) | null = null;
+
+  /** What the picture knows of a pair where the numbers themselves are not at hand. */
+  coarse: ((query: number, key: number) => Value | null) | null = null;
 
   constructor(
     readonly spec: AttentionSpec,
@@ -94,9 +100,15 @@ export class HeadModel {
     return this.context.source.state === "live";
   }
 
+  /** The name of a tile of the head on show: its kind, and what follows layer and head. */
+  tileKey(kind: string, rest = ""): string {
+    const { layer, head } = this.store.state;
+    return `${kind}/${layer}/${head}${rest}`;
+  }
+
   /** Fetch the tile of the head on show. */
   load(): void {
-    const { layer, head } = this.store.state;
+    const { layer } = this.store.state;
     this.#work.dispose();
     this.#work = this.scope.child();
     this.layer = this.spec.layers[layer] as LayerSpec;
@@ -107,7 +119,7 @@ export class HeadModel {
     this.#sum = null;
     this.tile = null;
     this.error = null;
-    const key = `head/${layer}/${head}`;
+    const key = this.tileKey("head");
     this.status = this.context.source.reaches(key) ? "loading" : "missing";
     this.#changed();
     if (this.status === "missing") return;
@@ -212,8 +224,7 @@ export class HeadModel {
     if (!this.live || this.status !== "ready" || this.#columns.has(key)) return;
     this.#cancelRow = this.#work.later(ROWS_DELAY, () => {
       this.#cancelRow = null;
-      const { layer, head } = this.store.state;
-      const name = `from/${layer}/${head}/${key}`;
+      const name = this.tileKey("from", `/${key}`);
       if (this.#wanted.has(name)) return;
       this.#fetch(name, (tile) => {
         this.#columns.set(key, Float32Array.from(tile.values));
@@ -227,8 +238,7 @@ export class HeadModel {
     const missing = Array.from({ length: last - first }, (_, step) => first + step).some(
       (row) => !this.#rows.has(row),
     );
-    const { layer, head } = this.store.state;
-    const key = `rows/${layer}/${head}/${first}-${last}`;
+    const key = this.tileKey("rows", `/${first}-${last}`);
     if (!missing || this.#wanted.has(key)) return;
     this.#fetch(key, (tile) => {
       const columns = tile.shape[1] ?? 0;
@@ -236,14 +246,20 @@ export class HeadModel {
         const start = (row - first) * columns;
         this.#rows.set(row, Float32Array.from(tile.values.subarray(start, start + columns)));
       }
+      // A pointer that wanders over 8,192 tokens would collect 32 kB a row without end.
+      const most = Math.max(ROWS_KEPT, Math.floor(ROWS_BYTES / (4 * Math.max(1, columns))));
+      for (const oldest of this.#rows.keys()) {
+        if (this.#rows.size <= most) break;
+        this.#rows.delete(oldest);
+      }
     });
   }
 
   #wantSum(): void {
-    const { tokens, layer, head } = this.store.state;
+    const { tokens } = this.store.state;
     if (tokens.length === 0 || !this.live || this.status !== "ready") return;
     const list = tokens.join(",");
-    const key = `sum/${layer}/${head}/${list}`;
+    const key = this.tileKey("sum", `/${list}`);
     if (this.#sum?.tokens === list || this.#wanted.has(key) || key.length > MAX_KEY) return;
     this.#fetch(key, (tile) => {
       this.#sum = { tokens: list, values: Float32Array.from(tile.values) };

@@ -11,6 +11,7 @@ const KEYS: readonly (readonly [readonly string[], MessageKey | null])[] = [
   [["[", "]"], "key.layer"],
   [[",", "."], "key.head"],
   [PICTURES.map((kind) => kind.digit), null],
+  [["+", "-", "0"], "key.zoom"],
   [["s"], "key.scale"],
   [["/"], "key.find"],
   [["Esc"], "key.escape"],
