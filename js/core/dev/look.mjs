@@ -66,6 +66,36 @@ const SHOTS = [
       await page.locator('[data-lmkit="keys"]').click();
     },
   ],
+  [
+    "neuron",
+    "short",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-neuron"]').click();
+      await page.locator('[data-lmkit="token"][data-index="9"]').click();
+      await page.locator('[data-lmkit="picture"]').scrollIntoViewIfNeeded();
+      await page.mouse.move(5, 5);
+    },
+  ],
+  [
+    "neuron-causal",
+    "deep",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-neuron"]').click();
+      await page.locator('[data-lmkit="neuron-list"]').scrollIntoViewIfNeeded();
+      await page.waitForTimeout(150);
+      await page.locator('[data-lmkit="neuron-row"] canvas').nth(3).hover();
+    },
+  ],
+  [
+    "neuron-missing",
+    "short",
+    "saved",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-neuron"]').click();
+    },
+  ],
   ["deep", "deep", "live", async () => {}],
   [
     "deep-map",

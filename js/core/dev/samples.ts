@@ -11,7 +11,7 @@ import type {
   ViewInfo,
   ViewSpec,
 } from "@lmkit/protocol";
-import { parseKey, parseViewSpec } from "@lmkit/protocol";
+import { MASKED, parseKey, parseViewSpec } from "@lmkit/protocol";
 import type { Channel } from "../src/channel.ts";
 
 const SIZE = 32;
@@ -70,6 +70,37 @@ export function row(
     total += out[key] as number;
   }
   return out.map((value) => value / total);
+}
+
+const HEAD_SIZE = 64;
+
+/** An orthonormal base (a cosine transform with signs), so that any scores can be had as q.k. */
+function basis(j: number, m: number): number {
+  const flat = j % HEAD_SIZE === 0 ? Math.SQRT1_2 : 1;
+  const wave = Math.cos((Math.PI * (2 * m + 1) * (j % HEAD_SIZE)) / (2 * HEAD_SIZE));
+  return Math.sqrt(2 / HEAD_SIZE) * flat * wave * (random(m * 13 + 5) < 0.5 ? -1 : 1);
+}
+
+/** Scores whose softmax is the made-up row; any small number where the mask closes. */
+function scoresOf(layer: number, head: number, query: number, spec: LayerSpec): Float32Array {
+  const level = 4 + random(layer * 3 + head + query * 11);
+  return row(layer, head, query, spec.keys, spec.causal).map((weight, key) =>
+    weight > 0 ? Math.log(weight) + level : 2 * random(layer + head * 3 + query * 5 + key) - 1,
+  );
+}
+
+/** A query whose product with each key, scaled, is its score (over the first HEAD_SIZE keys). */
+function queryVector(layer: number, head: number, query: number, spec: LayerSpec): Float32Array {
+  const out = new Float32Array(HEAD_SIZE);
+  const scores = scoresOf(layer, head, query, spec).subarray(0, HEAD_SIZE);
+  for (const [key, score] of scores.entries()) {
+    for (let m = 0; m < HEAD_SIZE; m += 1) out[m] = (out[m] as number) + score * basis(key, m);
+  }
+  return out.map((value) => value * 2);
+}
+
+function keyVector(key: number): Float32Array {
+  return Float32Array.from({ length: HEAD_SIZE }, (_, m) => 4 * basis(key, m));
 }
 
 function pooled(layer: number, head: number, spec: LayerSpec, rows: number, columns: number) {
@@ -132,6 +163,25 @@ export function makeTile(attention: AttentionSpec, text: string): MadeTile {
     }
     return f32(values, [key.last - key.first, spec.keys]);
   }
+  if (key.kind === "q" || key.kind === "k" || key.kind === "v") {
+    const { first, last, kind } = key;
+    const values = new Float32Array((last - first) * HEAD_SIZE);
+    for (let index = first; index < last; index += 1) {
+      const vector =
+        kind === "q" ? queryVector(key.layer, key.head, index, spec) : keyVector(index);
+      values.set(vector, (index - first) * HEAD_SIZE);
+    }
+    return f32(values, [last - first, HEAD_SIZE]);
+  }
+  if (key.kind === "score") {
+    const values = new Float32Array((key.last - key.first) * spec.keys);
+    for (let query = key.first; query < key.last; query += 1) {
+      const scores = scoresOf(key.layer, key.head, query, spec);
+      if (spec.causal) scores.fill(MASKED, query + 1);
+      values.set(scores, (query - key.first) * spec.keys);
+    }
+    return f32(values, [key.last - key.first, spec.keys]);
+  }
   if (key.kind === "sum") {
     const sum = new Float32Array(spec.keys);
     for (const token of key.tokens) {
@@ -154,7 +204,10 @@ export function makeTile(attention: AttentionSpec, text: string): MadeTile {
   if (key.kind !== "from") throw new Error(`The made-up tiles hold no ${key.kind}.`);
   const from = Float32Array.from({ length: spec.queries }, (_, query) => {
     const values = row(key.layer, key.head, query, spec.keys, spec.causal);
-    return key.tokens.reduce((sum, token) => sum + (values[token] ?? 0), 0);
+    return (key.kind === "from" ? key.tokens : []).reduce(
+      (sum, token) => sum + (values[token] ?? 0),
+      0,
+    );
   });
   return f32(from, [spec.queries]);
 }
@@ -264,6 +317,14 @@ export function attentionOf(
       keys: tokens.length,
       causal,
       window: null,
+      step: 0,
+      headSize: HEAD_SIZE,
+      scale: 0.125,
+      softcap: null,
+      sinks: false,
+      hasQk: true,
+      hasValues: false,
+      rotary: causal,
     })),
     tokens,
     keyTokens: null,

@@ -8,6 +8,7 @@ import type { Store, ViewState } from "../store.ts";
 import { arcs } from "./arcs.ts";
 import type { HeadModel } from "./head-model.ts";
 import { heatmap } from "./heatmap.ts";
+import { neuron } from "./neuron.ts";
 
 /** A picture that is drawn now; its scope ends it. */
 export interface Drawn {
@@ -72,6 +73,15 @@ export const PICTURES: readonly PictureKind[] = [
     digit: "2",
     available: () => null,
     mount: heatmap,
+  },
+  {
+    name: "neuron",
+    title: "picture.neuron",
+    digit: "3",
+    available(spec, layer, t) {
+      return spec.layers[layer]?.hasQk ? null : t("neuron.unavailable");
+    },
+    mount: neuron,
   },
 ];
 
