@@ -96,6 +96,37 @@ const SHOTS = [
       await page.locator('[data-lmkit="tab-neuron"]').click();
     },
   ],
+  [
+    "heads",
+    "short",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-heads"]').click();
+      await page.locator('[data-lmkit="picture"]').scrollIntoViewIfNeeded();
+    },
+  ],
+  [
+    "heads-hover",
+    "short",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-heads"]').click();
+      await page.locator(".heads-tools button").first().click();
+      await page.locator('[data-lmkit="picture"]').scrollIntoViewIfNeeded();
+      await page.waitForTimeout(300);
+      const box = await page.locator('[data-lmkit="picture-canvas"]').boundingBox();
+      await page.mouse.move(box.x + 30, box.y + 100);
+    },
+  ],
+  [
+    "heads-long",
+    "long",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-heads"]').click();
+      await page.waitForTimeout(600);
+    },
+  ],
   ["deep", "deep", "live", async () => {}],
   [
     "deep-map",

@@ -21,6 +21,10 @@ export interface ViewState {
   /** The name of one of the pictures (explorer/pictures.ts), or of a view of the spec. */
   readonly picture: string;
   readonly mapping: Mapping;
+  /** Heads that are on where several are drawn, by their slots; null: those around the one on show. */
+  readonly heads: readonly (number | null)[] | null;
+  /** The smallest weight that has a line where several heads are drawn. */
+  readonly least: number;
   readonly hideSpecials: boolean;
 }
 

@@ -94,6 +94,11 @@ export class HeadModel {
     return this.context.source.state === "live";
   }
 
+  /** The name of the tile of a head of the layer on show. */
+  keyOf(head: number): string {
+    return `head/${this.store.state.layer}/${head}`;
+  }
+
   /** Fetch the tile of the head on show. */
   load(): void {
     const { layer, head } = this.store.state;
@@ -107,7 +112,7 @@ export class HeadModel {
     this.#sum = null;
     this.tile = null;
     this.error = null;
-    const key = `head/${layer}/${head}`;
+    const key = this.keyOf(head);
     this.status = this.context.source.reaches(key) ? "loading" : "missing";
     this.#changed();
     if (this.status === "missing") return;

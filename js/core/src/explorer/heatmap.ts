@@ -6,7 +6,8 @@ import { bdi, fitCanvas, h, pixelRatio, refill, type Scope } from "../dom.ts";
 import { exact, quoted, three } from "../numbers.ts";
 import { clickToken, type Store, type ViewState } from "../store.ts";
 import { shortToken } from "../text.ts";
-import { fitLabel, shown } from "./arcs.ts";
+import { fitLabel } from "./arcs.ts";
+import { shown } from "./columns.ts";
 import { paintBlock, positions } from "./draw.ts";
 import type { HeadModel } from "./head-model.ts";
 

@@ -7,7 +7,7 @@ import { exact, quoted, three } from "../numbers.ts";
 import { colourOf, css, mapped } from "../scale.ts";
 import type { Store, ViewState } from "../store.ts";
 import { shortToken } from "../text.ts";
-import { shown } from "./arcs.ts";
+import { shown } from "./columns.ts";
 import { pairOf, type Softmax, softmaxOf, weightOf } from "./equation.ts";
 import type { HeadModel } from "./head-model.ts";
 import { type Drawn, pictureNote } from "./pictures.ts";

@@ -7,6 +7,7 @@ import type { MessageKey, Translate } from "../messages.ts";
 import type { Store, ViewState } from "../store.ts";
 import { arcs } from "./arcs.ts";
 import type { HeadModel } from "./head-model.ts";
+import { headsView, MOST_TOKENS } from "./heads.ts";
 import { heatmap } from "./heatmap.ts";
 import { neuron } from "./neuron.ts";
 
@@ -82,6 +83,18 @@ export const PICTURES: readonly PictureKind[] = [
       return spec.layers[layer]?.hasQk ? null : t("neuron.unavailable");
     },
     mount: neuron,
+  },
+  {
+    name: "heads",
+    title: "picture.heads",
+    digit: "4",
+    available(spec, layer, t) {
+      const { heads = 1, queries = 0, keys = 0 } = spec.layers[layer] ?? {};
+      if (heads < 2) return t("heads.one");
+      const most = Math.max(queries, keys);
+      return most > MOST_TOKENS ? t("heads.long", { n: most, most: MOST_TOKENS }) : null;
+    },
+    mount: headsView,
   },
 ];
 

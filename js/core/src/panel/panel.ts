@@ -86,6 +86,8 @@ export function panel(
     lens: first.attention?.selection.lens ?? "",
     picture: first.attention?.selection.picture || "arcs",
     mapping: "sqrt",
+    heads: null,
+    least: 0.05,
     hideSpecials: false,
   });
   savePlace.replaceWith(
