@@ -127,6 +127,25 @@ const SHOTS = [
       await page.waitForTimeout(600);
     },
   ],
+  ["translation", "translation", "live", async () => {}],
+  [
+    "translation-map",
+    "translation",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-map"]').click();
+      await page.locator('[data-lmkit="step-slider"]').fill("4");
+      await page.locator('[data-lmkit="picture"]').scrollIntoViewIfNeeded();
+    },
+  ],
+  [
+    "generated",
+    "generated",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="step-slider"]').fill("7");
+    },
+  ],
   ["deep", "deep", "live", async () => {}],
   [
     "deep-map",

@@ -581,6 +581,56 @@ export const VIEWS: Record<string, () => ViewSpec> = {
       ],
       attention: attentionOf(words(`${LONG} `.repeat(12)).slice(0, 512), 6, 12),
     }),
+  translation: () => {
+    const source = words("The plot is thin, but I was moved.");
+    const target = words("Die Handlung ist dünn, aber ich war bewegt.").slice(0, -1);
+    const made = attentionOf(source, 1, 8).layers[0] as LayerSpec;
+    const size = (role: LayerSpec["role"]) => ({
+      queries: role === "encoder" ? source.length : target.length,
+      keys: role === "decoder" ? target.length : source.length,
+    });
+    const layer = (role: LayerSpec["role"], name: string): LayerSpec => ({
+      ...made,
+      ...size(role),
+      role,
+      name,
+      causal: role === "decoder",
+    });
+    return panelOf({
+      header: { task: "seq2seq", title: "Translation", model: "t5-small", device: "cpu" },
+      results: [{ kind: "text", text: "Die Handlung ist dünn, aber ich war bewegt." }],
+      attention: attentionOf(target, 1, 8, false, {
+        layers: [
+          ...[0, 1, 2].map((n) => layer("encoder", `encoder.block.${n}.SelfAttention`)),
+          ...[0, 1, 2].flatMap((n) => [
+            layer("decoder", `decoder.block.${n}.SelfAttention`),
+            layer("cross", `decoder.block.${n}.EncDecAttention`),
+          ]),
+        ],
+        keyTokens: source,
+        selection: { layer: 6, head: 3, tokens: [], lens: "", picture: "" },
+        steps: target.map((token, first) => ({ label: token.text, first, last: first + 1 })),
+      }),
+    });
+  },
+  generated: () => {
+    const tokens = words(LONG).slice(0, 40);
+    return panelOf({
+      header: { task: "generation", title: "Generation", model: "starter:chat", device: "cpu" },
+      results: [{ kind: "text", text: LONG }],
+      attention: attentionOf(tokens, 12, 9, true, {
+        selection: { layer: 3, head: 4, tokens: [], lens: "", picture: "" },
+        steps: [
+          { label: "", first: 0, last: 20 },
+          ...Array.from({ length: 20 }, (_, at) => ({
+            label: tokens[20 + at]?.text ?? "",
+            first: 20 + at,
+            last: 21 + at,
+          })),
+        ],
+      }),
+    });
+  },
   huge: () =>
     panelOf({
       results: [],

@@ -26,6 +26,8 @@ export interface ViewState {
   /** The smallest weight that has a line where several heads are drawn. */
   readonly least: number;
   readonly hideSpecials: boolean;
+  /** The step of a generated text that is on show; null for all of them. */
+  readonly step: number | null;
 }
 
 type Listener<T> = (state: T, previous: T) => void;

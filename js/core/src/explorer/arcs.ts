@@ -9,6 +9,7 @@ import type { Store, ViewState } from "../store.ts";
 import { shortToken } from "../text.ts";
 import { columns } from "./columns.ts";
 import type { HeadModel } from "./head-model.ts";
+import { horizon } from "./scrubber.ts";
 import { reading } from "./sentence.ts";
 
 const BUCKETS = 24;
@@ -132,6 +133,7 @@ export function arcs(
 
     // Tokens, with the values of what is read now beside them.
     const read = reading(model, state);
+    const future = horizon(model, state);
     drawing.textBaseline = "middle";
     drawing.font = `12px ${current.fontCode}`;
     const room = column - 12;
@@ -157,6 +159,9 @@ export function arcs(
         const [x, y] = [isQuery ? 2 : right, top(row)];
         const width = isQuery ? left - 2 : column - 2;
         let ink = token.special ? current.muted : current.ink;
+        // What did not exist yet at the step on show; the keys of cross-attention always did.
+        const later = (isQuery || model.layer.role !== "cross") && index >= future;
+        drawing.globalAlpha = later ? 0.35 : 1;
         if (values) {
           const value = values.values[index] ?? 0;
           const colour = colourOf(value, mapping, current.ramp);
@@ -194,6 +199,7 @@ export function arcs(
             drawing.fillText(text, textX, middle(row) + 0.5);
           }
         }
+        drawing.globalAlpha = 1;
       }
     };
     side("query", queries, seenQueries, model.queries);

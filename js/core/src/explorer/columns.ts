@@ -201,6 +201,9 @@ export function columns(
   scope.add(
     store.subscribe((state, before) => {
       if (state.hideSpecials !== before.hideSpecials) measure();
+      // A step brings its row into sight: it was chosen elsewhere.
+      const row = state.step === null ? -1 : queries.indexOf(state.tokens[0] ?? -1);
+      if (state.step !== before.step && row >= 0) reveal(row);
       options.redraw();
     }),
   );

@@ -10,6 +10,8 @@ import { fitLabel } from "./arcs.ts";
 import { shown } from "./columns.ts";
 import { paintBlock, positions } from "./draw.ts";
 import type { HeadModel } from "./head-model.ts";
+import { sideName } from "./layers.ts";
+import { horizon } from "./scrubber.ts";
 
 const FONT = 11;
 const LEFT = 84;
@@ -185,12 +187,12 @@ export function heatmap(
       drawing.font = `${FONT}px ${current.fontUi}`;
       drawing.fillStyle = current.muted;
       drawing.textAlign = "left";
-      drawing.fillText(`${t("picture.keys")} →`, x, y - 9);
+      drawing.fillText(`${sideName("key", model.layer, t)} →`, x, y - 9);
       drawing.save();
       drawing.translate(x - 9, y);
       drawing.rotate(-Math.PI / 2);
       drawing.textAlign = "right";
-      drawing.fillText(`← ${t("picture.queries")}`, 0, 0);
+      drawing.fillText(`← ${sideName("query", model.layer, t)}`, 0, 0);
       drawing.restore();
     }
     drawOver();
@@ -205,6 +207,16 @@ export function heatmap(
     const { x, y, cell } = layout;
     const { current } = theme;
     const [w, hgt] = [cell * keys.length, cell * queries.length];
+    const future = horizon(model, store.state);
+    const past = model.pooled
+      ? binOf(Math.min(future, model.layer.queries) - 1, queries.length, model.layer.queries) + 1
+      : queries.filter((query) => query < future).length;
+    if (past < queries.length) {
+      drawing.fillStyle = current.background;
+      drawing.globalAlpha = 0.7;
+      drawing.fillRect(x, y + past * cell, w, hgt - past * cell);
+      drawing.globalAlpha = 1;
+    }
     drawing.fillStyle = current.mark;
     for (const token of store.state.tokens) {
       const row = model.pooled ? -1 : queries.indexOf(token);

@@ -2,6 +2,7 @@
 
 import type { AttentionSpec, LayerSpec } from "@lmkit/protocol";
 import type { MessageKey, Translate } from "../messages.ts";
+import { type Cursor, step } from "./keys.ts";
 
 export type Role = LayerSpec["role"];
 
@@ -32,6 +33,28 @@ export function layerLabel(spec: Layers, layer: number): string {
   const role = spec.layers[layer]?.role ?? "encoder";
   const group = groups.find((one) => one.role === role);
   return `${LETTERS[role]}${group?.layers.indexOf(layer) ?? layer}`;
+}
+
+/** The next layer or head in the order of the grid. */
+export function stepHead(
+  spec: AttentionSpec,
+  at: Cursor,
+  what: "layer" | "head",
+  by: 1 | -1,
+): Cursor {
+  return inGrid(spec, at, (place, heads) => step(place, what, by, heads)) ?? at;
+}
+
+/** Move in the grid, whose rows are the layers in `layerOrder`; null where `move` says so. */
+export function inGrid(
+  spec: AttentionSpec,
+  at: Cursor,
+  move: (place: Cursor, heads: readonly number[]) => Cursor | null,
+): Cursor | null {
+  const order = layerOrder(spec);
+  const heads = order.map((layer) => spec.layers[layer]?.heads ?? 1);
+  const to = move({ layer: order.indexOf(at.layer), head: at.head }, heads);
+  return to && { layer: order[to.layer] ?? at.layer, head: to.head };
 }
 
 /** "Layer 3, head 7", or "Layer X1, head 7, cross-attention". */
