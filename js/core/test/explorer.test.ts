@@ -10,7 +10,6 @@ import { PICTURES, pictureOf } from "../src/explorer/pictures.ts";
 import { stepRow } from "../src/explorer/scrubber.ts";
 import { columnsOf, largest } from "../src/explorer/strip.ts";
 import { translator } from "../src/messages.ts";
-import { divergingColour, makeDiverging, makeRamp } from "../src/scale.ts";
 
 const t = translator("en");
 
@@ -96,15 +95,6 @@ describe("a strip", () => {
         },
       ),
     );
-  });
-
-  test("is orange below zero, blue above, and the page at zero", () => {
-    const ramp = makeDiverging("#ffffff", false);
-    expect(divergingColour(0, ramp)).toEqual([255, 255, 255]);
-    expect(divergingColour(1, ramp)).toEqual(makeRamp("#ffffff", false)[255]);
-    const [red, , blue] = divergingColour(-1, ramp);
-    expect(red).toBeGreaterThan(blue);
-    expect(divergingColour(-9, ramp)).toEqual(divergingColour(-1, ramp));
   });
 });
 

@@ -111,7 +111,7 @@ export function headsView(
     const value = h("span", { class: "heads-value" });
     const label = h(
       "label",
-      { class: "heads-item", title: t("heads.head", { head }) },
+      { class: "heads-item", title: t("lines.head", { head }) },
       box,
       swatch,
       `${head}`,
@@ -127,21 +127,21 @@ export function headsView(
   };
   const least = h(
     "select",
-    { "data-lmkit": "heads-least", "aria-label": t("heads.least") },
+    { "data-lmkit": "heads-least", "aria-label": t("lines.least") },
     ...LEAST.map((value) => h("option", { value }, `≥ ${value}`)),
   );
   scope.on(least, "change", () => store.set({ least: Number(least.value) }));
   const note = h("p", { class: "note", "data-lmkit": "heads-note" });
   const legend = h(
     "div",
-    { class: "heads-legend", role: "group", "aria-label": t("heads.legend") },
+    { class: "heads-legend", role: "group", "aria-label": t("lines.legend") },
     ...items.map((item) => item.label),
     h(
       "span",
       { class: "heads-tools" },
-      button(t("heads.all"), () => all),
-      button(t("heads.none"), () => []),
-      button(t("heads.only", { head: chosen }), () => [chosen]),
+      button(t("lines.all"), () => all),
+      button(t("lines.none"), () => []),
+      button(t("lines.only", { head: chosen }), () => [chosen]),
       least,
     ),
   );
@@ -150,7 +150,7 @@ export function headsView(
     class: "heads-stage",
     tabindex: 0,
     role: "application",
-    "aria-label": t("heads.stage", { n: layer.heads }),
+    "aria-label": t("lines.stage", { n: layer.heads }),
     "data-lmkit": "heads-stage",
   });
   host.append(legend, scroller, note);
@@ -246,7 +246,7 @@ export function headsView(
       swatch.style.borderTop = heads.has(head) ? `3px ${STYLES[dash]} ${colour}` : "";
       const off = failed.has(head) && !tiles.has(head);
       label.classList.toggle("off", off);
-      label.title = off ? t("head.notcarried") : t("heads.head", { head });
+      label.title = off ? t("head.notcarried") : t("lines.head", { head });
       const best = read && heads.has(head) && tiles.has(head) ? strongest(read, head) : null;
       value.textContent = best && best.index >= 0 ? three(best.value) : "";
       if (best && best.index >= 0 && read) {
@@ -264,12 +264,12 @@ export function headsView(
     const lost = [...heads].filter((head) => failed.has(head));
     note.textContent =
       heads.size === 0
-        ? t("heads.off")
+        ? t("lines.off")
         : [
-            asked.size > 0 ? t("heads.loading") : "",
-            lost.length > 0 ? t("heads.lost", { heads: lost.join(", ") }) : "",
+            asked.size > 0 ? t("lines.loading") : "",
+            lost.length > 0 ? t("lines.lost", { heads: lost.join(", ") }) : "",
             whole > 0
-              ? t("heads.dropped", {
+              ? t("lines.dropped", {
                   least: store.state.least,
                   drawn: percent(drawn / whole),
                   dropped: percent(1 - drawn / whole),
@@ -448,7 +448,7 @@ export function headsView(
     const parts = on().flatMap((head) => {
       const best = strongest(read, head);
       if (best.index < 0) return [];
-      return t("heads.say", {
+      return t("lines.say", {
         head,
         token: shortToken(tokens[best.index]?.text ?? ""),
         value: three(best.value),
@@ -466,6 +466,6 @@ export function headsView(
   scope.add(theme.subscribe(redraw));
   scope.resize(scroller, redraw);
   redraw();
-  refill(note, t("heads.loading"));
+  refill(note, t("lines.loading"));
   return { key: table.key, say };
 }

@@ -164,3 +164,181 @@ export function picture(
 
   const render = () => {
     const { layer, head } = store.state;
+    const view = viewOf(store.state.picture);
+    const kind = view ? null : pictureOf(store.state.picture);
+    const reason = kind?.available(spec, layer, t) ?? null;
+    more.value = view?.name ?? "";
+    more.classList.toggle("on", view !== undefined);
+    stage.hidden = view !== undefined;
+    beside.hidden = view === undefined;
+    layerStep.value.textContent = layerLabel(spec, layer);
+    headStep.value.textContent = String(head);
+    for (const [index, tab] of tabs.entries()) {
+      const one = PICTURES[index] as PictureKind;
+      const on = one === kind;
+      const why = on ? reason : one.available(spec, layer, t);
+      // Not `disabled`: a tab that cannot be reached cannot say why it is off.
+      if (why === null) tab.removeAttribute("aria-disabled");
+      else tab.setAttribute("aria-disabled", "true");
+      tab.title = why ?? `${t(one.title)} (${one.digit})`;
+      tab.setAttribute("aria-selected", String(on));
+      tab.tabIndex = on || (view && index === 0) ? 0 : -1;
+      if (on) panel.setAttribute("aria-labelledby", tab.id);
+    }
+    if (!kind) {
+      if (view) renderView(view);
+      return;
+    }
+    stage.setAttribute(
+      "aria-label",
+      t("picture.label", {
+        head: headName(spec, layer, head, t),
+        picture: t(kind.title).toLowerCase(),
+      }),
+    );
+    stage.setAttribute("aria-busy", String(model.status === "loading"));
+    const wanted = `${layer}/${head}/${kind.name}/${model.status}/${context.source.state}`;
+    if (wanted === showing && model.status !== "error") return;
+    showing = wanted;
+    inner.dispose();
+    inner = scope.child();
+    drawn = null;
+    const longest = Math.max(model.layer.queries, model.layer.keys);
+    const height = pictureHeight(host.clientWidth || 480, longest);
+    stage.style.minHeight = `${height}px`;
+    stage.setAttribute("data-state", model.status);
+    if (reason !== null) {
+      message(reason, null, "picture-unavailable");
+      return;
+    }
+    if (model.status === "loading") {
+      // The last picture stays for a moment: most heads come before the eye sees a gap.
+      const cancel = inner.later(stage.childElementCount ? 120 : 0, loading);
+      inner.add(cancel);
+      return;
+    }
+    if (model.status === "missing") {
+      message(t("head.notcarried"), null, "head-missing");
+      return;
+    }
+    if (model.status === "error") {
+      const retry = h("button", { type: "button" }, t("retry"));
+      inner.on(retry, "click", () => model.load());
+      const hint = model.error?.hint ? `\n${model.error.hint}` : "";
+      message(`${model.error?.message ?? t("error.title")}${hint}`, retry, "picture-error");
+      return;
+    }
+    refill(stage);
+    drawn = kind.mount(stage, model, store, context, inner, height);
+  };
+
+  const renderView = (view: ViewInfo) => {
+    const wanted = `view ${view.name} ${context.source.state}`;
+    if (wanted === showing) return;
+    showing = wanted;
+    inner.dispose();
+    inner = scope.child();
+    drawn = null;
+    panel.removeAttribute("aria-labelledby");
+    analysis(beside, view, store, context, inner, answers);
+  };
+
+  /** What is on show, in words. */
+  const titleNow = () => {
+    const view = viewOf(store.state.picture);
+    return view ? visibleLabel(view.title) : t(pictureOf(store.state.picture).title).toLowerCase();
+  };
+
+  let byKey = false;
+  const sayFocus = () => {
+    if (!byKey) return;
+    const { state } = store;
+    const own = drawn?.say?.();
+    if (own) {
+      context.announce(own);
+      return;
+    }
+    const cell = cellText(model, state, context);
+    if (cell) {
+      context.announce(cell);
+      return;
+    }
+    const read = reading(model, state);
+    if (read) context.announce(sentenceText(read, state.hideSpecials, t));
+  };
+
+  scope.on<KeyboardEvent>(stage, "keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target !== stage || !drawn) return;
+    byKey = true;
+    if (drawn.key(event)) {
+      event.preventDefault();
+      event.stopPropagation();
+    }
+  });
+  scope.on(stage, "pointermove", () => {
+    byKey = false;
+  });
+
+  scope.add(
+    store.subscribe((state, before) => {
+      if (
+        state.layer !== before.layer ||
+        state.head !== before.head ||
+        state.picture !== before.picture
+      ) {
+        why.hidden = true;
+        render();
+        const name = headName(spec, state.layer, state.head, t);
+        context.announce(
+          t("picture.label", {
+            head: name,
+            picture: titleNow(),
+          }),
+        );
+      }
+      if (state.focus !== before.focus || state.tokens !== before.tokens) sayFocus();
+    }),
+  );
+  scope.add(
+    model.subscribe(() => {
+      render();
+      sayFocus();
+    }),
+  );
+  scope.add(
+    context.source.subscribe((event) => {
+      if (event.type === "state") render();
+    }),
+  );
+  render();
+
+  return {
+    focus() {
+      stage.focus({ preventScroll: true });
+    },
+    choose(digit) {
+      const kind = PICTURES.find((one) => one.digit === digit);
+      if (kind) choose(kind);
+    },
+  };
+}
+
+/** One line on the layer on show. */
+export function layerInfo(model: HeadModel, context: Context): HTMLElement {
+  const { layer } = model;
+  const { t } = context;
+  const more = [
+    layer.causal ? t("layer.causal") : "",
+    layer.window === null ? "" : t("layer.info.window", { window: layer.window }),
+  ].filter((part) => part !== "");
+  const text = t(layer.kvHeads === layer.heads ? "layer.info" : "layer.info.kv", {
+    name: layer.name,
+    role: t(`role.${layer.role}` as MessageKey),
+    queries: layer.queries,
+    keys: layer.keys,
+    heads: layer.heads,
+    kv: layer.kvHeads,
+  });
+  return bdi([text, ...more].join(", "));
+}

@@ -90,9 +90,9 @@ export const PICTURES: readonly PictureKind[] = [
     digit: "4",
     available(spec, layer, t) {
       const { heads = 1, queries = 0, keys = 0 } = spec.layers[layer] ?? {};
-      if (heads < 2) return t("heads.one");
+      if (heads < 2) return t("lines.one");
       const most = Math.max(queries, keys);
-      return most > MOST_TOKENS ? t("heads.long", { n: most, most: MOST_TOKENS }) : null;
+      return most > MOST_TOKENS ? t("lines.long", { n: most, most: MOST_TOKENS }) : null;
     },
     mount: headsView,
   },

@@ -258,3 +258,155 @@ export function panel(
       return;
     }
     // The layer and the head are the user's; tokens of another text are not these tokens.
+    const choice = choiceOf(
+      attention,
+      { ...selectionOf(store.state), tokens: attention.selection.tokens },
+      store.state,
+    );
+    quietly(() => store.set({ ...choice, focus: null, step: null }));
+    const model = new HeadModel(attention, store, context, attentionScope);
+    strip = tokenStrip(tokensHost, model, model.queries, store, context, attentionScope);
+    if (attention.steps.length > 1) {
+      scrubber(tokensHost, attention, store, context, attentionScope);
+    }
+    pictures = explorer(explorerHost, attention, model, store, context, attentionScope);
+    sentence(sentenceHost, model, store, context, attentionScope);
+    model.load();
+    hold();
+  };
+
+  /** Keeps the scroll and the focus over a redraw of the explorer; returns how to restore them. */
+  const holdPlace = () => {
+    const { scrollTop } = body;
+    const page = body.getRootNode();
+    const active = page instanceof ShadowRoot ? page.activeElement : null;
+    const part =
+      active && (tokensHost.contains(active) || explorerHost.contains(active))
+        ? active.getAttribute("data-lmkit")
+        : null;
+    return () => {
+      body.scrollTop = scrollTop;
+      if (part === null) return;
+      const same = body.querySelector<HTMLElement>(`[data-lmkit="${part}"][tabindex="0"]`);
+      const next =
+        same ?? body.querySelector<HTMLElement>(`[data-lmkit="${part}"], [data-lmkit="picture"]`);
+      next?.focus({ preventScroll: true });
+    };
+  };
+  const quietly = (change: () => void) => {
+    fromKernel = true;
+    try {
+      change();
+    } finally {
+      fromKernel = false;
+    }
+  };
+
+  const drawState = () => {
+    drawHeader(header, spec, context);
+    const text = savedText(context);
+    saved.textContent = text;
+    saved.hidden = text === "";
+    footer.hidden = spec.python === "" && spec.attention === null;
+    showForm();
+    drawStatus();
+  };
+
+  /** What was chosen while there was no kernel to tell. */
+  const tellSelection = () => {
+    const kernels = spec.attention?.selection;
+    if (source.state !== "live" || !kernels) return;
+    const { layer, head, lens, picture } = store.state;
+    if (
+      kernels.layer !== layer ||
+      kernels.head !== head ||
+      kernels.lens !== lens ||
+      (kernels.picture || "arcs") !== picture
+    ) {
+      source.select(selectionOf(store.state));
+    }
+  };
+
+  const update = (next: PanelSpec) => {
+    spec = next;
+    // A page that is loaded again shows what the kernel shows, until its user chooses.
+    if (!chosen && next.attention) {
+      const { attention } = next;
+      quietly(() => store.set(choiceOf(attention, attention.selection, store.state)));
+    }
+    setStatus(next.status);
+    drawForm();
+    drawResults();
+    drawAttention();
+    drawState();
+    tellSelection();
+  };
+
+  // -- events -----------------------------------------------------------------------------------
+
+  const hear = (event: SourceEvent) => {
+    if (event.type === "state") {
+      if (event.state === "lost" || event.state === "unknown-session") {
+        stopping = false;
+        if (status.state === "running") setStatus({ ...status, state: "idle", run: null });
+      }
+      drawState();
+      drawResults();
+    } else if (event.type === "status") {
+      setStatus(event.status);
+    } else if (event.type === "selected" && spec.attention) {
+      const choice = choiceOf(spec.attention, event.selection, store.state);
+      quietly(() => store.set(choice));
+    }
+  };
+  scope.add(source.subscribe(hear));
+
+  const commandOf = (event: KeyboardEvent) => {
+    const target = event.composedPath()[0];
+    const typing =
+      target instanceof HTMLTextAreaElement ||
+      target instanceof HTMLSelectElement ||
+      (target instanceof HTMLInputElement && target.type !== "checkbox");
+    return command({
+      key: event.key,
+      ctrlKey: event.ctrlKey,
+      metaKey: event.metaKey,
+      altKey: event.altKey,
+      typing,
+    });
+  };
+  scope.on<KeyboardEvent>(root, "keydown", (event) => {
+    const what = commandOf(event);
+    if (!what) return;
+    if (what.do === "escape") {
+      if (overlay.close()) event.preventDefault();
+      else if (store.state.focus || store.state.tokens.length > 0) {
+        store.set({ focus: null, tokens: [] });
+        event.preventDefault();
+      }
+      return;
+    }
+    const { attention } = spec;
+    if (!attention) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (what.do === "layer" || what.do === "head") {
+      store.set({ ...stepHead(attention, store.state, what.do, what.step), focus: null });
+    } else if (what.do === "picture") {
+      pictures?.choose(what.digit);
+    } else if (what.do === "scale") {
+      const next = MAPPINGS[
+        (MAPPINGS.indexOf(store.state.mapping) + 1) % MAPPINGS.length
+      ] as Mapping;
+      store.set({ mapping: next });
+      context.announce(t("scale.now", { mapping: t(`legend.${next}` as MessageKey) }));
+    } else if (what.do === "find") {
+      strip?.find();
+    } else {
+      overlay.toggle();
+    }
+  });
+
+  update(first);
+  return update;
+}
