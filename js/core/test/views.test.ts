@@ -289,7 +289,7 @@ describe("the explorer", () => {
     view.key(picture, "ArrowDown");
     view.key(picture, "ArrowRight");
     await vi.waitFor(() => expect(view.text("live-region")).toMatch(/^the → the: \d/));
-    expect(view.one("value").dataset["exact"]).toBe("true");
+    await vi.waitFor(() => expect(view.one("value").dataset["exact"]).toBe("true"));
     view.key(picture, "1");
     view.key(picture, "ArrowDown");
     await vi.waitFor(() => expect(view.text("live-region")).toContain("[CLS] attends to: "));
