@@ -258,6 +258,15 @@ const shots = saved
   ? [
       ["bundle", "", "bundle", async () => {}],
       ["bundle-map", "", "bundle", map],
+      [
+        "bundle-neuron",
+        "",
+        "bundle",
+        async (page) => {
+          await page.locator('[data-lmkit="tab-neuron"]').click();
+          await page.locator('[data-lmkit="neuron-list"]').scrollIntoViewIfNeeded();
+        },
+      ],
     ]
   : SHOTS;
 

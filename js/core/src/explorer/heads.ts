@@ -228,12 +228,17 @@ export function headsView(
 
   // -- drawing ----------------------------------------------------------------------------------
 
+  /** Labels as they fit, by side, place and room: measuring text is most of a frame. */
+  const labels = new Map<string, string>();
   const barWidth = () => Math.max(3, Math.min(6, Math.floor(84 / Math.max(1, on().length))));
   const bars = () => on().length * barWidth() + 6;
   const redraw = scope.frame(() => draw());
   const table = columns(scroller, canvas, model, store, context, scope, height - 40, {
     more: bars,
-    measured: () => lines.clear(),
+    measured() {
+      lines.clear();
+      labels.clear();
+    },
     redraw,
   });
 
@@ -420,8 +425,11 @@ export function headsView(
         }
         drawing.fillStyle = token.special ? current.muted : current.ink;
         drawing.textAlign = isQuery ? "right" : "left";
+        const name = `${which}/${index}/${room}`;
+        const label = labels.get(name) ?? fitLabel(drawing, token.text, room);
+        labels.set(name, label);
         drawing.fillText(
-          fitLabel(drawing, token.text, room),
+          label,
           isQuery ? left - bars() - 4 : right + bars() + 4,
           middle(row) + 0.5,
         );

@@ -408,18 +408,22 @@ export function neuron(
   const columnsWidth = () => {
     const label = Math.max(56, Math.min(120, list.clientWidth * 0.2));
     frame.style.setProperty("--neuron-label", `${label}px`);
-    return label + 54 + 112 + 3 * 8 + 8;
+    return label + 54 + 120 + 3 * 8 + 8;
   };
 
+  let failed = false;
   const draw = () => {
+    if (failed) return;
     const query = theQuery();
     const next = read(query);
     if (next.query !== line.query) most = 0;
     line = next;
     arrange();
     if (vectors.error) {
+      failed = true;
       const retry = h("button", { type: "button" }, t("retry"));
       scope.on(retry, "click", () => {
+        failed = false;
         vectors = makeVectors();
         refill(host, frame);
         redraw();
@@ -573,7 +577,11 @@ export function neuron(
     if (score <= MASKED) return t("neuron.say.masked", names);
     return t("neuron.say", { ...names, score: three(score), weight: quoted(weight, line.exact) });
   };
-  const say = () => sayPair(theKey());
+  const say = () => {
+    // The state may be ahead of what the last frame drew.
+    line = read(theQuery());
+    return sayPair(theKey());
+  };
 
   note.textContent = [
     t(layer.rotary ? "neuron.rotary" : "neuron.plain", { n: layer.headSize }),
