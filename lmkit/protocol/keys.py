@@ -10,9 +10,6 @@ key                       shape                       what
 ``from/L/H/A,B,...``      (queries,) float32          exact attention from each query to the keys
 ``query-groups/L``        (queries,) float32          for each query of the pass its row of a lens
 ``key-groups/L``          (keys,) float32             for each key of the pass its column of a lens
-
-Groups are -1 for a token that the lens hides.
-=======
 ``q/L/H/A-B``             (B - A, d) float32          query vectors A to B (B excluded)
 ``k/L/H/A-B``             (B - A, d) float32          key vectors as the head reads them
 ``v/L/H/A-B``             (B - A, width) float32      value vectors, where they were kept

@@ -319,7 +319,9 @@ class AttentionTiles:
         return places
 
     def _vectors(self, key: Key) -> np.ndarray:
-        if not getattr(self.trace.layers[key.layer], "has_qk", False):
+        known = getattr(self.trace.layers[key.layer], "has_qk", False)
+        # A lens keeps what the layers say of themselves, and has no vectors.
+        if not known or not hasattr(self.trace, "queries"):
             raise AttentionUnavailableError("The queries and keys of this layer are not known.")
         trace = cast("VectorTrace", self.trace)
         rows = range(*key.tokens)

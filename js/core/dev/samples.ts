@@ -202,12 +202,10 @@ export function makeTile(attention: AttentionSpec, text: string): MadeTile {
     return f32(Float32Array.from(groups), [groups.length]);
   }
   if (key.kind !== "from") throw new Error(`The made-up tiles hold no ${key.kind}.`);
+  const { tokens } = key;
   const from = Float32Array.from({ length: spec.queries }, (_, query) => {
     const values = row(key.layer, key.head, query, spec.keys, spec.causal);
-    return (key.kind === "from" ? key.tokens : []).reduce(
-      (sum, token) => sum + (values[token] ?? 0),
-      0,
-    );
+    return tokens.reduce((sum, token) => sum + (values[token] ?? 0), 0);
   });
   return f32(from, [spec.queries]);
 }
