@@ -22,7 +22,13 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from lmkit.capture.anatomy import clean_name, interface_modules, is_cross_name, role_of
+from lmkit.capture.anatomy import (
+    clean_name,
+    interface_modules,
+    is_cross_name,
+    role_of,
+    turns_positions,
+)
 from lmkit.capture.generation import Passes
 from lmkit.capture.offload import Offload, keeps_in_host_memory
 from lmkit.capture.output_projection import OutputProjections
@@ -325,6 +331,7 @@ class Recorder:
             softcap=float(softcap) if softcap else None,
             sinks=None if sinks is None else sinks.detach().reshape(-1).clone(),
             work_device=query.device if away else None,
+            rotary=turns_positions(module),
         )
 
     def _keep(

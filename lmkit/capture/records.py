@@ -20,7 +20,17 @@ import torch
 from lmkit.capture.pooling import ColumnSums, RowBins, bin_edges
 from lmkit.errors import Cancelled
 
-__all__ = ["CallRecord", "HeadBlock", "KeptMask", "QKRecord", "StoredRecord"]
+__all__ = [
+    "MASKED_SCORE",
+    "CallRecord",
+    "HeadBlock",
+    "KeptMask",
+    "QKRecord",
+    "StoredRecord",
+]
+
+MASKED_SCORE = torch.finfo(torch.float32).min
+"""The score of a cell that a mask closes, where scores are shown: finite, below any other."""
 
 Rows = slice | torch.Tensor
 _CELLS_PER_BLOCK = 1 << 19  # scores in flight: 2 MiB in float32, about a core's own cache
@@ -367,6 +377,7 @@ class QKRecord(CallRecord):
     value_norms: torch.Tensor | None = None  # (B, H, K) float32: |v W_O|, where it was found
     no_value_norms: str = ""  # why it was not
     work_device: torch.device | None = None  # of the pass, where the tensors were offloaded
+    rotary: bool = False  # positions were turned into queries and keys before
     _stats: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     @property
@@ -455,6 +466,15 @@ class QKRecord(CallRecord):
         if open_to < k1:
             ahead = self._ahead(rows, open_to, k1, s.device)
             s[..., open_to - k0 :].masked_fill_(ahead, -math.inf)
+
+    def shown_scores(self, b: int, h: int, rows: torch.Tensor) -> torch.Tensor:
+        """The scores of some queries of one head with every closed cell at MASKED_SCORE."""
+        s = self.scores(b, h, h + 1, rows, 0, self.keys)[0]
+        for mask in self.masks:
+            # One mask adds -inf, another the lowest float16 or float32: here they look alike.
+            part = mask.masked(mask.cut(b, h, h + 1, rows, 0, self.keys))
+            s.masked_fill_(part.expand(1, *s.shape)[0], MASKED_SCORE)
+        return s.to(torch.float32).clamp_min_(MASKED_SCORE)
 
     def _ahead(self, rows: Rows, k0: int, k1: int, device: torch.device) -> torch.Tensor:
         if isinstance(rows, slice):

@@ -13,9 +13,18 @@ key                       shape                       what
 ``from/L/H/A,B,...``      (queries,) float32          exact attention from each query to the keys
 ``query-groups/L``        (queries,) float32          for each query of the pass its row of a lens
 ``key-groups/L``          (keys,) float32             for each key of the pass its column of a lens
+``q/L/H/A-B``             (B - A, d) float32          query vectors A to B (B excluded)
+``k/L/H/A-B``             (B - A, d) float32          key vectors as the head reads them
+``v/L/H/A-B``             (B - A, width) float32      value vectors, where they were kept
+``score/L/H/A-B``         (B - A, keys) float32       what enters the softmax, row by row
 ========================  ==========================  ============================================
 
 Groups are -1 for a token that the lens hides.
+
+Where a mask closes a cell its ``score`` is :data:`MASKED`, the lowest float32, whatever number the
+model itself adds there. Views ask for vectors in blocks of :data:`VECTOR_BLOCK` and for scores in
+blocks of :data:`SCORE_BLOCK` rows that begin at a multiple of the block, so that a saved output can
+carry what will be asked for.
 
 L indexes the layers of the view's spec, H the heads of that layer. Any key may end in ``@NAME``:
 the same tile seen through a lens of the spec, whose tokens are those that the numbers count.
@@ -30,10 +39,29 @@ import msgspec
 
 from lmkit.errors import ProtocolError
 
-__all__ = ["FORMS", "Key", "format_key", "parse_key"]
+__all__ = ["FORMS", "MASKED", "SCORE_BLOCK", "VECTOR_BLOCK", "Key", "format_key", "parse_key"]
+
+MASKED: Final = -3.4028234663852886e38
+"""The score of a cell that a mask closes: the lowest float32, since a tile holds finite numbers."""
+VECTOR_BLOCK: Final = 64
+"""Queries, keys or values that a view asks for at once."""
+SCORE_BLOCK: Final = 8
+"""Rows of scores that a view asks for at once."""
 
 Kind = Literal[
-    "thumb", "glance", "head", "map", "rows", "sum", "from", "query-groups", "key-groups"
+    "thumb",
+    "glance",
+    "head",
+    "map",
+    "rows",
+    "sum",
+    "from",
+    "query-groups",
+    "key-groups",
+    "q",
+    "k",
+    "v",
+    "score",
 ]
 Form = Literal["layer", "heads", "head", "level", "range", "tokens"]
 
@@ -47,6 +75,10 @@ FORMS: Final[dict[Kind, Form]] = {
     "from": "tokens",
     "query-groups": "layer",
     "key-groups": "layer",
+    "q": "range",
+    "k": "range",
+    "v": "range",
+    "score": "range",
 }
 """What each kind of tile is named by: a layer; a layer, perhaps with heads A-B; a head; a head with
 level, tile row and tile column; a head and A-B; a head and tokens."""

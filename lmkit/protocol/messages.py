@@ -358,7 +358,14 @@ class Header(Struct, frozen=True, kw_only=True):
 
 
 class LayerSpec(Struct, frozen=True, kw_only=True):
-    """One layer that has attention. ``queries`` x ``keys`` is the shape of each head."""
+    """One layer that has attention. ``queries`` x ``keys`` is the shape of each head.
+
+    The rest says what its equation is, with defaults for saved outputs of before. With ``has_qk``
+    query and key vectors of ``head_size`` numbers can be asked for, with ``has_values`` the values
+    too; ``score = scale * q.k``, then ``softcap``, bias and mask. ``rotary``: positions were turned
+    into the vectors before. ``sinks``: the denominator has one more term, rows sum to less than 1.
+    ``step``: which pass of the model this call belongs to.
+    """
 
     name: Line
     role: Literal["encoder", "decoder", "cross"]
@@ -368,6 +375,14 @@ class LayerSpec(Struct, frozen=True, kw_only=True):
     keys: Index
     causal: bool = False
     window: Index | None = None
+    step: Index = 0
+    head_size: Index = 0
+    scale: Finite = 0.0
+    softcap: Finite | None = None
+    sinks: bool = False
+    has_qk: bool = False
+    has_values: bool = False
+    rotary: bool = False
 
 
 class Selection(Struct, frozen=True, kw_only=True):

@@ -33,6 +33,8 @@ SMALL = 96_000
 """All heads of a view are carried when they take no more than this, packed: first paint counts."""
 HTML_TILES = 64_000
 """Characters of tiles up to which a page carries every head: 72 heads over about 24 tokens."""
+NEURON = 96_000
+"""Characters up to which the shown head's queries, keys and scores are carried: 60 tokens of 64."""
 SAVED_TEXT = 200_000
 """Characters of a field's text that a saved output keeps."""
 SAVED_RECORD = 10_000
@@ -57,7 +59,8 @@ def snapshot(
 ) -> Bundle:
     """Take the saved form of a panel.
 
-    Thumbnails and the shown head come first, then the other heads in order, as far as they fit.
+    Thumbnails and the shown head come first, then what its neuron view needs, then the other heads
+    in order, as far as they fit.
 
     Args:
         view: The panel.
@@ -96,6 +99,11 @@ def snapshot(
         others += size if count else 0
         carried.append(tile)
         count += 1
+        if key == shown:
+            room = budget - used if whole else min(NEURON, budget - used)
+            vectors = _neuron(tiles, chosen.layer, chosen.head, room)
+            used += sum(len(one.data) for one in vectors)
+            carried.extend(vectors)
     return bundle_of(
         spec, live, tuple(carried), heads=tiles.heads, heads_carried=count, record=record
     )
@@ -118,6 +126,28 @@ def _keepable(result: Result) -> Result:
     if isinstance(result, Page):
         return Text(title=result.title, text="This part is drawn only while its kernel runs.")
     return result
+
+
+def _neuron(tiles: AttentionTiles, layer: int, head: int, room: int) -> list[SavedTile]:
+    """Queries, keys and scores of a head, all or none: a part of an equation shows nothing."""
+    keys = tiles.neuron_keys(layer, head)
+    info = tiles.trace.layers[layer]
+    cells = (info.queries + info.keys) * getattr(info, "head_size", 0) + info.queries * info.keys
+    # Float32 hardly packs, bfloat16 in float32 by half: not even begun where it cannot fit.
+    if cells * 2 > room:
+        return []
+    carried = []
+    for key in keys:
+        tile = save_tile(*tiles.tile(key))
+        room -= len(tile.data)
+        if room < 0:
+            return []
+        carried.append(tile)
+    return carried
+
+
+def _is_vector(tile: SavedTile) -> bool:
+    return tile.key.startswith(("q/", "k/", "score/"))
 
 
 def _shorten(spec: PanelSpec) -> PanelSpec:
@@ -165,12 +195,16 @@ def bundle_of(
 def for_html(bundle: Bundle) -> Bundle:
     """The bundle for the HTML form: thumbnails and the shown head, all heads where they are small.
 
-    The data stands in lmkit's own form already; a second copy has to be worth its bytes.
+    The data stands in lmkit's own form already; a second copy has to be worth its bytes. What the
+    neuron view needs is the first to go.
     """
     spec = bundle.spec
     attention = getattr(spec, "attention", None)
     if attention is None or sum(len(tile.data) for tile in bundle.tiles) <= HTML_TILES:
         return bundle
+    maps = tuple(tile for tile in bundle.tiles if not _is_vector(tile))
+    if sum(len(tile.data) for tile in maps) <= HTML_TILES:
+        return msgspec.structs.replace(bundle, tiles=maps)
     chosen = attention.selection
     shown = format_key(Key("head", chosen.layer, chosen.head))
     tiles = tuple(

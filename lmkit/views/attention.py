@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
 from lmkit.api import TextTrace, Token
-from lmkit.errors import Cancelled, ProtocolError
-from lmkit.protocol.keys import Key, format_key, parse_key
+from lmkit.errors import AttentionUnavailableError, Cancelled, ProtocolError
+from lmkit.protocol.keys import (
+    FORMS,
+    SCORE_BLOCK,
+    VECTOR_BLOCK,
+    Key,
+    Kind,
+    format_key,
+    parse_key,
+)
 from lmkit.protocol.levels import level_of, tile_box
 from lmkit.protocol.messages import (
     AttentionSpec,
@@ -30,7 +38,7 @@ if TYPE_CHECKING:
 
     Cancel = Callable[[], bool] | None
 
-__all__ = ["HEAD_SIDE", "THUMBNAIL_SIDE", "AttentionTiles", "CapturedTrace"]
+__all__ = ["HEAD_SIDE", "THUMBNAIL_SIDE", "AttentionTiles", "CapturedTrace", "VectorTrace"]
 
 THUMBNAIL_SIDE = 24
 """Side of a thumbnail in cells: 280 heads are then 160 kB before compression."""
@@ -94,6 +102,26 @@ class CapturedTrace(TextTrace, Protocol):
 
     def summed_to(self, layer: int, head: int, keys: Sequence[int]) -> np.ndarray:
         """Sum of chosen columns; (queries,)."""
+        ...
+
+
+class VectorTrace(CapturedTrace, Protocol):
+    """A trace of which queries and keys are known too; through most lenses there are none."""
+
+    def queries(self, layer: int, head: int, rows: Sequence[int]) -> np.ndarray:
+        """Query vectors as the score is computed from them; (len(rows), d)."""
+        ...
+
+    def keys(self, layer: int, head: int, rows: Sequence[int]) -> np.ndarray:
+        """Key vectors as this head reads them; (len(rows), d)."""
+        ...
+
+    def values(self, layer: int, head: int) -> np.ndarray:
+        """Value vectors that the head reads; (keys, width)."""
+        ...
+
+    def scores(self, layer: int, head: int, rows: Sequence[int]) -> np.ndarray:
+        """What enters the softmax, masked cells as ``keys.MASKED``; (len(rows), keys)."""
         ...
 
 
@@ -219,6 +247,22 @@ class AttentionTiles:
         """The names of all layers' thumbnails."""
         return [format_key(Key("thumb", index)) for index in range(len(self.trace.layers))]
 
+    def neuron_keys(self, layer: int, head: int) -> list[str]:
+        """The names of all tiles that the neuron view of a head asks for; none without q and k."""
+        info = self.trace.layers[layer]
+        if not getattr(info, "has_qk", False):
+            return []
+        parts: list[tuple[Kind, int, int]] = [
+            ("q", info.queries, VECTOR_BLOCK),
+            ("k", info.keys, VECTOR_BLOCK),
+            ("score", info.queries, SCORE_BLOCK),
+        ]
+        return [
+            format_key(Key(kind, layer, head, (first, min(first + block, count))))
+            for kind, count, block in parts
+            for first in range(0, count, block)
+        ]
+
     def tile(
         self, name: str, *, fine: bool = False, cancel: Cancel = None
     ) -> tuple[TileHeader, bytes]:
@@ -232,6 +276,7 @@ class AttentionTiles:
         Raises:
             ProtocolError: a name that is malformed or out of bounds.
             Cancelled: ``cancel`` answered True.
+            AttentionUnavailableError: vectors of a layer that gave its attention only.
         """
         from lmkit.protocol.tiles import encode
 
@@ -267,6 +312,8 @@ class AttentionTiles:
             values, encoding = trace.rows(key.layer, key.head, range(first, last)), "f32"
         elif key.kind in ("query-groups", "key-groups"):
             values, encoding = self._groups(key.layer, keys=key.kind == "key-groups"), "f32"
+        elif FORMS[key.kind] == "range":
+            values, encoding = self._vectors(key), "f32"
         elif key.kind == "sum":
             values, encoding = trace.summed(key.layer, key.head, key.tokens), "f32"
         else:
@@ -292,6 +339,21 @@ class AttentionTiles:
             places[list(group)] = place
         return places
 
+    def _vectors(self, key: Key) -> np.ndarray:
+        known = getattr(self.trace.layers[key.layer], "has_qk", False)
+        # A lens keeps what the layers say of themselves, and has no vectors.
+        if not known or not hasattr(self.trace, "queries"):
+            raise AttentionUnavailableError("The queries and keys of this layer are not known.")
+        trace = cast("VectorTrace", self.trace)
+        rows = range(*key.tokens)
+        if key.kind == "q":
+            return trace.queries(key.layer, key.head, rows)
+        if key.kind == "k":
+            return trace.keys(key.layer, key.head, rows)
+        if key.kind == "v":
+            return trace.values(key.layer, key.head)[rows.start : rows.stop]
+        return trace.scores(key.layer, key.head, rows)
+
     def _check(self, key: Key, name: str) -> None:
         layers = self.trace.layers
         if key.layer >= len(layers):
@@ -308,11 +370,12 @@ class AttentionTiles:
                     f"Tile {name}: the map of {layer.queries} x {layer.keys} tokens "
                     "has no such level or place."
                 )
-        elif key.kind == "rows":
+        elif FORMS[key.kind] == "range":
             first, last = key.tokens
-            if last > layer.queries or last - first > MAX_ROWS:
+            count = layer.keys if key.kind in ("k", "v") else layer.queries
+            if last > count or last - first > MAX_ROWS:
                 raise ProtocolError(
-                    f"Tile {name}: the head has {layer.queries} rows; at most {MAX_ROWS} at once."
+                    f"Tile {name}: the head has {count} rows; at most {MAX_ROWS} at once."
                 )
         elif key.kind in ("sum", "from"):
             bound = layer.queries if key.kind == "sum" else layer.keys
@@ -366,4 +429,13 @@ def _layer_spec(layer: Any) -> LayerSpec:
         keys=layer.keys,
         causal=layer.causal,
         window=layer.window,
+        # A trace of a plugin's own may know no more than the shape.
+        step=getattr(layer, "step", 0),
+        head_size=getattr(layer, "head_size", 0),
+        scale=getattr(layer, "scale", 0.0),
+        softcap=getattr(layer, "softcap", None),
+        sinks=getattr(layer, "sinks", False),
+        has_qk=getattr(layer, "has_qk", False),
+        has_values=getattr(layer, "has_values", False),
+        rotary=getattr(layer, "rotary", False),
     )

@@ -13,6 +13,7 @@ import torch
 import transformers as tf
 
 from lmkit.capture import Trace, trace_forward
+from lmkit.capture.records import MASKED_SCORE
 from lmkit.errors import AttentionUnavailableError
 
 SIZE = {
@@ -228,6 +229,57 @@ def test_attention_equals_eager(family: Family) -> None:
     worst, peak = _difference(trace, _eager(family, model))
     assert worst <= 1e-5
     assert peak > 2  # the test could not tell masks or heads apart on uniform attention
+
+
+ROTARY = {"modernbert", "llama", "qwen3", "mistral", "gemma2", "gpt_oss"}
+
+
+@pytest.mark.parametrize("name", [n for n, f in FAMILIES.items() if f.path != "eager fallback"])
+def test_vectors_give_the_scores_and_scores_the_attention(name: str) -> None:
+    """The equation of the neuron view: scale * q.k, softcap, bias and mask, softmax with a sink."""
+    family = FAMILIES[name]
+    trace = trace_forward(build(family), inputs_of(family))
+    assert {i.rotary for i in trace.layers} == {name in ROTARY}
+    text = trace.batch(1)  # the padded one
+    for info in trace.layers:
+        assert info.has_qk
+        assert info.head_size == 8
+        assert info.softcap == (2.0 if name == "gemma2" else None)
+        for head in (0, info.heads - 1):
+            rows = [0, info.queries // 2, PADDED - 1 if info.queries == TOKENS else -1]
+            q = text.queries(info.index, head, rows)
+            k = text.keys(info.index, head, range(info.keys))
+            scores = text.scores(info.index, head, rows)
+            weights = text.rows(info.index, head, rows)
+            assert scores.shape == weights.shape == (3, info.keys)
+            assert q.dtype == k.dtype == scores.dtype == np.float32
+            open_ = scores > MASKED_SCORE
+            assert (weights[~open_] == 0).all()
+            assert open_[-1].any()
+            if info.keys == TOKENS:
+                assert not open_[:, PADDED:].any()
+            product = info.scale * (q.astype(np.float64) @ k.astype(np.float64).T)
+            if info.softcap is not None:
+                product = info.softcap * np.tanh(product / info.softcap)
+            bias = scores - product
+            if name == "t5" and info.role != "cross":
+                assert np.abs(bias[open_]).max() > 0.01
+            else:
+                assert np.abs(bias[open_]).max() < 1e-4
+            e = np.where(open_, np.exp(scores - scores.max(1, keepdims=True)), 0)
+            share = e / e.sum(1, keepdims=True) * weights.sum(1, keepdims=True)
+            assert np.abs(share - weights).max() < 1e-5
+            assert (weights.sum(1) < 0.999).any() == family.sinks
+
+
+def test_vectors_of_the_fallback_are_refused_with_a_sentence() -> None:
+    family = FAMILIES["bloom"]
+    trace = trace_forward(build(family), inputs_of(family))
+    assert not trace.layers[0].has_qk
+    assert (trace.layers[0].head_size, trace.layers[0].scale) == (0, 0.0)
+    for ask in (trace.queries, trace.keys, trace.scores):
+        with pytest.raises(AttentionUnavailableError, match="not its queries and keys"):
+            ask(0, 0, [0])
 
 
 def _leaves(output: Any) -> list[torch.Tensor]:

@@ -13,6 +13,7 @@ import transformers as tf
 
 import lmkit.capture.steps
 from lmkit.capture import Generation, Trace, capture
+from lmkit.capture.records import MASKED_SCORE
 from lmkit.errors import AttentionUnavailableError, BudgetExceededError, CaptureError
 from tests.integration.test_capture_families import ENCODER_DECODER, FAMILIES, SIZE, Family, build
 
@@ -516,6 +517,29 @@ def test_the_views_ask_a_generation_like_any_trace() -> None:
     assert made.layers[0].window == 16
     with pytest.raises(CaptureError, match="one sequence already"):
         made.generation()
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2"])
+def test_vectors_and_scores_of_a_generation_give_its_attention(name: str) -> None:
+    """For the merged sequence and for one of its steps."""
+    _, trace = generated(model_of(name), prompts())
+    made = trace.generation()
+    for seen in (made, trace):
+        for info in (seen.layers[0], seen.layers[-1]):
+            assert (info.has_qk, info.head_size, info.rotary) == (True, 8, True)
+            assert info.softcap == (2.0 if name == "gemma2" else None)
+            rows = [info.queries - 1]
+            q = seen.queries(info.index, 2, rows).astype(np.float64)
+            k = seen.keys(info.index, 2, range(info.keys)).astype(np.float64)
+            scores = seen.scores(info.index, 2, rows)
+            product = info.scale * (q @ k.T)
+            if info.softcap is not None:
+                product = info.softcap * np.tanh(product / info.softcap)
+            open_ = scores > MASKED_SCORE
+            assert open_.any()
+            assert np.abs((scores - product)[open_]).max() < 1e-4
+            e = np.where(open_, np.exp(scores - scores.max()), 0)
+            assert np.abs(e / e.sum() - seen.rows(info.index, 2, rows)).max() < 1e-5
 
 
 def test_values_are_kept_at_their_positions_too() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmkit.errors import MissingHeadWarning, ProtocolError
+from lmkit.errors import AttentionUnavailableError, MissingHeadWarning, ProtocolError
 from lmkit.host import PluginHost
 from lmkit.kit import Analysis, Kit
 from lmkit.models import ModelStore
@@ -75,6 +75,45 @@ def test_a_short_text_is_carried_whole_and_exact(result: Analysis) -> None:
             values = decode(load_tile(tile), tuple(tile.shape), tile.encoding)
             exact = result.attention[layer, head]
             np.testing.assert_allclose(values, exact, atol=2e-5)
+
+
+def test_the_shown_head_carries_its_queries_keys_and_scores(result: Analysis) -> None:
+    result.attention.show(1, 2)
+    bundle = snapshot(result.view, None)
+    tiles = {tile.key: tile for tile in bundle.tiles}
+    trace = result.view.tiles.trace
+    layer = trace.layers[1]
+    assert bundle.spec.attention.layers[1].has_qk
+    assert bundle.spec.attention.layers[1].head_size == 8
+    n = layer.queries
+    carried = [key for key in tiles if key.split("/")[0] in ("q", "k", "v", "score")]
+    assert carried == [
+        f"q/1/2/0-{n}",
+        f"k/1/2/0-{n}",
+        *(f"score/1/2/{first}-{min(first + 8, n)}" for first in range(0, n, 8)),
+    ]
+    for key, wanted in [
+        (f"q/1/2/0-{n}", trace.queries(1, 2, range(n))),
+        (f"k/1/2/0-{n}", trace.keys(1, 2, range(n))),
+        ("score/1/2/0-8", trace.scores(1, 2, range(8))),
+    ]:
+        tile = tiles[key]
+        values = decode(load_tile(tile), tuple(tile.shape), tile.encoding)
+        np.testing.assert_array_equal(values, wanted)
+    maps = [tile for key, tile in tiles.items() if key.startswith("thumb/") or key == "head/1/2"]
+    tight = snapshot(result.view, None, budget=sum(len(tile.data) for tile in maps) + 500)
+    assert not any(tile.key.startswith(("q/", "k/", "score/")) for tile in tight.tiles)
+    result.attention.show(0, 0)
+
+
+def test_vectors_outside_a_head_are_refused(result: Analysis) -> None:
+    tiles = result.view.tiles
+    n = tiles.trace.layers[0].queries
+    for name in (f"q/0/0/0-{n + 1}", f"score/0/0/{n}-{n + 1}", "k/0/0/0-65", "k/0/4/0-1"):
+        with pytest.raises(ProtocolError):
+            tiles.tile(name)
+    with pytest.raises(AttentionUnavailableError):
+        tiles.tile("v/0/0/0-1")
 
 
 def test_the_budget_is_kept_and_the_shown_head_comes_first(result: Analysis) -> None:

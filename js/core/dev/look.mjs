@@ -66,6 +66,86 @@ const SHOTS = [
       await page.locator('[data-lmkit="keys"]').click();
     },
   ],
+  [
+    "neuron",
+    "short",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-neuron"]').click();
+      await page.locator('[data-lmkit="token"][data-index="9"]').click();
+      await page.locator('[data-lmkit="picture"]').scrollIntoViewIfNeeded();
+      await page.mouse.move(5, 5);
+    },
+  ],
+  [
+    "neuron-causal",
+    "deep",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-neuron"]').click();
+      await page.locator('[data-lmkit="neuron-list"]').scrollIntoViewIfNeeded();
+      await page.waitForTimeout(150);
+      await page.locator('[data-lmkit="neuron-row"] canvas').nth(3).hover();
+    },
+  ],
+  [
+    "neuron-missing",
+    "short",
+    "saved",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-neuron"]').click();
+    },
+  ],
+  [
+    "heads",
+    "short",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-heads"]').click();
+      await page.locator('[data-lmkit="picture"]').scrollIntoViewIfNeeded();
+    },
+  ],
+  [
+    "heads-hover",
+    "short",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-heads"]').click();
+      await page.locator(".heads-tools button").first().click();
+      await page.locator('[data-lmkit="picture"]').scrollIntoViewIfNeeded();
+      await page.waitForTimeout(300);
+      const box = await page.locator('[data-lmkit="picture-canvas"]').boundingBox();
+      await page.mouse.move(box.x + 30, box.y + 100);
+    },
+  ],
+  [
+    "heads-long",
+    "long",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-heads"]').click();
+      await page.waitForTimeout(600);
+    },
+  ],
+  ["translation", "translation", "live", async () => {}],
+  [
+    "translation-map",
+    "translation",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="tab-map"]').click();
+      await page.locator('[data-lmkit="step-slider"]').fill("4");
+      await page.locator('[data-lmkit="picture"]').scrollIntoViewIfNeeded();
+    },
+  ],
+  [
+    "generated",
+    "generated",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="step-slider"]').fill("7");
+    },
+  ],
   ["deep", "deep", "live", async () => {}],
   [
     "deep-map",
@@ -197,6 +277,15 @@ const shots = saved
   ? [
       ["bundle", "", "bundle", async () => {}],
       ["bundle-map", "", "bundle", map],
+      [
+        "bundle-neuron",
+        "",
+        "bundle",
+        async (page) => {
+          await page.locator('[data-lmkit="tab-neuron"]').click();
+          await page.locator('[data-lmkit="neuron-list"]').scrollIntoViewIfNeeded();
+        },
+      ],
     ]
   : SHOTS;
 

@@ -16,6 +16,7 @@ import {
   type Key,
   type Level,
   levelOf,
+  MASKED,
   parseKey,
   parseViewSpec,
   tileBox,
@@ -78,6 +79,37 @@ export function row(
     total += out[key] as number;
   }
   return out.map((value) => value / total);
+}
+
+const HEAD_SIZE = 64;
+
+/** An orthonormal base (a cosine transform with signs), so that any scores can be had as q.k. */
+function basis(j: number, m: number): number {
+  const flat = j % HEAD_SIZE === 0 ? Math.SQRT1_2 : 1;
+  const wave = Math.cos((Math.PI * (2 * m + 1) * (j % HEAD_SIZE)) / (2 * HEAD_SIZE));
+  return Math.sqrt(2 / HEAD_SIZE) * flat * wave * (random(m * 13 + 5) < 0.5 ? -1 : 1);
+}
+
+/** Scores whose softmax is the made-up row; any small number where the mask closes. */
+function scoresOf(layer: number, head: number, query: number, spec: LayerSpec): Float32Array {
+  const level = 4 + random(layer * 3 + head + query * 11);
+  return row(layer, head, query, spec.keys, spec.causal).map((weight, key) =>
+    weight > 0 ? Math.log(weight) + level : 2 * random(layer + head * 3 + query * 5 + key) - 1,
+  );
+}
+
+/** A query whose product with each key, scaled, is its score (over the first HEAD_SIZE keys). */
+function queryVector(layer: number, head: number, query: number, spec: LayerSpec): Float32Array {
+  const out = new Float32Array(HEAD_SIZE);
+  const scores = scoresOf(layer, head, query, spec).subarray(0, HEAD_SIZE);
+  for (const [key, score] of scores.entries()) {
+    for (let m = 0; m < HEAD_SIZE; m += 1) out[m] = (out[m] as number) + score * basis(key, m);
+  }
+  return out.map((value) => value * 2);
+}
+
+function keyVector(key: number): Float32Array {
+  return Float32Array.from({ length: HEAD_SIZE }, (_, m) => 4 * basis(key, m));
 }
 
 function pooled(layer: number, head: number, spec: LayerSpec, rows: number, columns: number) {
@@ -172,6 +204,25 @@ export function makeTile(attention: AttentionSpec, text: string): MadeTile {
     }
     return f32(values, [key.last - key.first, spec.keys]);
   }
+  if (key.kind === "q" || key.kind === "k" || key.kind === "v") {
+    const { first, last, kind } = key;
+    const values = new Float32Array((last - first) * HEAD_SIZE);
+    for (let index = first; index < last; index += 1) {
+      const vector =
+        kind === "q" ? queryVector(key.layer, key.head, index, spec) : keyVector(index);
+      values.set(vector, (index - first) * HEAD_SIZE);
+    }
+    return f32(values, [last - first, HEAD_SIZE]);
+  }
+  if (key.kind === "score") {
+    const values = new Float32Array((key.last - key.first) * spec.keys);
+    for (let query = key.first; query < key.last; query += 1) {
+      const scores = scoresOf(key.layer, key.head, query, spec);
+      if (spec.causal) scores.fill(MASKED, query + 1);
+      values.set(scores, (query - key.first) * spec.keys);
+    }
+    return f32(values, [key.last - key.first, spec.keys]);
+  }
   if (key.kind === "sum") {
     const sum = new Float32Array(spec.keys);
     for (const token of key.tokens) {
@@ -182,9 +233,10 @@ export function makeTile(attention: AttentionSpec, text: string): MadeTile {
     return f32(sum, [spec.keys]);
   }
   if (!("tokens" in key)) throw new Error(`The made-up tiles hold no ${text}.`);
+  const { tokens } = key;
   const from = Float32Array.from({ length: spec.queries }, (_, query) => {
     const values = row(key.layer, key.head, query, spec.keys, spec.causal);
-    return key.tokens.reduce((sum, token) => sum + (values[token] ?? 0), 0);
+    return tokens.reduce((sum, token) => sum + (values[token] ?? 0), 0);
   });
   return f32(from, [spec.queries]);
 }
@@ -294,6 +346,14 @@ export function attentionOf(
       keys: tokens.length,
       causal,
       window: null,
+      step: 0,
+      headSize: HEAD_SIZE,
+      scale: 0.125,
+      softcap: null,
+      sinks: false,
+      hasQk: true,
+      hasValues: false,
+      rotary: causal,
     })),
     tokens,
     keyTokens: null,
@@ -550,6 +610,56 @@ export const VIEWS: Record<string, () => ViewSpec> = {
       ],
       attention: attentionOf(words(`${LONG} `.repeat(12)).slice(0, 512), 6, 12),
     }),
+  translation: () => {
+    const source = words("The plot is thin, but I was moved.");
+    const target = words("Die Handlung ist dünn, aber ich war bewegt.").slice(0, -1);
+    const made = attentionOf(source, 1, 8).layers[0] as LayerSpec;
+    const size = (role: LayerSpec["role"]) => ({
+      queries: role === "encoder" ? source.length : target.length,
+      keys: role === "decoder" ? target.length : source.length,
+    });
+    const layer = (role: LayerSpec["role"], name: string): LayerSpec => ({
+      ...made,
+      ...size(role),
+      role,
+      name,
+      causal: role === "decoder",
+    });
+    return panelOf({
+      header: { task: "seq2seq", title: "Translation", model: "t5-small", device: "cpu" },
+      results: [{ kind: "text", text: "Die Handlung ist dünn, aber ich war bewegt." }],
+      attention: attentionOf(target, 1, 8, false, {
+        layers: [
+          ...[0, 1, 2].map((n) => layer("encoder", `encoder.block.${n}.SelfAttention`)),
+          ...[0, 1, 2].flatMap((n) => [
+            layer("decoder", `decoder.block.${n}.SelfAttention`),
+            layer("cross", `decoder.block.${n}.EncDecAttention`),
+          ]),
+        ],
+        keyTokens: source,
+        selection: { layer: 6, head: 3, tokens: [], lens: "", picture: "" },
+        steps: target.map((token, first) => ({ label: token.text, first, last: first + 1 })),
+      }),
+    });
+  },
+  generated: () => {
+    const tokens = words(LONG).slice(0, 40);
+    return panelOf({
+      header: { task: "generation", title: "Generation", model: "starter:chat", device: "cpu" },
+      results: [{ kind: "text", text: LONG }],
+      attention: attentionOf(tokens, 12, 9, true, {
+        selection: { layer: 3, head: 4, tokens: [], lens: "", picture: "" },
+        steps: [
+          { label: "", first: 0, last: 20 },
+          ...Array.from({ length: 20 }, (_, at) => ({
+            label: tokens[20 + at]?.text ?? "",
+            first: 20 + at,
+            last: 21 + at,
+          })),
+        ],
+      }),
+    });
+  },
   huge: () =>
     panelOf({
       results: [],

@@ -21,7 +21,13 @@ export interface ViewState {
   /** The name of one of the pictures (explorer/pictures.ts), or of a view of the spec. */
   readonly picture: string;
   readonly mapping: Mapping;
+  /** Heads that are on where several are drawn, by their slots; null: those around the one on show. */
+  readonly heads: readonly (number | null)[] | null;
+  /** The smallest weight that has a line where several heads are drawn. */
+  readonly least: number;
   readonly hideSpecials: boolean;
+  /** The step of a generated text that is on show; null for all of them. */
+  readonly step: number | null;
 }
 
 type Listener<T> = (state: T, previous: T) => void;

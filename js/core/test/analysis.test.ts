@@ -226,7 +226,10 @@ test("a question is its fields and what it follows, nothing else", () => {
     lens: "",
     picture: "arcs",
     mapping: "sqrt",
+    heads: null,
+    least: 0.05,
     hideSpecials: false,
+    step: null,
   });
   const before = questionOf(info, { k: 1 }, store.state);
   store.set({ head: 3, tokens: [1] });

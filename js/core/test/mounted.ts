@@ -3,10 +3,17 @@ export class Mounted {
   readonly element = document.createElement("div");
   readonly root: ShadowRoot;
   readonly undo: () => void;
+  static #open: Mounted[] = [];
+
+  /** Undo every view of a test, so that none draws into the next. */
+  static undoAll(): void {
+    for (const view of Mounted.#open.splice(0)) view.undo();
+  }
 
   constructor(mount: (element: HTMLElement) => () => void) {
     document.body.append(this.element);
     this.undo = mount(this.element);
+    Mounted.#open.push(this);
     this.root = this.element.firstElementChild?.shadowRoot as ShadowRoot;
   }
 

@@ -1,7 +1,8 @@
-import type { HomeSpec, PanelSpec, Request, ViewSpec } from "@lmkit/protocol";
+import { Blob } from "node:buffer";
+import type { AttentionSpec, HomeSpec, PanelSpec, Request, ViewSpec } from "@lmkit/protocol";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { FakeKernel, HOSTILE, VIEWS } from "../dev/samples.ts";
+import { FakeKernel, HOSTILE, saveTile, VIEWS } from "../dev/samples.ts";
 import { mountBundle, mountLive } from "../src/index.ts";
 import { readNumber } from "../src/panel/form.ts";
 import { Mounted } from "./mounted.ts";
@@ -10,10 +11,13 @@ const live = { session: "session-1", view: "view-1" };
 const options = { theme: "light", locale: "en" } as const;
 
 beforeEach(() => {
+  // jsdom's cannot be read as a stream, which is how saved tiles are unpacked.
+  vi.stubGlobal("Blob", Blob);
   vi.spyOn(HTMLCanvasElement.prototype, "getContext").mockReturnValue(null);
 });
 
 afterEach(() => {
+  Mounted.undoAll();
   document.body.replaceChildren();
 });
 
@@ -285,7 +289,7 @@ describe("the explorer", () => {
     view.key(picture, "ArrowDown");
     view.key(picture, "ArrowRight");
     await vi.waitFor(() => expect(view.text("live-region")).toMatch(/^the → the: \d/));
-    expect(view.one("value").dataset["exact"]).toBe("true");
+    await vi.waitFor(() => expect(view.one("value").dataset["exact"]).toBe("true"));
     view.key(picture, "1");
     view.key(picture, "ArrowDown");
     await vi.waitFor(() => expect(view.text("live-region")).toContain("[CLS] attends to: "));
@@ -348,6 +352,215 @@ describe("the explorer", () => {
     expect(view.key(picture, "s", { ctrlKey: true }).defaultPrevented).toBe(false);
     expect(view.key(picture, "x").defaultPrevented).toBe(false);
     expect(view.key(view.one("field"), "s").defaultPrevented).toBe(false);
+  });
+});
+
+describe("the neuron view", () => {
+  const open = async (name: string) => {
+    const { view, kernel } = await liveView(sample(name));
+    await vi.waitFor(() => expect(view.one("picture").dataset["state"]).toBe("ready"));
+    view.one("tab-neuron").click();
+    await vi.waitFor(() => expect(view.all("neuron-score")).toHaveLength(1));
+    return { view, kernel };
+  };
+  const terms = (view: Mounted) =>
+    Object.fromEntries(
+      ["neuron-dot", "neuron-score", "neuron-weight"].map((name) => [
+        name,
+        Number.parseFloat(view.one(name).lastElementChild?.textContent ?? ""),
+      ]),
+    );
+
+  test("shows the product, the score and the weight of a pair, and follows the keys", async () => {
+    const { view, kernel } = await open("short");
+    view.all("token")[9]?.click();
+    await vi.waitFor(() => expect(view.text("neuron-query")).toBe("moved"));
+    await vi.waitFor(() => expect(view.all("neuron-weight")).toHaveLength(1));
+    const first = terms(view);
+    expect((first["neuron-dot"] as number) * 0.125).toBeCloseTo(first["neuron-score"] as number, 1);
+    expect(view.all("neuron-row").length).toBeGreaterThan(5);
+    const before = view.text("neuron-key");
+    view.key(view.one("picture"), "Home");
+    await vi.waitFor(() => expect(view.text("neuron-key")).toBe("[CLS]"));
+    expect(before).not.toBe("[CLS]");
+    expect(view.text("live-region")).toMatch(/^moved → \[CLS\]: score .*, weight /);
+    view.key(view.one("neuron-list"), "ArrowDown");
+    await vi.waitFor(() => expect(view.text("neuron-key")).toBe("the"));
+    view.key(view.one("neuron-list"), "ArrowLeft");
+    await vi.waitFor(() => expect(view.text("neuron-query")).toBe("was"));
+    const asked = sentOf(kernel, "tile").map((message) => (message as { key: string }).key);
+    for (const key of ["q/3/7/0-12", "k/3/7/0-12", "score/3/7/8-12"]) expect(asked).toContain(key);
+  });
+
+  test("weights in the list add up to 1, and sorting puts the largest first", async () => {
+    const { view } = await open("short");
+    const weights = () =>
+      view
+        .all("neuron-row")
+        .sort((a, b) => Number(a.ariaPosInSet) - Number(b.ariaPosInSet))
+        .map((row) => Number(row.querySelector(".neuron-weight")?.textContent));
+    const sort = view.one<HTMLSelectElement>("neuron-sort");
+    sort.value = "weight";
+    sort.dispatchEvent(new Event("change"));
+    await vi.waitFor(() => {
+      const all = weights();
+      expect(all).toEqual([...all].sort((a, b) => b - a));
+    });
+    const chosen = view.all("neuron-row").filter((row) => row.ariaSelected === "true");
+    expect(chosen).toHaveLength(1);
+  });
+
+  test("a pair that the mask closes is said to be closed", async () => {
+    const { view } = await open("deep");
+    view.key(view.one("picture"), "End");
+    await vi.waitFor(() => expect(view.text("equation")).toContain("A mask closes this pair"));
+    expect(view.all("neuron-weight")).toHaveLength(0);
+    expect(view.text("live-region")).toContain("masked");
+    expect(view.root.textContent).toContain("post-rotary");
+  });
+
+  test("a layer without queries and keys says why, and so does an output without them", async () => {
+    const spec = sample("short");
+    for (const layer of spec.attention?.layers ?? []) Object.assign(layer, { hasQk: false });
+    const { view } = await liveView(spec);
+    const tab = view.one("tab-neuron");
+    expect(tab.getAttribute("aria-disabled")).toBe("true");
+    expect(tab.title).toMatch(/queries and keys are not there/);
+    tab.click();
+    expect(view.text("picture-why")).toBe(tab.title);
+    expect(view.one("tab-arcs").getAttribute("aria-selected")).toBe("true");
+
+    const saved = sample("short");
+    const tiles = [await saveTile(saved.attention as AttentionSpec, "head/3/7")];
+    const still = new Mounted((element) =>
+      mountBundle(element, bundle(saved, { tiles, live: null }), null, options),
+    );
+    await vi.waitFor(() => expect(still.one("picture").dataset["state"]).toBe("ready"));
+    still.one("tab-neuron").click();
+    await vi.waitFor(() => expect(still.text("neuron-missing")).toMatch(/run the cell/));
+  });
+
+  test("a saved output that carries them needs no kernel", async () => {
+    const spec = sample("short");
+    const attention = spec.attention as AttentionSpec;
+    const keys = ["head/3/7", "q/3/7/0-12", "k/3/7/0-12", "score/3/7/0-8", "score/3/7/8-12"];
+    const tiles = await Promise.all(keys.map((key) => saveTile(attention, key)));
+    const view = new Mounted((element) =>
+      mountBundle(element, bundle(spec, { tiles, live: null }), null, options),
+    );
+    await vi.waitFor(() => expect(view.one("picture").dataset["state"]).toBe("ready"));
+    view.one("tab-neuron").click();
+    await vi.waitFor(() => expect(view.text("neuron-weight")).toMatch(/0\.\d/));
+    expect(view.all("neuron-missing")).toHaveLength(0);
+  });
+});
+
+describe("several heads at once", () => {
+  test("are switched on and off, fetched when first on, and their dropped share is said", async () => {
+    const { view, kernel } = await liveView(sample("short"));
+    await vi.waitFor(() => expect(view.one("picture").dataset["state"]).toBe("ready"));
+    view.one("tab-heads").click();
+    const on = () =>
+      view.all<HTMLInputElement>("heads-toggle").flatMap((box, head) => (box.checked ? head : []));
+    await vi.waitFor(() => expect(on()).toEqual([6, 7, 8, 9, 10, 11]));
+    await vi.waitFor(() =>
+      expect(view.text("heads-note")).toMatch(/^Lines of 0.05 and more: \d+% .* is not drawn\.$/),
+    );
+    const asked = () => sentOf(kernel, "tile").map((message) => (message as { key: string }).key);
+    expect(asked()).not.toContain("head/3/0");
+    view.all("heads-toggle")[0]?.click();
+    await vi.waitFor(() => expect(asked()).toContain("head/3/0"));
+    expect(on()).toEqual([0, 6, 7, 8, 9, 10, 11]);
+    const [all, none, only] = [...view.root.querySelectorAll<HTMLElement>(".heads-tools button")];
+    none?.click();
+    await vi.waitFor(() => expect(view.text("heads-note")).toBe("No head is on."));
+    only?.click();
+    await vi.waitFor(() => expect(on()).toEqual([7]));
+    all?.click();
+    await vi.waitFor(() => expect(on()).toHaveLength(12));
+    view.key(view.one("heads-stage"), "ArrowDown");
+    expect(view.text("live-region")).toMatch(/^\[CLS\]: head 0 \S+ 0\.\d+, head 1 /);
+  });
+
+  test("say which heads a saved output does not carry", async () => {
+    const spec = sample("short");
+    const tiles = [await saveTile(spec.attention as AttentionSpec, "head/3/7")];
+    const view = new Mounted((element) =>
+      mountBundle(element, bundle(spec, { tiles, live: null }), null, options),
+    );
+    await vi.waitFor(() => expect(view.one("picture").dataset["state"]).toBe("ready"));
+    view.one("tab-heads").click();
+    await vi.waitFor(() =>
+      expect(view.text("heads-note")).toContain("Not saved with the notebook: 6, 8, 9, 10, 11."),
+    );
+  });
+});
+
+describe("a generated text", () => {
+  test("is stepped through: each step selects its row and marks what came later", async () => {
+    const { view } = await liveView(sample("generated"));
+    const slider = view.one<HTMLInputElement>("step-slider");
+    expect(view.text("step-now")).toBe("all steps");
+    slider.value = "3";
+    slider.dispatchEvent(new Event("input"));
+    const chosen = () =>
+      view.all("token").flatMap((token, index) => (token.ariaSelected === "true" ? index : []));
+    const later = () => view.all("token").filter((token) => token.classList.contains("later"));
+    await vi.waitFor(() => expect(chosen()).toEqual([22]));
+    expect(later()).toHaveLength(17);
+    expect(view.text("step-now")).toContain("step 4 of 21");
+    view.one("step-next").click();
+    await vi.waitFor(() => expect(chosen()).toEqual([23]));
+    view.one("step-previous").click();
+    view.one("step-previous").click();
+    await vi.waitFor(() => expect(chosen()).toEqual([21]));
+    view.all("token")[5]?.click();
+    await vi.waitFor(() => expect(later()).toHaveLength(0));
+    expect(view.text("step-now")).toBe("all steps");
+  });
+
+  test("plays to its end and stops; a space pauses", async () => {
+    const { view } = await liveView(sample("generated"));
+    vi.useFakeTimers();
+    try {
+      view.one("step-play").click();
+      expect(view.text("step-now")).toContain("step 1 of 21");
+      vi.advanceTimersByTime(1800);
+      expect(view.text("step-now")).toContain("step 3 of 21");
+      view.key(view.one("step-slider"), " ");
+      vi.advanceTimersByTime(5000);
+      expect(view.text("step-now")).toContain("step 3 of 21");
+      view.one("step-play").click();
+      vi.advanceTimersByTime(60_000);
+      expect(view.text("step-now")).toContain("step 21 of 21");
+      expect(view.one("step-play").getAttribute("aria-label")).toBe("Play the steps");
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+});
+
+describe("an encoder-decoder", () => {
+  test("lists its layers by role, and names both texts", async () => {
+    const { view } = await liveView(sample("translation"));
+    expect(view.text("shape")).toBe("3 encoder + 3 decoder + 3 cross-attention layers × 8 heads");
+    const groups = [...view.root.querySelectorAll('[role="rowgroup"]')];
+    expect(groups.map((group) => group.getAttribute("aria-label"))).toEqual([
+      "encoder",
+      "decoder",
+      "cross-attention",
+    ]);
+    expect(view.text("layer-number")).toBe("X1");
+    expect(view.one("picture").getAttribute("aria-label")).toContain("cross-attention");
+    await vi.waitFor(() => expect(view.one("picture").dataset["state"]).toBe("ready"));
+    await vi.waitFor(() =>
+      expect(view.one("picture").textContent).toBe("queries (decoder)keys (encoder)"),
+    );
+    expect(view.all("key-tokens")).toHaveLength(1);
+    view.one("layer-previous").click();
+    expect(view.text("layer-number")).toBe("X0");
+    view.one("layer-previous").click();
+    expect(view.text("layer-number")).toBe("D2");
   });
 });
 

@@ -13,7 +13,14 @@ import { isObject, parse } from "./parse.ts";
 
 export { ProtocolError } from "./errors.ts";
 export type * from "./generated/types.ts";
-export { formatKey, type Key, parseKey } from "./keys.ts";
+export {
+  formatKey,
+  type Key,
+  MASKED,
+  parseKey,
+  SCORE_BLOCK,
+  VECTOR_BLOCK,
+} from "./keys.ts";
 export { type Box, depth, type Level, levelOf, levels, TILE_SIDE, tileBox } from "./levels.ts";
 export {
   decodeTile,

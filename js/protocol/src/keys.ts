@@ -11,7 +11,17 @@ export const FORMS = {
   from: "tokens",
   "query-groups": "layer",
   "key-groups": "layer",
+  q: "range",
+  k: "range",
+  v: "range",
+  score: "range",
 } as const;
+
+/** The score of a cell that a mask closes; as MASKED in lmkit/protocol/keys.py. */
+export const MASKED = -3.4028234663852886e38;
+/** Vectors and rows of scores are asked for in blocks, so that a saved output can carry them. */
+export const VECTOR_BLOCK = 64;
+export const SCORE_BLOCK = 8;
 
 type Kinds<F> = {
   [K in keyof typeof FORMS]: (typeof FORMS)[K] extends F ? K : never;

@@ -57,7 +57,7 @@ describe("keys", () => {
 
   test("are spelled in one way or refused", () => {
     const like = fc.stringMatching(
-      /^(thumb|glance|head|map|rows|sum|from)(\/[0-9,-]{0,4}){1,5}(@[a-z-]{0,3})?$/,
+      /^(thumb|glance|head|map|rows|sum|from|q|k|v|score)(\/[0-9,-]{0,4}){1,5}(@[a-z-]{0,3})?$/,
     );
     fc.assert(
       fc.property(fc.oneof(fc.string({ unit: "binary" }), like), (text) => {

@@ -5,24 +5,17 @@ import type { Context } from "../context.ts";
 import { fitCanvas, h, type Scope } from "../dom.ts";
 import { quoted } from "../numbers.ts";
 import { colourOf, css, mapped, type Rgb } from "../scale.ts";
-import { clickToken, type Focus, type Store, type ViewState } from "../store.ts";
+import type { Store, ViewState } from "../store.ts";
 import { shortToken } from "../text.ts";
+import { columns } from "./columns.ts";
 import type { HeadModel } from "./head-model.ts";
+import { horizon } from "./scrubber.ts";
 import { reading } from "./sentence.ts";
 
-const PAD = 4;
-/** Height of the line that names the two sides. */
-const SIDES = 18;
 const BUCKETS = 24;
 /** Fainter lines are left out where all lines are drawn: they would only grey the picture. */
 const FAINT = 0.06;
 const MOST_LINES = 6000;
-
-/** The tokens on show: all, or those that are not special. */
-export function shown(tokens: readonly Token[], hideSpecials: boolean): readonly number[] {
-  const all = tokens.map((_, index) => index);
-  return hideSpecials ? all.filter((index) => !tokens[index]?.special) : all;
-}
 
 /** The share of light of a colour, to put readable text on it. */
 export function inkOn(colour: Rgb): string {
@@ -53,63 +46,26 @@ export function arcs(
   scope: Scope,
   height: number,
 ): { key(event: KeyboardEvent): boolean } {
-  const { theme, t } = context;
+  const { theme } = context;
   const canvas = h("canvas", { "aria-hidden": "true", "data-lmkit": "picture-canvas" });
-  const inner = h("div", { class: "arcs-inner" }, canvas);
-  // The stage itself scrolls: it is what holds the keyboard focus.
-  const scroller = host;
-  const sides = h(
-    "div",
-    { class: "sides", "aria-hidden": "true" },
-    h("span", {}, t("picture.queries")),
-    h("span", {}, t("picture.keys")),
-  );
-  host.append(sides, inner);
-  host.classList.add("scrolls");
-  scope.add(() => {
-    host.classList.remove("scrolls");
-    host.style.height = "";
+  let labels: { query: Map<number, string>; key: Map<number, string>; width: number } | null = null;
+  const redraw = scope.frame(() => draw());
+  const table = columns(host, canvas, model, store, context, scope, height, {
+    measured() {
+      labels = null;
+    },
+    redraw,
   });
 
-  let queries = shown(model.queries, store.state.hideSpecials);
-  let keys = shown(model.keys, store.state.hideSpecials);
-  let rowHeight = 20;
-  let labels: { query: Map<number, string>; key: Map<number, string>; width: number } | null = null;
-  let anchor: number | null = null;
-  let hovering = false;
-
-  const measure = () => {
-    queries = shown(model.queries, store.state.hideSpecials);
-    keys = shown(model.keys, store.state.hideSpecials);
-    labels = null;
-    const most = Math.max(1, queries.length, keys.length);
-    rowHeight = Math.max(18, Math.min(24, Math.floor((height - SIDES - 2 * PAD) / most)));
-    const whole = most * rowHeight + 2 * PAD;
-    scroller.style.height = `${height}px`;
-    inner.style.height = `${whole}px`;
-  };
-
-  const geometry = () => {
-    const width = scroller.clientWidth;
-    const column = Math.min(150, Math.max(56, width * 0.24));
-    const view = Math.min(scroller.clientHeight - SIDES, inner.clientHeight);
-    return { width, left: column, right: width - column, view, column };
-  };
-
   const draw = () => {
-    const { width, left, right, view, column } = geometry();
+    const { width, left, right, view, column } = table.geometry();
     if (width < 10 || view < 10) return;
     const drawing = fitCanvas(canvas, width, view);
     if (!drawing) return;
     const { current } = theme;
     const { state } = store;
-    const { scrollTop } = scroller;
-    const top = (row: number) => PAD + row * rowHeight - scrollTop;
-    const middle = (row: number) => top(row) + rowHeight / 2;
-    const first = Math.max(0, Math.floor((scrollTop - PAD) / rowHeight));
-    const last = Math.ceil((scrollTop + view) / rowHeight);
-    const range = (count: number) => ({ from: Math.min(first, count), to: Math.min(last, count) });
-    const [seenQueries, seenKeys] = [range(queries.length), range(keys.length)];
+    const { queries, keys, rowHeight, top, middle } = table;
+    const { queries: seenQueries, keys: seenKeys } = table.seen();
 
     const { focus, tokens, mapping } = state;
     const chosen = new Set(tokens);
@@ -177,6 +133,7 @@ export function arcs(
 
     // Tokens, with the values of what is read now beside them.
     const read = reading(model, state);
+    const future = horizon(model, state);
     drawing.textBaseline = "middle";
     drawing.font = `12px ${current.fontCode}`;
     const room = column - 12;
@@ -202,6 +159,9 @@ export function arcs(
         const [x, y] = [isQuery ? 2 : right, top(row)];
         const width = isQuery ? left - 2 : column - 2;
         let ink = token.special ? current.muted : current.ink;
+        // What did not exist yet at the step on show; the keys of cross-attention always did.
+        const later = (isQuery || model.layer.role !== "cross") && index >= future;
+        drawing.globalAlpha = later ? 0.35 : 1;
         if (values) {
           const value = values.values[index] ?? 0;
           const colour = colourOf(value, mapping, current.ramp);
@@ -239,124 +199,15 @@ export function arcs(
             drawing.fillText(text, textX, middle(row) + 0.5);
           }
         }
+        drawing.globalAlpha = 1;
       }
     };
     side("query", queries, seenQueries, model.queries);
     side("key", keys, seenKeys, model.keys);
   };
-  const redraw = scope.frame(draw);
-
-  // -- pointer ----------------------------------------------------------------------------------
-
-  const hit = (event: MouseEvent): Focus | null => {
-    const box = canvas.getBoundingClientRect();
-    const { left, right } = geometry();
-    const x = event.clientX - box.left;
-    const row = Math.floor((event.clientY - box.top + scroller.scrollTop - PAD) / rowHeight);
-    if (x < left + 8) {
-      const query = queries[row];
-      return query === undefined ? null : { query, key: null };
-    }
-    if (x > right - 8) {
-      const key = keys[row];
-      return key === undefined ? null : { query: null, key };
-    }
-    return null;
-  };
-  const setFocus = (focus: Focus | null) => {
-    const before = store.state.focus;
-    if (before?.query === focus?.query && before?.key === focus?.key) return;
-    store.set({ focus });
-    if (!focus) return;
-    if (focus.query !== null) model.want(focus.query);
-    else if (focus.key !== null) model.wantColumn(focus.key);
-  };
-  scope.on<PointerEvent>(scroller, "pointermove", (event) => {
-    hovering = true;
-    const focus = hit(event);
-    setFocus(focus);
-    scroller.style.cursor = focus && focus.query !== null ? "pointer" : "default";
-  });
-  scope.on(scroller, "pointerleave", () => {
-    if (hovering) setFocus(null);
-    hovering = false;
-  });
-  scope.on<MouseEvent>(scroller, "click", (event) => {
-    const focus = hit(event);
-    if (!focus || focus.query === null) return;
-    const keysHeld = { shift: event.shiftKey, toggle: event.ctrlKey || event.metaKey };
-    store.set({ tokens: clickToken(store.state.tokens, focus.query, anchor, keysHeld) });
-    if (!event.shiftKey) anchor = focus.query;
-  });
-  scope.on(scroller, "scroll", redraw);
-
-  // -- keyboard ---------------------------------------------------------------------------------
-
-  const reveal = (row: number) => {
-    const [from, to] = [PAD + row * rowHeight, PAD + (row + 1) * rowHeight];
-    if (from < scroller.scrollTop) scroller.scrollTop = from - PAD;
-    else if (to > scroller.scrollTop + scroller.clientHeight - SIDES) {
-      scroller.scrollTop = to - scroller.clientHeight + SIDES + PAD;
-    }
-  };
-  const key = (event: KeyboardEvent): boolean => {
-    const focus = store.state.focus;
-    const onKeys = focus !== null && focus.query === null;
-    const list = onKeys ? keys : queries;
-    const at = list.indexOf((onKeys ? focus?.key : focus?.query) ?? -1);
-    const page = Math.max(1, Math.floor((scroller.clientHeight - SIDES) / rowHeight) - 1);
-    const steps: Record<string, number> = {
-      ArrowUp: -1,
-      ArrowDown: 1,
-      PageUp: -page,
-      PageDown: page,
-      Home: -list.length,
-      End: list.length,
-    };
-    const by = steps[event.key];
-    if (by !== undefined) {
-      const from = at < 0 ? (by > 0 ? -1 : list.length) : at;
-      const row = Math.max(0, Math.min(list.length - 1, from + by));
-      const index = list[row];
-      if (index !== undefined) {
-        setFocus(onKeys ? { query: null, key: index } : { query: index, key: null });
-        reveal(row);
-      }
-      return true;
-    }
-    if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
-      const toKeys = event.key === "ArrowRight";
-      const other = toKeys ? keys : queries;
-      const row = Math.min(Math.max(0, at), other.length - 1);
-      const index = other[row];
-      if (index !== undefined) {
-        setFocus(toKeys ? { query: null, key: index } : { query: index, key: null });
-        reveal(row);
-      }
-      return true;
-    }
-    if ((event.key === "Enter" || event.key === " ") && focus && focus.query !== null) {
-      const tokens = clickToken(store.state.tokens, focus.query, anchor, {
-        shift: event.shiftKey,
-        toggle: !event.shiftKey,
-      });
-      anchor = focus.query;
-      store.set({ tokens });
-      return true;
-    }
-    return false;
-  };
-
-  scope.add(
-    store.subscribe((state, before) => {
-      if (state.hideSpecials !== before.hideSpecials) measure();
-      redraw();
-    }),
-  );
   scope.add(model.subscribe(redraw));
   scope.add(theme.subscribe(redraw));
-  scope.resize(scroller, redraw);
-  measure();
+  scope.resize(host, redraw);
   redraw();
-  return { key };
+  return { key: table.key };
 }

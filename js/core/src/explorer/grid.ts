@@ -6,11 +6,12 @@
 import type { AttentionSpec, LayerSpec, Tile } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { fitCanvas, h, pixelRatio, refill, type Scope, uniqueId } from "../dom.ts";
-import { timeLeft } from "../messages.ts";
+import { type MessageKey, timeLeft } from "../messages.ts";
 import { errorInfo, KernelError } from "../source.ts";
 import type { Store, ViewState } from "../store.ts";
 import { paintBlock, positions } from "./draw.ts";
 import { gridMove } from "./keys.ts";
+import { headName, inGrid, layerGroups, layerLabel, layerOrder } from "./layers.ts";
 
 const LABEL = 26;
 const GAP = 2;
@@ -69,7 +70,9 @@ export function grid(
   const scroller = h("div", { class: "grid-scroll" }, columns, table);
   host.append(scroller, note);
 
+  const order = layerOrder(spec);
   const rows: Row[] = spec.layers.map((layer, l) => {
+    const place = order.indexOf(l);
     const canvas = h("canvas", { "aria-hidden": "true" });
     const cells = Array.from({ length: layer.heads }, (_, head) =>
       h("div", {
@@ -79,9 +82,9 @@ export function grid(
         "data-lmkit": "cell",
         "data-layer": l,
         "data-head": head,
-        "aria-label": t("head.name", { layer: l, head }),
-        title: t("head.name", { layer: l, head }),
-        "aria-rowindex": l + 1,
+        "aria-label": headName(spec, l, head, t),
+        title: headName(spec, l, head, t),
+        "aria-rowindex": place + 1,
         "aria-colindex": head + 1,
         tabindex: -1,
       }),
@@ -89,13 +92,13 @@ export function grid(
     const name = h(
       "span",
       { class: "row-label", "aria-hidden": "true", title: layer.name },
-      `${l}`,
+      layerLabel(spec, l),
     );
     const strip = h("div", { class: "row-cells" }, canvas, ...cells);
     strip.setAttribute("role", "presentation");
     const element = h(
       "div",
-      { class: "grid-row", role: "row", "aria-rowindex": l + 1 },
+      { class: "grid-row", role: "row", "aria-rowindex": place + 1 },
       name,
       strip,
     );
@@ -109,7 +112,23 @@ export function grid(
     });
     return { element, canvas, cells, parts, seen: false };
   });
-  table.append(...rows.map((row) => row.element));
+  const groups = layerGroups(spec);
+  for (const { role, layers } of groups) {
+    const elements = layers.map((l) => (rows[l] as Row).element);
+    if (groups.length === 1) {
+      table.append(...elements);
+      continue;
+    }
+    const title = t(`role.${role}` as MessageKey);
+    table.append(
+      h(
+        "div",
+        { role: "rowgroup", "aria-label": title },
+        h("div", { class: "grid-group", "aria-hidden": "true" }, title),
+        ...elements,
+      ),
+    );
+  }
 
   const cellAt = (layer: number, head: number) => rows[layer]?.cells[head];
 
@@ -352,11 +371,7 @@ export function grid(
       store.set({ ...cursor, focus: null });
       return;
     }
-    const next = gridMove(
-      event.key,
-      cursor,
-      spec.layers.map((layer) => layer.heads),
-    );
+    const next = inGrid(spec, cursor, (at, counts) => gridMove(event.key, at, counts));
     if (!next) return;
     event.preventDefault();
     event.stopPropagation();

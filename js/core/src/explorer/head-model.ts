@@ -100,6 +100,11 @@ export class HeadModel {
     return this.context.source.state === "live";
   }
 
+  /** The name of the tile of a head of the layer on show. */
+  keyOf(head: number): string {
+    return `head/${this.store.state.layer}/${head}`;
+  }
+
   /** The name of a tile of the head on show: its kind, and what follows layer and head. */
   tileKey(kind: string, rest = ""): string {
     const { layer, head } = this.store.state;

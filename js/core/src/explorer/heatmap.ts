@@ -6,10 +6,13 @@ import { bdi, fitCanvas, h, pixelRatio, refill, type Scope } from "../dom.ts";
 import { exact, quoted, three } from "../numbers.ts";
 import { clickToken, type Store, type ViewState } from "../store.ts";
 import { shortToken } from "../text.ts";
-import { fitLabel, shown } from "./arcs.ts";
+import { fitLabel } from "./arcs.ts";
+import { shown } from "./columns.ts";
 import { image, positions, shrink } from "./draw.ts";
 import type { HeadModel } from "./head-model.ts";
+import { sideName } from "./layers.ts";
 import { MapTiles } from "./map-tiles.ts";
+import { horizon } from "./scrubber.ts";
 import {
   bounded,
   type Cells,
@@ -457,12 +460,12 @@ export function heatmap(
       drawing.font = `${FONT}px ${current.fontUi}`;
       drawing.fillStyle = current.muted;
       drawing.textAlign = "left";
-      drawing.fillText(`${t("picture.keys")} →`, plot.left, plot.top - 9);
+      drawing.fillText(`${sideName("key", model.layer, t)} →`, plot.left, plot.top - 9);
       drawing.save();
       drawing.translate(plot.left - 9, plot.top);
       drawing.rotate(-Math.PI / 2);
       drawing.textAlign = "right";
-      drawing.fillText(`← ${t("picture.queries")}`, 0, 0);
+      drawing.fillText(`← ${sideName("query", model.layer, t)}`, 0, 0);
       drawing.restore();
       return;
     }
@@ -542,6 +545,17 @@ export function heatmap(
       Math.min(plot.bottom, y + cell * extent.rows),
     ];
     const [left, top] = [Math.max(plot.left, x), Math.max(plot.top, y)];
+    // Of a text that is being stepped through, the rows that are not yet written stand back.
+    const future = horizon(model, store.state);
+    let past = extent.rows;
+    while (past > 0 && queryAt(past - 1) >= future) past -= 1;
+    const begin = Math.max(top, y + past * cell);
+    if (past < extent.rows && begin < bottom) {
+      drawing.fillStyle = current.background;
+      drawing.globalAlpha = 0.7;
+      drawing.fillRect(left, begin, right - left, bottom - begin);
+      drawing.globalAlpha = 1;
+    }
     drawing.fillStyle = current.mark;
     for (const token of store.state.tokens) {
       const row = rowOf(token);

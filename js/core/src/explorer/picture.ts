@@ -9,7 +9,7 @@ import { visibleLabel } from "../text.ts";
 import { type Answers, analysis } from "./analysis.ts";
 import type { HeadModel } from "./head-model.ts";
 import { cellText } from "./heatmap.ts";
-import { step } from "./keys.ts";
+import { headName, layerLabel, stepHead } from "./layers.ts";
 import { type Drawn, PICTURES, type PictureKind, pictureNote, pictureOf } from "./pictures.ts";
 import { reading, sentenceText } from "./sentence.ts";
 
@@ -29,7 +29,6 @@ export function picture(
   scope: Scope,
 ): { focus(): void; choose(digit: string): void } {
   const { t } = context;
-  const heads = spec.layers.map((layer) => layer.heads);
   const bodyId = uniqueId("picture");
 
   // -- toolbar ----------------------------------------------------------------------------------
@@ -50,7 +49,7 @@ export function picture(
         by > 0 ? "›" : "‹",
       );
       scope.on(element, "click", () => {
-        store.set({ ...step(store.state, what, by, heads), focus: null });
+        store.set({ ...stepHead(spec, store.state, what, by), focus: null });
       });
       return element;
     };
@@ -172,7 +171,7 @@ export function picture(
     more.classList.toggle("on", view !== undefined);
     stage.hidden = view !== undefined;
     beside.hidden = view === undefined;
-    layerStep.value.textContent = String(layer);
+    layerStep.value.textContent = layerLabel(spec, layer);
     headStep.value.textContent = String(head);
     for (const [index, tab] of tabs.entries()) {
       const one = PICTURES[index] as PictureKind;
@@ -193,7 +192,7 @@ export function picture(
     stage.setAttribute(
       "aria-label",
       t("picture.label", {
-        head: t("head.name", { layer, head }),
+        head: headName(spec, layer, head, t),
         picture: t(kind.title).toLowerCase(),
       }),
     );
@@ -290,7 +289,7 @@ export function picture(
       ) {
         why.hidden = true;
         render();
-        const name = t("head.name", { layer: state.layer, head: state.head });
+        const name = headName(spec, state.layer, state.head, t);
         context.announce(
           t("picture.label", {
             head: name,

@@ -7,7 +7,9 @@ import type { MessageKey, Translate } from "../messages.ts";
 import type { Store, ViewState } from "../store.ts";
 import { arcs } from "./arcs.ts";
 import type { HeadModel } from "./head-model.ts";
+import { headsView, MOST_TOKENS } from "./heads.ts";
 import { heatmap } from "./heatmap.ts";
+import { neuron } from "./neuron.ts";
 
 /** A picture that is drawn now; its scope ends it. */
 export interface Drawn {
@@ -72,6 +74,27 @@ export const PICTURES: readonly PictureKind[] = [
     digit: "2",
     available: () => null,
     mount: heatmap,
+  },
+  {
+    name: "neuron",
+    title: "picture.neuron",
+    digit: "3",
+    available(spec, layer, t) {
+      return spec.layers[layer]?.hasQk ? null : t("neuron.unavailable");
+    },
+    mount: neuron,
+  },
+  {
+    name: "heads",
+    title: "picture.heads",
+    digit: "4",
+    available(spec, layer, t) {
+      const { heads = 1, queries = 0, keys = 0 } = spec.layers[layer] ?? {};
+      if (heads < 2) return t("lines.one");
+      const most = Math.max(queries, keys);
+      return most > MOST_TOKENS ? t("lines.long", { n: most, most: MOST_TOKENS }) : null;
+    },
+    mount: headsView,
   },
 ];
 

@@ -1,8 +1,9 @@
 /** The first line: task, model, shape, device, how the attention was obtained, live or saved. */
 
-import type { PanelSpec } from "@lmkit/protocol";
+import type { LayerSpec, PanelSpec } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, h, refill } from "../dom.ts";
+import { layerGroups } from "../explorer/layers.ts";
 import type { MessageKey, Translate } from "../messages.ts";
 import { count, deviation } from "../numbers.ts";
 import { head, visibleProse } from "../text.ts";
@@ -17,14 +18,26 @@ export function pathText(path: string, difference: number | null, t: Translate):
   return t(key, { path, deviation: deviation(difference) });
 }
 
-/** "6 layers × 12 heads"; a range of heads where layers differ. */
-export function shapeText(layers: readonly { readonly heads: number }[], t: Translate): string {
-  const heads = layers.map((layer) => layer.heads);
-  const [least, most] = [Math.min(...heads), Math.max(...heads)];
-  return t("header.shape", {
-    layers: layers.length,
-    heads: least === most ? most : `${least}–${most}`,
-  });
+/**
+ * "6 layers × 12 heads", "6 encoder + 6 decoder + 6 cross-attention layers × 8 heads"; a range of heads
+ * where layers differ.
+ */
+export function shapeText(
+  layers: readonly Pick<LayerSpec, "heads" | "role">[],
+  t: Translate,
+): string {
+  const counts = layers.map((layer) => layer.heads);
+  const [least, most] = [Math.min(...counts), Math.max(...counts)];
+  const heads = least === most ? most : `${least}–${most}`;
+  const groups = layerGroups({ layers });
+  if (groups.length < 2) return t("header.shape", { layers: layers.length, heads });
+  const parts = groups.map((group) =>
+    t("header.shape.part", {
+      n: group.layers.length,
+      role: t(`role.${group.role}` as MessageKey),
+    }),
+  );
+  return t("header.shape.roles", { parts: parts.join(" + "), heads });
 }
 
 function short(text: string): string {

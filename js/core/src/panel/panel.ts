@@ -5,7 +5,9 @@ import type { Context } from "../context.ts";
 import { h, refill, type Scope } from "../dom.ts";
 import { explorer } from "../explorer/explorer.ts";
 import { HeadModel } from "../explorer/head-model.ts";
-import { command, step } from "../explorer/keys.ts";
+import { command } from "../explorer/keys.ts";
+import { stepHead } from "../explorer/layers.ts";
+import { scrubber } from "../explorer/scrubber.ts";
 import type { MessageKey } from "../messages.ts";
 import { MAPPINGS } from "../scale.ts";
 import { fingerprint, type SourceEvent } from "../source.ts";
@@ -86,7 +88,10 @@ export function panel(
     lens: first.attention?.selection.lens ?? "",
     picture: first.attention?.selection.picture || "arcs",
     mapping: "sqrt",
+    heads: null,
+    least: 0.05,
     hideSpecials: false,
+    step: null,
   });
   savePlace.replaceWith(
     saveMenu(
@@ -258,9 +263,12 @@ export function panel(
       { ...selectionOf(store.state), tokens: attention.selection.tokens },
       store.state,
     );
-    quietly(() => store.set({ ...choice, focus: null }));
+    quietly(() => store.set({ ...choice, focus: null, step: null }));
     const model = new HeadModel(attention, store, context, attentionScope);
     strip = tokenStrip(tokensHost, model, model.queries, store, context, attentionScope);
+    if (attention.steps.length > 1) {
+      scrubber(tokensHost, attention, store, context, attentionScope);
+    }
     pictures = explorer(explorerHost, attention, model, store, context, attentionScope);
     sentence(sentenceHost, model, store, context, attentionScope);
     model.load();
@@ -382,9 +390,8 @@ export function panel(
     if (!attention) return;
     event.preventDefault();
     event.stopPropagation();
-    const heads = attention.layers.map((layer) => layer.heads);
     if (what.do === "layer" || what.do === "head") {
-      store.set({ ...step(store.state, what.do, what.step, heads), focus: null });
+      store.set({ ...stepHead(attention, store.state, what.do, what.step), focus: null });
     } else if (what.do === "picture") {
       pictures?.choose(what.digit);
     } else if (what.do === "scale") {

@@ -4,6 +4,7 @@ import type { Token } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, h, refill, type Scope, uniqueId } from "../dom.ts";
 import type { HeadModel } from "../explorer/head-model.ts";
+import { horizon } from "../explorer/scrubber.ts";
 import { reading } from "../explorer/sentence.ts";
 import { count, exact, quoted } from "../numbers.ts";
 import { colourOf, css, mapped } from "../scale.ts";
@@ -119,7 +120,16 @@ export function tokenStrip(
     const items: HTMLElement[] = [];
     const more = h("button", { type: "button", class: "quiet", "data-lmkit": "more-tokens" });
     const moreNote = h("span", { class: "note" });
-    const wrap = h("div", { class: "strip-wrap" }, box, moreNote, more);
+    // Two texts: which is whose stands before each.
+    const name =
+      side === "both"
+        ? null
+        : h(
+            "span",
+            { class: "strip-name", "aria-hidden": "true" },
+            t(side === "key" ? "role.encoder" : "role.decoder"),
+          );
+    const wrap = h("div", { class: "strip-wrap" }, name, box, moreNote, more);
     const grow = (to: number) => {
       for (let index = items.length; index < Math.min(to, list.length); index += 1) {
         const token = list[index] as Token;
@@ -291,6 +301,7 @@ export function tokenStrip(
     clear.hidden = chosen.size === 0;
     hide.checked = state.hideSpecials;
     const matching = new Set(matches);
+    const future = model ? horizon(model, state) : Number.POSITIVE_INFINITY;
     for (const strip of strips) {
       const values =
         read && (strip.side === "both" || (strip.side === "key") === (read.direction === "to"))
@@ -307,6 +318,7 @@ export function tokenStrip(
         const focused =
           (strip.side !== "key" && state.focus?.query === index) ||
           (strip.side !== "query" && state.focus?.query == null && state.focus?.key === index);
+        item.classList.toggle("later", strip.side !== "key" && index >= future);
         item.classList.toggle("focused", focused);
         item.classList.toggle("match", strip === strips[0] && matching.has(index));
         const bar = item.firstElementChild?.firstElementChild as HTMLElement;
@@ -376,7 +388,15 @@ export function tokenStrip(
 
   scope.on(hide, "change", () => store.set({ hideSpecials: hide.checked }));
   scope.on(clear, "click", () => store.set({ tokens: [] }));
-  scope.add(store.subscribe(redraw));
+  scope.add(
+    store.subscribe((state, before) => {
+      redraw();
+      const [strip, token] = [strips[0], state.tokens[0]];
+      if (state.step !== before.step && state.step !== null && strip && token !== undefined) {
+        reveal(strip, token);
+      }
+    }),
+  );
   if (model) {
     scope.add(
       model.subscribe(() => {

@@ -26,17 +26,17 @@ const s21 = {"maxLength":4000000,"type":"string"};
 const s22 = {"error":null,"progress":null,"run":null,"state":"idle"};
 const s23 = {"default":s22,"$ref":"Status"};
 const s24 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
-const s25 = {"maximum":4096,"minimum":1,"type":"integer"};
-const s26 = {"maximum":10000000,"minimum":0,"type":"integer"};
-const s27 = {"anyOf":[s26,s5],"default":null};
-const s28 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s29 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
-const s30 = {"tag":"kind","of":s29};
-const s31 = {"default":[],"items":s30,"maxItems":1000,"type":"array"};
-const s32 = {"anyOf":[s21,s18,s24,s4,s5]};
-const s33 = {"anyOf":[s19,s5],"default":null};
-const s34 = {"default":[],"items":s9,"type":"array"};
-const s35 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
+const s25 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
+const s26 = {"maximum":4096,"minimum":1,"type":"integer"};
+const s27 = {"maximum":10000000,"minimum":0,"type":"integer"};
+const s28 = {"anyOf":[s27,s5],"default":null};
+const s29 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s30 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
+const s31 = {"tag":"kind","of":s30};
+const s32 = {"default":[],"items":s31,"maxItems":1000,"type":"array"};
+const s33 = {"anyOf":[s21,s18,s24,s4,s5]};
+const s34 = {"anyOf":[s19,s5],"default":null};
+const s35 = {"default":[],"items":s9,"type":"array"};
 const s36 = {"enum":["f32","sqrt-u16","sqrt-u8"]};
 const s37 = {"maxLength":4096,"minLength":1,"type":"string"};
 const s38 = {"maximum":65536,"minimum":0,"type":"integer"};
@@ -66,36 +66,36 @@ export const shapes: Readonly<Record<string, Shape>> = {
   IntegerField: {"properties":{"default":s24,"help":s12,"kind":{"enum":["integer"]},"label":s9,"maximum":s24,"minimum":s24,"name":s13,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
   LabelScore: {"properties":{"label":s9,"score":{"maximum":1,"minimum":0,"type":"number"}},"required":["label","score"],"type":"object"},
   Labels: {"properties":{"kind":{"enum":["labels"]},"multi":s11,"scores":{"items":{"$ref":"LabelScore"},"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s12},"required":["kind","scores"],"type":"object"},
-  LayerSpec: {"properties":{"causal":s11,"heads":s25,"keys":s26,"kvHeads":s25,"name":s9,"queries":s26,"role":{"enum":["cross","decoder","encoder"]},"window":s27},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
+  LayerSpec: {"properties":{"causal":s11,"hasQk":s11,"hasValues":s11,"headSize":s25,"heads":s26,"keys":s27,"kvHeads":s26,"name":s9,"queries":s27,"role":{"enum":["cross","decoder","encoder"]},"rotary":s11,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s11,"softcap":s6,"step":s25,"window":s28},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
   LensSpec: {"properties":{"grouped":s11,"help":s12,"name":s0,"reason":s12,"scale":s10,"title":s9},"required":["name","title"],"type":"object"},
   Live: {"properties":{"session":s0,"view":s0},"required":["session","view"],"type":"object"},
-  ModelInfo: {"properties":{"bytes":s28,"device":s9,"dtype":s9,"kind":s9,"name":s9,"parameters":s28,"pinned":s11},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
+  ModelInfo: {"properties":{"bytes":s29,"device":s9,"dtype":s9,"kind":s9,"name":s9,"parameters":s29,"pinned":s11},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
   NumberField: {"properties":{"default":s4,"help":s12,"kind":{"enum":["number"]},"label":s9,"maximum":s4,"minimum":s4,"name":s13,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
   Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","exported":"Exported","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
   Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s12},"required":["kind","html"],"type":"object"},
-  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s5],"default":null},"attentionNote":s12,"fields":s31,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s15,"python":s20,"results":{"default":[],"items":s3,"maxItems":1000,"type":"array"},"status":s23,"values":{"additionalProperties":s32,"default":{},"type":"object"},"warnings":{"default":[],"items":s9,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
-  PluginInfo: {"properties":{"error":s33,"name":s9,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s34,"version":s12,"views":s34},"required":["name","state"],"type":"object"},
+  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s5],"default":null},"attentionNote":s12,"fields":s32,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s15,"python":s20,"results":{"default":[],"items":s3,"maxItems":1000,"type":"array"},"status":s23,"values":{"additionalProperties":s33,"default":{},"type":"object"},"warnings":{"default":[],"items":s9,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
+  PluginInfo: {"properties":{"error":s34,"name":s9,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s35,"version":s12,"views":s35},"required":["name","state"],"type":"object"},
   Progress: {"properties":{"done":s14,"label":s9,"secondsLeft":s6,"total":s14},"required":["label"],"type":"object"},
-  RunRecord: {"properties":{"architecture":s12,"attentionPath":s12,"date":s12,"deviation":s6,"device":s12,"dtype":s12,"fields":{"anyOf":[{"additionalProperties":s32,"type":"object"},s5],"default":null},"fingerprint":s12,"lmkit":s12,"model":s12,"python":s12,"revision":s12,"seed":{"anyOf":[s24,s5],"default":null},"task":s12,"tokenizer":s12,"tokenizerHash":s12,"tokens":s35,"torch":s12,"transformers":s12},"required":[],"type":"object"},
+  RunRecord: {"properties":{"architecture":s12,"attentionPath":s12,"date":s12,"deviation":s6,"device":s12,"dtype":s12,"fields":{"anyOf":[{"additionalProperties":s33,"type":"object"},s5],"default":null},"fingerprint":s12,"lmkit":s12,"model":s12,"python":s12,"revision":s12,"seed":{"anyOf":[s24,s5],"default":null},"task":s12,"tokenizer":s12,"tokenizerHash":s12,"tokens":s25,"torch":s12,"transformers":s12},"required":[],"type":"object"},
   SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s36,"key":s37,"shape":s39},"required":["key","shape","encoding","data"],"type":"object"},
   Selected: {"properties":{"selection":{"$ref":"Selection"},"type":{"enum":["selected"]},"view":s0},"required":["type","view","selection"],"type":"object"},
-  Selection: {"properties":{"head":s35,"layer":s35,"lens":{"default":"","maxLength":64,"type":"string"},"picture":{"default":"","maxLength":128,"type":"string"},"tokens":{"default":[],"items":s26,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
-  Span: {"properties":{"end":s26,"label":s12,"score":s6,"start":s26},"required":["start","end"],"type":"object"},
+  Selection: {"properties":{"head":s25,"layer":s25,"lens":{"default":"","maxLength":64,"type":"string"},"picture":{"default":"","maxLength":128,"type":"string"},"tokens":{"default":[],"items":s27,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
+  Span: {"properties":{"end":s27,"label":s12,"score":s6,"start":s27},"required":["start","end"],"type":"object"},
   Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s21,"title":s12},"required":["kind","text","spans"],"type":"object"},
   StarterInfo: {"properties":{"installed":s18,"name":s13,"title":s9},"required":["name","title","installed"],"type":"object"},
-  Status: {"properties":{"error":s33,"progress":{"anyOf":[s1,s5],"default":null},"run":{"anyOf":[s0,s5],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
+  Status: {"properties":{"error":s34,"progress":{"anyOf":[s1,s5],"default":null},"run":{"anyOf":[s0,s5],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
   StatusChanged: {"properties":{"status":{"$ref":"Status"},"type":{"enum":["status"]},"view":s0},"required":["type","view","status"],"type":"object"},
-  StepSpec: {"properties":{"first":s26,"label":s9,"last":s26},"required":["label","first","last"],"type":"object"},
-  Table: {"properties":{"columns":{"items":s9,"maxItems":10000,"type":"array"},"kind":{"enum":["table"]},"rows":{"items":{"items":s32,"type":"array"},"maxItems":1000000,"type":"array"},"title":s12},"required":["kind","columns","rows"],"type":"object"},
+  StepSpec: {"properties":{"first":s27,"label":s9,"last":s27},"required":["label","first","last"],"type":"object"},
+  Table: {"properties":{"columns":{"items":s9,"maxItems":10000,"type":"array"},"kind":{"enum":["table"]},"rows":{"items":{"items":s33,"type":"array"},"maxItems":1000000,"type":"array"},"title":s12},"required":["kind","columns","rows"],"type":"object"},
   TaskInfo: {"properties":{"help":s12,"name":s13,"plugin":s9,"title":s9},"required":["name","title","plugin"],"type":"object"},
   Text: {"properties":{"kind":s40,"text":s21,"title":s12},"required":["kind","text"],"type":"object"},
   TextField: {"properties":{"body":s11,"default":s20,"help":s12,"kind":s40,"label":s9,"multiline":s41,"name":s13,"placeholder":s12,"required":s41},"required":["kind","name","label"],"type":"object"},
   TileAnswer: {"properties":{"id":s0,"tile":{"$ref":"TileHeader"},"type":{"enum":["tile"]},"view":s0},"required":["type","id","view","tile"],"type":"object"},
   TileHeader: {"properties":{"encoding":s36,"key":s37,"shape":s39},"required":["key","shape","encoding"],"type":"object"},
-  Token: {"properties":{"end":s35,"raw":s21,"special":s11,"start":s35,"text":s21,"word":s27},"required":["text","raw"],"type":"object"},
+  Token: {"properties":{"end":s25,"raw":s21,"special":s11,"start":s25,"text":s21,"word":s28},"required":["text","raw"],"type":"object"},
   TokenRow: {"properties":{"label":s9,"values":{"items":s4,"maxItems":1000000,"type":"array"}},"required":["label","values"],"type":"object"},
   TokenScores: {"properties":{"diverging":s11,"kind":{"enum":["token-scores"]},"note":s12,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s12,"tokens":s8},"required":["kind","tokens","rows"],"type":"object"},
-  ViewInfo: {"properties":{"fields":s31,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s12,"name":s13,"plugin":s12,"reason":s12,"title":s9},"required":["name","title"],"type":"object"},
+  ViewInfo: {"properties":{"fields":s32,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s12,"name":s13,"plugin":s12,"reason":s12,"title":s9},"required":["name","title"],"type":"object"},
   ViewSpec: s17,
   Welcome: {"properties":{"id":s0,"session":s0,"spec":s17,"type":{"enum":["welcome"]},"version":s9,"view":s0},"required":["type","id","view","session","version","spec"],"type":"object"},
 };

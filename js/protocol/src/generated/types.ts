@@ -209,15 +209,29 @@ export interface AttentionSpec {
 }
 /**
  * One layer that has attention. ``queries`` x ``keys`` is the shape of each head.
+ *
+ * The rest says what its equation is, with defaults for saved outputs of before. With ``has_qk``
+ * query and key vectors of ``head_size`` numbers can be asked for, with ``has_values`` the values
+ * too; ``score = scale * q.k``, then ``softcap``, bias and mask. ``rotary``: positions were turned
+ * into the vectors before. ``sinks``: the denominator has one more term, rows sum to less than 1.
+ * ``step``: which pass of the model this call belongs to.
  */
 export interface LayerSpec {
   causal: boolean;
+  hasQk: boolean;
+  hasValues: boolean;
+  headSize: number;
   heads: number;
   keys: number;
   kvHeads: number;
   name: string;
   queries: number;
   role: "cross" | "decoder" | "encoder";
+  rotary: boolean;
+  scale: number;
+  sinks: boolean;
+  softcap: number | null;
+  step: number;
   window: number | null;
 }
 /**
