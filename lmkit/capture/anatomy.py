@@ -20,6 +20,7 @@ __all__ = [
     "layer_names",
     "layer_of",
     "role_of",
+    "turns_positions",
     "unwrap",
 ]
 
@@ -154,3 +155,24 @@ def first_device(model: nn.Module) -> torch.device:
     for parameter in model.parameters():
         return parameter.device
     return torch.device("cpu")
+
+
+_ROTARY: WeakKeyDictionary[type[nn.Module], bool] = WeakKeyDictionary()
+
+
+def turns_positions(module: nn.Module) -> bool:
+    """Whether this attention module turns rotary positions into its queries and keys.
+
+    Read from the names that its forward uses (``apply_rotary_pos_emb`` and its kin, before the
+    interface is called). Layers that opt out say so: ``use_rope`` of SmolLM3 and Llama 4; Cohere 2
+    turns in its sliding layers only.
+    """
+    cls = type(module)
+    known = _ROTARY.get(cls)
+    if known is None:
+        code = getattr(inspect.unwrap(cls.forward), "__code__", None)
+        names = code.co_names if code is not None else ()
+        known = _ROTARY[cls] = any("rotary" in name.lower() for name in names)
+    if not known or not getattr(module, "use_rope", True):
+        return False
+    return not (cls.__name__.startswith("Cohere2") and getattr(module, "sliding_window", 0) is None)

@@ -19,7 +19,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from lmkit.capture.anatomy import clean_name, interface_modules, is_cross_name, role_of
+from lmkit.capture.anatomy import (
+    clean_name,
+    interface_modules,
+    is_cross_name,
+    role_of,
+    turns_positions,
+)
 from lmkit.capture.records import CallRecord, KeptMask, QKRecord, storage_bytes
 from lmkit.errors import BudgetExceededError, Cancelled, CaptureError
 
@@ -266,6 +272,7 @@ class Recorder:
             first_rows=first_rows,
             softcap=float(softcap) if softcap else None,
             sinks=None if sinks is None else sinks.detach().reshape(-1).clone(),
+            rotary=turns_positions(module),
         )
 
     def _keep(self, name: str, tensor: torch.Tensor, *, copy: bool = False) -> torch.Tensor:

@@ -20,7 +20,10 @@ import torch
 
 from lmkit.errors import Cancelled
 
-__all__ = ["CallRecord", "KeptMask", "QKRecord", "StoredRecord", "bin_edges"]
+__all__ = ["MASKED_SCORE", "CallRecord", "KeptMask", "QKRecord", "StoredRecord", "bin_edges"]
+
+MASKED_SCORE = torch.finfo(torch.float32).min
+"""The score of a cell that a mask closes, where scores are shown: finite, below any other."""
 
 Rows = slice | torch.Tensor
 _CELLS_PER_BLOCK = 1 << 20  # scores in flight: 4 MiB in float32, about a core's cache share
@@ -304,6 +307,7 @@ class QKRecord(CallRecord):
     first_rows: bool = False  # causal by SDPA's flag: query i sees keys 0..i
     softcap: float | None = None
     sinks: torch.Tensor | None = None  # (H,)
+    rotary: bool = False  # positions were turned into queries and keys before
     _stats: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     @property
@@ -365,6 +369,15 @@ class QKRecord(CallRecord):
         if self.first_rows:
             s.masked_fill_(self._ahead(rows, k0, k1), -math.inf)
         return s
+
+    def shown_scores(self, b: int, h: int, rows: torch.Tensor) -> torch.Tensor:
+        """The scores of some queries of one head with every closed cell at MASKED_SCORE."""
+        s = self.scores(b, h, h + 1, rows, 0, self.keys)[0]
+        for mask in self.masks:
+            # One mask adds -inf, another the lowest float16 or float32: here they look alike.
+            part = mask.masked(mask.cut(b, h, h + 1, rows, 0, self.keys))
+            s.masked_fill_(part.expand(1, *s.shape)[0], MASKED_SCORE)
+        return s.to(torch.float32).clamp_min_(MASKED_SCORE)
 
     def _ahead(self, rows: Rows, k0: int, k1: int) -> torch.Tensor:
         if isinstance(rows, slice):

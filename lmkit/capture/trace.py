@@ -39,6 +39,11 @@ class LayerInfo:
         path: ``"sdpa"``, ``"eager"``, another registered name, or ``"eager fallback"``.
         has_qk: Queries and keys are there, not only their attention.
         sinks: Rows sum to less than 1, the rest going to a learned sink.
+        head_size: Numbers in a query or key vector; 0 without them.
+        scale: Factor of the product q.k; 0 without them.
+        softcap: The bound c of ``c * tanh(score / c)``, None without one.
+        rotary: Queries and keys are as rotary position embedding left them.
+        has_values: Values were kept, too.
     """
 
     index: int
@@ -55,6 +60,11 @@ class LayerInfo:
     path: str
     has_qk: bool
     sinks: bool
+    head_size: int = 0
+    scale: float = 0.0
+    softcap: float | None = None
+    rotary: bool = False
+    has_values: bool = False
 
 
 @dataclass(frozen=True)
@@ -360,6 +370,45 @@ class Trace:
                 weight=float(weight),
             )
 
+    def queries(self, layer: int, head: int, rows: Iterable[int]) -> Floats:
+        """Query vectors of a head, as the product takes them: (len(rows), d).
+
+        Raises:
+            AttentionUnavailableError: the model returned its attention only (fallback path).
+        """
+        record = self._qk_record(layer)
+        h = self._head(record, head)
+        return self._picked(record.query[self._batch, h], rows, "query")
+
+    def keys(self, layer: int, head: int, rows: Iterable[int]) -> Floats:
+        """Key vectors that a head reads (those of its key-value head): (len(rows), d).
+
+        Raises:
+            AttentionUnavailableError: the model returned its attention only (fallback path).
+        """
+        record = self._qk_record(layer)
+        h = self._head(record, head)
+        group = record.heads // record.kv_heads
+        return self._picked(record.key[self._batch, h // group], rows, "key")
+
+    def scores(self, layer: int, head: int, rows: Iterable[int]) -> Floats:
+        """What enters the softmax, for some queries: (len(rows), keys).
+
+        ``scale * q.k`` with softcap and bias. A cell that a mask closes is
+        :data:`~lmkit.capture.records.MASKED_SCORE`, whatever number the model adds there.
+
+        Raises:
+            AttentionUnavailableError: the model returned its attention only (fallback path).
+        """
+        record = self._qk_record(layer)
+        h = self._head(record, head)
+        picked = [self._token(q, record.queries, "query") for q in rows]
+        if not picked:
+            return _numpy(torch.zeros(0, record.keys))
+        index = torch.tensor(picked, device=record.device)
+        with torch.no_grad():
+            return _numpy(record.shown_scores(self._batch, h, index))
+
     def values(self, layer: int, head: int) -> Floats:
         """The value vectors that a head reads: (keys, width). Needs ``capture(values=True)``."""
         record = self._qk_record(layer)
@@ -371,6 +420,12 @@ class Trace:
         return _numpy(record.value[self._batch, h // (record.heads // record.kv_heads)].clone())
 
     # inside
+
+    def _picked(self, vectors: torch.Tensor, rows: Iterable[int], what: str) -> Floats:
+        picked = [self._token(row, vectors.shape[0], what) for row in rows]
+        index = torch.tensor(picked, dtype=torch.long, device=vectors.device)
+        with torch.no_grad():
+            return _numpy(vectors.index_select(0, index))
 
     def _pooled(
         self,
@@ -463,6 +518,11 @@ class Trace:
                 path=r.path,
                 has_qk=isinstance(r, QKRecord),
                 sinks=isinstance(r, QKRecord) and r.sinks is not None,
+                head_size=r.query.shape[-1] if isinstance(r, QKRecord) else 0,
+                scale=r.scale if isinstance(r, QKRecord) else 0.0,
+                softcap=r.softcap if isinstance(r, QKRecord) else None,
+                rotary=isinstance(r, QKRecord) and r.rotary,
+                has_values=isinstance(r, QKRecord) and r.value is not None,
             )
             for i, r in enumerate(records)
         )

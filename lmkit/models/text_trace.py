@@ -198,6 +198,18 @@ class ModelTrace:
         """Query and key vector of one pair, its score and weight."""
         return self.capture.qk(layer, head, query, key)
 
+    def queries(self, layer: int, head: int, rows: Sequence[int]) -> Floats:
+        """Query vectors of a head: (rows, d)."""
+        return self.capture.queries(layer, head, rows)
+
+    def keys(self, layer: int, head: int, rows: Sequence[int]) -> Floats:
+        """Key vectors that a head reads: (rows, d)."""
+        return self.capture.keys(layer, head, rows)
+
+    def scores(self, layer: int, head: int, rows: Sequence[int]) -> Floats:
+        """What enters the softmax, masked cells as the lowest float32: (rows, keys)."""
+        return self.capture.scores(layer, head, rows)
+
     def values(self, layer: int, head: int) -> Floats:
         """Value vectors that a head reads: (keys, width); needs ``trace(..., values=True)``."""
         return self.capture.values(layer, head)

@@ -74,6 +74,14 @@ class CapturedTrace(TextTrace, Protocol):
         """Sum of chosen columns; (queries,)."""
         ...
 
+    def queries(self, layer: int, head: int, rows: Sequence[int]) -> np.ndarray:
+        """Query vectors as the score is computed from them; (len(rows), d)."""
+        ...
+
+    def keys(self, layer: int, head: int, rows: Sequence[int]) -> np.ndarray:
+        """Key vectors as this head reads them; (len(rows), d)."""
+        ...
+
 
 class AttentionTiles:
     """Spec and tiles of one trace, computed on request.
