@@ -177,7 +177,8 @@ def _page(
     vectors: bool = False,
 ) -> Page:
     left, right = shown_tokens(trace, kind)
-    title = f"BertViz {view} view, layers {spelled(layers)} ({kind.role})"
+    which = "layers" if len(layers) > 1 else "layer"
+    title = f"BertViz {view} view, {which} {spelled(layers)} ({kind.role})"
     data: dict[str, Any] = {
         "layers": list(layers),
         "heads": list(heads),
