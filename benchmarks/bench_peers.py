@@ -22,6 +22,7 @@ import io
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -381,6 +382,12 @@ def _row(
     return {**row, "note": note} if note else row
 
 
+def _say(what: str) -> None:
+    """A line for those who wait: the table comes minutes later."""
+    sys.stderr.write(f"   {what}\n")
+    sys.stderr.flush()
+
+
 @contextlib.contextmanager
 def _desk() -> Iterator[tuple[Any, Site, Any]]:
     from playwright.sync_api import sync_playwright
@@ -401,6 +408,7 @@ def rows() -> dict[str, Row]:
         _libraries(site)
         _classify(kit, 32)
         for tokens in LENGTHS:
+            _say(f"{tokens} tokens: {LMKIT}")
             ours[tokens] = _lmkit(playwright, site, kit, tokens)
             names = [name for name, lengths in PEER_LENGTHS.items() if tokens in lengths]
             if not names:
@@ -410,6 +418,7 @@ def rows() -> dict[str, Row]:
             kit.session.close(result.view.id)
             for name in names:
                 for _ in range(PEER_RUNS):
+                    _say(f"{tokens} tokens: {name}")
                     one = _peer(playwright, site, name, attention)
                     theirs.setdefault((name, tokens), []).append(one)
                     if one.failure:
