@@ -52,7 +52,7 @@ build: $(BUILT) ## the front end, into lmkit/static and lmkit/labextension
 
 starters: $(VENV)/.starters ## the starter models
 
-bench: $(VENV)/.test $(VENV)/.starters ## benchmarks; ONLY=load,capture for some of them
+bench: $(VENV)/.bench $(VENV)/.starters ## benchmarks; ONLY=load,capture for some of them
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 dist: $(BUILT) $(VENV)/.test ## every wheel, into dist/
@@ -108,6 +108,11 @@ $(VENV)/.test: $(VENV)/.lab
 	$(PIP_INSTALL) -e '.[lab,test]' $(EDITABLE)
 	@# pip has just put its own copy of the labextension there
 	@touch $(LABEXTENSION)/package.json $(VENV)/.lab $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(PIP_INSTALL) -e '.[lab,test,bench]' $(EDITABLE)
+	@# as above
+	@touch $(LABEXTENSION)/package.json $(VENV)/.lab $(VENV)/.test $@
 
 $(VENV)/.starters: $(VENV)/.package $(STARTERS)
 	$(BIN)/lmkit starter install

@@ -1,7 +1,8 @@
 """``python -m benchmarks [--only load,capture]`` prints a table and writes benchmarks/latest.json.
 
-Each ``bench_NAME.py`` has ``rows()``: name -> {value, unit, goal, better, runs}. Values are
-medians; what can be a ratio of one run is one: times of different machines cannot be compared.
+Each ``bench_NAME.py`` has ``rows()``: name -> {value, unit, goal, better, runs} and, where a
+figure needs a word, note. Values are medians; what can be a ratio of one run is one: times of
+different machines cannot be compared.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def show(name: str, row: dict[str, Any]) -> str:
     number = f"{value:.{max(0, 2 - size)}f}"
     sign = "<=" if row["better"] == "lower" else ">="
     goal = "" if row["goal"] is None else f"{sign} {row['goal']:g}"
-    return f"{name:<62} {number:>12} {row['unit']:<6} {goal:<9} {verdict(row):<8} n={row['runs']}"
+    note = f"  ({row['note']})" if row.get("note") else ""
+    line = f"{name:<62} {number:>12} {row['unit']:<6} {goal:<9} {verdict(row):<8} n={row['runs']}"
+    return line + note
 
 
 def main() -> int:

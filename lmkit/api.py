@@ -367,26 +367,18 @@ class View:
         """Why this view has nothing to show for a pass, as one sentence; empty where it has."""
         return ""
 
-    def show(
-        self,
-        trace: TextTrace,
-        *,
-        layer: int,
-        head: int,
-        tokens: tuple[int, ...],
-        **values: Any,
-    ) -> Result | Sequence[Result]:
-        """Make the results; after ``layer``, ``head`` and ``tokens`` one keyword a field.
+    def show(self, trace: TextTrace, *args: Any, **values: Any) -> Result | Sequence[Result]:
+        """Make the results: ``show(self, trace, *, layer, head, tokens, ...)``.
 
         Runs off the main thread. Long loops call :func:`progress`, which draws the bar and obeys
         Stop.
 
         Args:
             trace: The pass.
-            layer: The chosen layer, an index into ``trace.layers``.
-            head: The chosen head of that layer.
-            tokens: The chosen query tokens, ascending; often none.
-            **values: One for each field, checked.
+            *args: Never used; tells type checkers that subclasses choose their own keywords.
+            **values: ``layer``, an index into ``trace.layers``; ``head``, one of that layer's;
+                ``tokens``, a tuple of the chosen queries, ascending and often empty; and then one
+                for each field, checked.
         """
         raise TypeError(f"{type(self).__name__} defines no show(self, trace, *, ...).")
 

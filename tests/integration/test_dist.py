@@ -86,6 +86,14 @@ def test_the_wheel_contains_the_front_end(dist: Path) -> None:
     assert sum(sizes.values()) < 8_000_000
 
 
+def test_the_bertviz_plugin_carries_its_libraries_and_their_licences(dist: Path) -> None:
+    with zipfile.ZipFile(wheel(dist, "lmkit_bertviz")) as archive:
+        names = archive.namelist()
+    inside = {name.removeprefix("lmkit_bertviz/") for name in names}
+    vendored = {"d3.min.js", "d3.LICENSE", "jquery.slim.min.js", "jquery.LICENSE"}
+    assert {"page.js", "page.css", "py.typed", *(f"vendor/{name}" for name in vendored)} <= inside
+
+
 def test_the_wheels_carry_nothing_of_the_workplace(dist: Path) -> None:
     for file in dist.iterdir():
         with zipfile.ZipFile(file) as archive:
@@ -100,6 +108,7 @@ def test_the_installed_command_works(python: Path) -> None:
     assert str(ROOT) not in where
     listed = run(python, "-m", "lmkit", "plugins")
     assert "classification (lmkit-classification" in listed
+    assert "bertviz (lmkit-bertviz" in listed
     assert "ready" in listed
     assert str(ROOT) not in run(
         python, "-c", "import lmkit_classification as plugin; print(plugin.__file__)"
