@@ -547,7 +547,7 @@ class Session:
         tiles = view.tiles
         if tiles is None:
             raise ProtocolError("This panel has no attention yet.", hint="Press Run.")
-        results = run_view(self.host, registered, tiles.trace, values, tiles.clip(selection), work)
+        results = run_view(self.host, registered, tiles.trace, values, tiles.plain(selection), work)
         if view.id in self._views:
             self.traces.use(view.id, tiles.trace)  # type: ignore[arg-type]
         return results

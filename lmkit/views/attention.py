@@ -230,6 +230,18 @@ class AttentionTiles:
             picture=selection.picture,
         )
 
+    def plain(self, selection: Selection) -> Selection:
+        """The selection in tokens of the pass itself, where it was made through a lens."""
+        chosen = self.clip(selection)
+        if not chosen.lens:
+            return chosen
+        trace: Any = self.through(chosen.lens).trace
+        tokens = chosen.tokens
+        if hasattr(trace, "groups_of"):
+            groups = trace.groups_of(self.trace.layers[chosen.layer].role)
+            tokens = tuple(sorted({token for place in tokens for token in groups[place]}))
+        return msgspec.structs.replace(chosen, tokens=tokens, lens="")
+
     @property
     def heads(self) -> int:
         """How many heads there are in all layers."""

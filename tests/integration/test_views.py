@@ -313,6 +313,22 @@ def test_a_grouped_lens_says_which_tokens_its_rows_and_columns_stand_for(
         tiles.tile("key-groups/0")
 
 
+def test_a_view_asked_through_a_lens_gets_the_tokens_of_the_pass(
+    session: Session, analysis: Analysis
+) -> None:
+    tiles = analysis.view.tiles
+    assert tiles is not None
+    words = tiles.through("words").trace
+    groups = words.groups_of("encoder")  # type: ignore[attr-defined]
+    place = max(range(len(groups)), key=lambda index: len(groups[index]))
+    desk = Desk(session, analysis.view.id)
+    desk.hello()
+    chosen = {"layer": 1, "head": 0, "tokens": [place], "lens": "words"}
+    answer, _ = desk.ask("query", name="echo", arguments={"times": 1}, selection=chosen)
+    assert isinstance(answer, Answered)
+    assert answer.results[0].text.startswith(f"1.0 {list(groups[place])} x1")  # type: ignore[union-attr]
+
+
 def test_the_views_that_come_with_lmkit_answer_on_a_real_panel(analysis: Analysis) -> None:
     host = analysis._session.host
     host.register(importlib.import_module("lmkit.analysis.views"), "analysis")

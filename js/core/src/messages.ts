@@ -109,7 +109,26 @@ export const MESSAGES = {
   "legend.label": ["Scale", "标度"],
   "legend.linear": ["linear", "线性"],
   "legend.log": ["log", "对数"],
-  "legend.note": [
+  "legend.note.amount": [
+    "amounts, {mapping} scale, up to the largest of this head",
+    "数值，{mapping}标度，上限为此头的最大值",
+  ],
+  "legend.note.difference": [
+    "difference, {mapping} scale: blue more, red less, 0 is the background",
+    "差异，{mapping}标度：蓝多红少，0 为背景色",
+  ],
+  "lens.label": ["See", "查看"],
+  "lens.loading": ["Looking through the lens", "正在应用透镜"],
+  "lens.none": ["Attention", "注意力"],
+  "lines.scale": [
+    "Several heads are drawn together where numbers are shares: choose Attention or a lens of shares.",
+    "仅当数值为占比时才能同时绘制多个头：请选择注意力或占比类透镜。",
+  ],
+  "neuron.lens": [
+    "Queries and keys are those of tokens: choose Attention to see them.",
+    "查询与键属于词元：请选择“注意力”查看。",
+  ],
+  "legend.note.share": [
     "attention, {mapping} scale, 0 is the background",
     "注意力，{mapping}标度，0 为背景色",
   ],

@@ -7,6 +7,7 @@
  * the same weight have the same colour.
  */
 
+import type { AttentionSpec } from "@lmkit/protocol";
 import { fromLab, type Lab, parseColour, toLab } from "./colour.ts";
 import type { Mapping } from "./store.ts";
 
@@ -77,9 +78,37 @@ export function makeDiverging(background: string, dark: boolean): Ramp {
   });
 }
 
+/** The place of zero on the diverging ramp. */
+export const MIDDLE = 127;
+
 /** Where a difference in -1..1 lies on the diverging ramp, 0..254. */
 export function divergingIndex(value: number, mapping: Mapping): number {
   return 127 + Math.sign(value) * Math.round(127 * mapped(Math.abs(value), mapping));
+}
+
+/** What numbers mean, and the largest of them where they have no bound of their own. */
+export interface Numbers {
+  readonly scale: AttentionSpec["scale"];
+  readonly top: number;
+}
+
+/** Attention itself: shares of 1. */
+export const SHARES: Numbers = { scale: "share", top: 1 };
+
+/** How strong a number is, 0..1, whatever its sign. */
+export function strengthOf(value: number, mapping: Mapping, { top }: Numbers): number {
+  return mapped(Math.abs(value) / top, mapping);
+}
+
+/** The ramp of the numbers' scale. */
+export function rampOf(numbers: Numbers, theme: { ramp: Ramp; diverging: Ramp }): Ramp {
+  return numbers.scale === "difference" ? theme.diverging : theme.ramp;
+}
+
+/** Where a number lies on the ramp of its scale. */
+export function placeOn(value: number, mapping: Mapping, numbers: Numbers): number {
+  if (numbers.scale === "difference") return divergingIndex(value / numbers.top, mapping);
+  return Math.round(mapped(value / numbers.top, mapping) * 255);
 }
 
 /** 256 colours through these, at equal distances in CIELAB. */

@@ -4,7 +4,7 @@ import type { Token } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { fitCanvas, h, type Scope } from "../dom.ts";
 import { quoted } from "../numbers.ts";
-import { colourOf, css, mapped, type Rgb } from "../scale.ts";
+import { css, placeOn, type Rgb, rampOf, strengthOf } from "../scale.ts";
 import type { Store, ViewState } from "../store.ts";
 import { shortToken } from "../text.ts";
 import { columns } from "./columns.ts";
@@ -80,16 +80,17 @@ export function arcs(
     }
 
     // Lines, faint ones first, in a bucket for each strength: one path and one opacity each.
-    const buckets: number[][] = Array.from({ length: BUCKETS }, () => []);
+    // Differences below zero have buckets of their own, for their own colour.
+    const { numbers } = model;
+    const ramp = rampOf(numbers, current);
+    const buckets: number[][] = Array.from({ length: 2 * BUCKETS }, () => []);
     let lines = 0;
     const add = (row: number, column: number, value: number) => {
-      const strength = mapped(value, mapping);
+      const strength = strengthOf(value, mapping, numbers);
       if (strength < (single ? 0.01 : FAINT)) return;
       lines += 1;
-      (buckets[Math.min(BUCKETS - 1, Math.floor(strength * BUCKETS))] as number[]).push(
-        row,
-        column,
-      );
+      const step = 2 * Math.min(BUCKETS - 1, Math.floor(strength * BUCKETS));
+      (buckets[step + Number(value < 0)] as number[]).push(row, column);
     };
     const wantedQuery = (query: number) =>
       onlyQuery !== null
@@ -106,8 +107,7 @@ export function arcs(
         if (value) add(row, column, value.value);
       }
     }
-    const end = current.ramp[255] as Rgb;
-    drawing.strokeStyle = css(end);
+    const ends = [ramp[ramp.length - 1] as Rgb, ramp[0] as Rgb];
     drawing.lineCap = "round";
     const [x0, x1] = [left + 6, right - 6];
     const bend = (x1 - x0) * 0.45;
@@ -118,7 +118,8 @@ export function arcs(
         skipped -= bucket.length / 2;
         continue;
       }
-      const strength = (index + 0.5) / BUCKETS;
+      const strength = (Math.floor(index / 2) + 0.5) / BUCKETS;
+      drawing.strokeStyle = css(ends[index % 2] as Rgb);
       drawing.globalAlpha = strength;
       drawing.lineWidth = 0.5 + 3 * strength * strength;
       drawing.beginPath();
@@ -164,10 +165,10 @@ export function arcs(
         drawing.globalAlpha = later ? 0.35 : 1;
         if (values) {
           const value = values.values[index] ?? 0;
-          const colour = colourOf(value, mapping, current.ramp);
+          const colour = ramp[placeOn(value, mapping, numbers)] as Rgb;
           drawing.fillStyle = css(colour);
           drawing.fillRect(x, y + 1, width, rowHeight - 2);
-          if (mapped(value, mapping) > 0.4) ink = inkOn(colour);
+          if (strengthOf(value, mapping, numbers) > 0.4) ink = inkOn(colour);
         }
         const focused = isQuery ? focus?.query === index : focus?.key === index;
         if (focused || (isQuery && chosen.has(index))) {
@@ -182,7 +183,7 @@ export function arcs(
           const value = values.values[index] ?? 0;
           // The number lies among the lines, on the page's own colour.
           const text = quoted(value, values.exact);
-          if (mapped(value, mapping) >= 0.1) {
+          if (strengthOf(value, mapping, numbers) >= 0.1) {
             const textX = isQuery ? left + 10 : right - 10;
             drawing.textAlign = isQuery ? "left" : "right";
             const measure = drawing.measureText(text).width;

@@ -1,7 +1,7 @@
 /** Tiles onto canvases. */
 
 import { decodeValue, type Tile } from "@lmkit/protocol";
-import { byteTable, mapped, type Ramp } from "../scale.ts";
+import { byteTable, type Numbers, placeOn, type Ramp, SHARES } from "../scale.ts";
 import type { Mapping } from "../store.ts";
 
 /** Positions 0..255 on the ramp for a stretch of a tile's stored values. */
@@ -10,6 +10,7 @@ export function positions(
   from: number,
   to: number,
   mapping: Mapping,
+  numbers: Numbers = SHARES,
 ): Uint8Array | Uint8ClampedArray {
   const { values, encoding } = tile;
   const out = new Uint8Array(to - from);
@@ -21,11 +22,16 @@ export function positions(
     return out;
   }
   for (let index = from; index < to; index += 1) {
-    out[index - from] = Math.round(
-      mapped(decodeValue(encoding, values[index]) ?? 0, mapping) * 255,
-    );
+    out[index - from] = placeOn(decodeValue(encoding, values[index]) ?? 0, mapping, numbers);
   }
   return out;
+}
+
+/** The largest size in a tile; at least a number that can be divided by. */
+export function topOf(tile: Tile): number {
+  let top = 0;
+  for (const value of tile.values) top = Math.max(top, Math.abs(value));
+  return top || 1;
 }
 
 /** A block of positions as pixels. */
@@ -49,7 +55,7 @@ export function image(
 
 /**
  * Fit a block of positions into at most `width` x `height` pixels. Where several cells share a pixel
- * the largest shows, so that a single bright line is never averaged away.
+ * the largest shows (the one farthest from the `middle` of differences), so that a single bright line is never averaged away.
  */
 export function shrink(
   block: ArrayLike<number>,
@@ -57,16 +63,17 @@ export function shrink(
   rows: number,
   width: number,
   height: number,
+  middle = 0,
 ): { block: ArrayLike<number>; columns: number; rows: number } {
   if (columns <= width && rows <= height) return { block, columns, rows };
   const [outColumns, outRows] = [Math.min(columns, width), Math.min(rows, height)];
-  const out = new Uint8Array(outColumns * outRows);
+  const out = new Uint8Array(outColumns * outRows).fill(middle);
   for (let row = 0; row < rows; row += 1) {
     const y = Math.floor((row * outRows) / rows);
     for (let column = 0; column < columns; column += 1) {
       const at = y * outColumns + Math.floor((column * outColumns) / columns);
       const value = block[row * columns + column] as number;
-      if (value > (out[at] as number)) out[at] = value;
+      if (Math.abs(value - middle) > Math.abs((out[at] as number) - middle)) out[at] = value;
     }
   }
   return { block: out, columns: outColumns, rows: outRows };
@@ -85,9 +92,10 @@ export function paintBlock(
   y: number,
   width: number,
   height: number,
+  middle = 0,
 ): void {
   if (columns === 0 || rows === 0 || width < 1 || height < 1) return;
-  const fitted = shrink(cells, columns, rows, Math.floor(width), Math.floor(height));
+  const fitted = shrink(cells, columns, rows, Math.floor(width), Math.floor(height), middle);
   scratch ??= document.createElement("canvas");
   scratch.width = fitted.columns;
   scratch.height = fitted.rows;

@@ -7,6 +7,7 @@ import type { Store, ViewState } from "../store.ts";
 import { grid } from "./grid.ts";
 import type { HeadModel } from "./head-model.ts";
 import { legend } from "./legend.ts";
+import { lensChooser } from "./lens.ts";
 import { layerInfo, picture } from "./picture.ts";
 
 export function explorer(
@@ -37,10 +38,12 @@ export function explorer(
       h("span", { class: "note" }, t("grid.help")),
     ),
   );
+  const chooser = lensChooser(spec, store, context, scope);
+  if (chooser) gridPane.append(chooser);
   grid(gridPane, spec, store, context, scope);
   const info = h("p", { class: "note layer-info", "data-lmkit": "layer-info" });
   legendPane.append(info);
-  legend(legendPane, store, context, scope);
+  legend(legendPane, model, store, context, scope);
   const main = picture(picturePane, spec, model, store, context, scope);
   const tell = () => refill(info, layerInfo(model, context));
   scope.add(model.subscribe(tell));

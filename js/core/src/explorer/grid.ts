@@ -7,9 +7,10 @@ import type { AttentionSpec, LayerSpec, Tile } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { fitCanvas, h, pixelRatio, refill, type Scope, uniqueId } from "../dom.ts";
 import { type MessageKey, timeLeft } from "../messages.ts";
+import { MIDDLE, type Numbers, rampOf, SHARES } from "../scale.ts";
 import { errorInfo, KernelError } from "../source.ts";
 import type { Store, ViewState } from "../store.ts";
-import { paintBlock, positions } from "./draw.ts";
+import { paintBlock, positions, topOf } from "./draw.ts";
 import { gridMove } from "./keys.ts";
 import { headName, inGrid, layerGroups, layerLabel, layerOrder } from "./layers.ts";
 
@@ -150,8 +151,11 @@ export function grid(
       if (tile && tile.shape.length === 3 && at < (tile.shape[0] ?? 0)) {
         const [, height, width] = tile.shape as [number, number, number];
         const start = at * height * width;
-        const cells = positions(tile, start, start + height * width, store.state.mapping);
-        paintBlock(drawing, cells, width, height, current.ramp, x, 0, inner, inner);
+        const numbers = numbersNow();
+        const cells = positions(tile, start, start + height * width, store.state.mapping, numbers);
+        const ramp = rampOf(numbers, current);
+        const middle = spec.scale === "difference" ? MIDDLE : 0;
+        paintBlock(drawing, cells, width, height, ramp, x, 0, inner, inner, middle);
       }
       drawing.strokeStyle = current.line;
       drawing.lineWidth = 1 / ratio;
@@ -225,6 +229,14 @@ export function grid(
     return `${kind}/${part.layer}${all ? "" : `/${part.first}-${part.last}`}`;
   };
 
+  // Amounts are drawn relative to the largest of all thumbnails that are there.
+  let top = 0;
+  const numbersNow = (): Numbers =>
+    spec.scale === "share" ? SHARES : { scale: spec.scale, top: top || 1 };
+  const measure = (tile: Tile) => {
+    if (spec.scale !== "share") top = Math.max(top, topOf(tile));
+  };
+
   const glancing = new Set<Part>();
   const pending: (() => void)[] = [];
 
@@ -233,6 +245,7 @@ export function grid(
       (tile) => {
         if (signal.aborted) return;
         part.tile = tile;
+        measure(tile);
         part.state = "ready";
         finished += 1;
         report();
@@ -285,6 +298,7 @@ export function grid(
     source.tile(keyOf("glance", part), abort.signal, true).then(
       (tile) => {
         part.tile = tile;
+        measure(tile);
         done();
         report();
         redraw();

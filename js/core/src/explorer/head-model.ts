@@ -3,8 +3,10 @@
 import type { AttentionSpec, ErrorInfo, LayerSpec, Tile, Token } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import type { Scope } from "../dom.ts";
+import { type Numbers, SHARES } from "../scale.ts";
 import { errorInfo, KernelError } from "../source.ts";
 import type { Store, ViewState } from "../store.ts";
+import { topOf } from "./draw.ts";
 
 export type HeadStatus = "loading" | "ready" | "missing" | "error";
 
@@ -20,11 +22,17 @@ export interface Values {
   readonly exact: boolean;
 }
 
+/** What rows and columns of a layer count. */
+export interface Sides {
+  readonly queries: readonly Token[];
+  readonly keys: readonly Token[];
+}
+
 /** The tokens of a layer's queries and keys: encoder layers of a pair see the source text. */
-export function layerTokens(
-  spec: AttentionSpec,
-  layer: LayerSpec,
-): { queries: readonly Token[]; keys: readonly Token[] } {
+export function layerTokens(spec: AttentionSpec, layer: LayerSpec): Sides {
+  // A lens has tokens of its own (lens.ts).
+  const own = (spec as { sides?: Partial<Record<LayerSpec["role"], Sides>> }).sides?.[layer.role];
+  if (own) return own;
   const source = spec.keyTokens;
   if (!source) return { queries: spec.tokens, keys: spec.tokens };
   if (layer.role === "encoder") return { queries: source, keys: source };
@@ -49,6 +57,7 @@ export class HeadModel {
 
   #rows = new Map<number, Float32Array>();
   #columns = new Map<number, Float32Array>();
+  #top = 1;
   #wanted = new Set<string>();
   #sum: { readonly tokens: string; readonly values: Float32Array } | null = null;
   #work: Scope;
@@ -100,6 +109,13 @@ export class HeadModel {
     return this.context.source.state === "live";
   }
 
+  /** What the numbers mean, and how large they get in the head on show. */
+  get numbers(): Numbers {
+    const { scale } = this.spec;
+    if (scale === "share") return SHARES;
+    return { scale, top: scale === "amount" ? this.#top : 1 };
+  }
+
   /** The name of the tile of a head of the layer on show. */
   keyOf(head: number): string {
     return `head/${this.store.state.layer}/${head}`;
@@ -140,6 +156,7 @@ export class HeadModel {
           return;
         }
         this.tile = tile;
+        this.#top = this.spec.scale === "amount" ? topOf(tile) : 1;
         this.status = "ready";
         this.#changed();
         this.#wantSum();

@@ -4,6 +4,7 @@ import { levelOf, TILE_SIDE, type Token } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, fitCanvas, h, pixelRatio, refill, type Scope } from "../dom.ts";
 import { exact, quoted, three } from "../numbers.ts";
+import { MIDDLE, rampOf } from "../scale.ts";
 import { clickToken, type Store, type ViewState } from "../store.ts";
 import { shortToken } from "../text.ts";
 import { fitLabel } from "./arcs.ts";
@@ -300,7 +301,7 @@ export function heatmap(
     const { mapping, hideSpecials } = store.state;
     const key = [tile.key, mapping, hideSpecials, high, wide].join("/");
     if (painted?.key === key) return painted.canvas;
-    let cells = positions(tile, 0, tile.values.length, mapping);
+    let cells = positions(tile, 0, tile.values.length, mapping, model.numbers);
     if (queries && keys && (rows < whole || columns < across)) {
       const some = new Uint8Array(rows * columns);
       for (const [row, query] of queries.entries()) {
@@ -310,7 +311,8 @@ export function heatmap(
       }
       cells = some;
     }
-    const fitted = shrink(cells, columns, rows, wide, high);
+    const { scale } = model.spec;
+    const fitted = shrink(cells, columns, rows, wide, high, scale === "difference" ? MIDDLE : 0);
     if (fitted.columns < 1 || fitted.rows < 1) return null;
     const canvas = painted?.canvas ?? h("canvas", {});
     canvas.width = fitted.columns;
@@ -318,7 +320,7 @@ export function heatmap(
     const drawing = canvas.getContext("2d");
     if (!drawing) return null;
     drawing.putImageData(
-      image(fitted.block, fitted.columns, fitted.rows, theme.current.ramp),
+      image(fitted.block, fitted.columns, fitted.rows, rampOf(model.numbers, theme.current)),
       0,
       0,
     );

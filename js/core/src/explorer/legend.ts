@@ -3,13 +3,30 @@
 import type { Context } from "../context.ts";
 import { fitCanvas, h, refill, type Scope, uniqueId } from "../dom.ts";
 import type { MessageKey } from "../messages.ts";
-import { css, MAPPINGS, mapped, type Rgb, ticks } from "../scale.ts";
+import { three } from "../numbers.ts";
+import { css, MAPPINGS, mapped, type Numbers, type Rgb, rampOf, ticks } from "../scale.ts";
 import type { Mapping, Store, ViewState } from "../store.ts";
+import type { HeadModel } from "./head-model.ts";
 
 const HEIGHT = 10;
 
+/** Values to write beside the legend, and where, in percent of its width. */
+function ticksOf(mapping: Mapping, numbers: Numbers): readonly { at: number; value: number }[] {
+  if (numbers.scale === "difference") {
+    const sizes = mapping === "log" ? [0.01, 1] : [0.1, 0.5, 1];
+    return [...sizes.map((size) => -size).reverse(), 0, ...sizes].map((value) => ({
+      at: 50 + 50 * Math.sign(value) * mapped(Math.abs(value), mapping),
+      value,
+    }));
+  }
+  return ticks(mapping)
+    .filter((_, index, all) => numbers.scale === "share" || index === 0 || index > all.length - 3)
+    .map((value) => ({ at: mapped(value, mapping) * 100, value: value * numbers.top }));
+}
+
 export function legend(
   host: HTMLElement,
+  model: HeadModel,
   store: Store<ViewState>,
   context: Context,
   scope: Scope,
@@ -40,12 +57,17 @@ export function legend(
   const draw = () => {
     const { mapping } = store.state;
     select.value = mapping;
-    note.textContent = t("legend.note", { mapping: t(`legend.${mapping}` as MessageKey) });
+    const { numbers } = model;
+    const ramp = rampOf(numbers, theme.current);
+    note.textContent = t(`legend.note.${numbers.scale}` as MessageKey, {
+      mapping: t(`legend.${mapping}` as MessageKey),
+    });
     const width = strip.clientWidth;
     const drawing = width > 0 ? fitCanvas(bar, width, HEIGHT) : null;
     if (drawing) {
       for (let x = 0; x < width; x += 1) {
-        drawing.fillStyle = css(theme.current.ramp[Math.round((x / (width - 1)) * 255)] as Rgb);
+        const place = Math.round((x / (width - 1)) * (ramp.length - 1));
+        drawing.fillStyle = css(ramp[place] as Rgb);
         drawing.fillRect(x, 0, 1.5, HEIGHT);
       }
       drawing.strokeStyle = theme.current.line;
@@ -53,12 +75,15 @@ export function legend(
     }
     refill(
       marks,
-      ...ticks(mapping).map((value) => {
-        const at = mapped(value, mapping) * 100;
+      ...ticksOf(mapping, numbers).map(({ at, value }) => {
         const tick = h(
           "span",
           {},
-          mapping === "log" && value < 0.01 ? value.toExponential(0) : `${value}`,
+          mapping === "log" && value !== 0 && Math.abs(value) < 0.01
+            ? value.toExponential(0)
+            : numbers.scale === "amount"
+              ? three(value)
+              : `${value}`.replace("-", "−"),
         );
         tick.style.left = `${at}%`;
         if (at < 2) tick.classList.add("first");
@@ -74,6 +99,7 @@ export function legend(
     }),
   );
   scope.add(theme.subscribe(draw));
+  if (model.spec.scale === "amount") scope.add(model.subscribe(draw));
   scope.resize(strip, scope.frame(draw));
   draw();
 }

@@ -3,6 +3,7 @@
 import { levelOf, type Tile, tileBox } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { h, type Scope } from "../dom.ts";
+import { rampOf } from "../scale.ts";
 import { errorInfo, KernelError } from "../source.ts";
 import type { Mapping } from "../store.ts";
 import { image, positions } from "./draw.ts";
@@ -104,8 +105,9 @@ export class MapTiles {
     canvas.height = rows;
     const drawing = canvas.getContext("2d");
     if (!drawing) return null;
-    const cells = positions(kept.tile, 0, kept.tile.values.length, mapping);
-    drawing.putImageData(image(cells, columns, rows, this.context.theme.current.ramp), 0, 0);
+    const cells = positions(kept.tile, 0, kept.tile.values.length, mapping, this.model.numbers);
+    const ramp = rampOf(this.model.numbers, this.context.theme.current);
+    drawing.putImageData(image(cells, columns, rows, ramp), 0, 0);
     kept.picture = canvas;
     return canvas;
   }

@@ -80,7 +80,8 @@ export const PICTURES: readonly PictureKind[] = [
     title: "picture.neuron",
     digit: "3",
     available(spec, layer, t) {
-      return spec.layers[layer]?.hasQk ? null : t("neuron.unavailable");
+      if (spec.layers[layer]?.hasQk) return null;
+      return t("sides" in spec ? "neuron.lens" : "neuron.unavailable");
     },
     mount: neuron,
   },
@@ -91,6 +92,7 @@ export const PICTURES: readonly PictureKind[] = [
     available(spec, layer, t) {
       const { heads = 1, queries = 0, keys = 0 } = spec.layers[layer] ?? {};
       if (heads < 2) return t("lines.one");
+      if (spec.scale !== "share") return t("lines.scale");
       const most = Math.max(queries, keys);
       return most > MOST_TOKENS ? t("lines.long", { n: most, most: MOST_TOKENS }) : null;
     },

@@ -49,7 +49,7 @@ export function top(read: Reading, most: number, hideSpecials: boolean): readonl
   for (let index = 0; index < read.over.length; index += 1) {
     const token = read.over[index] as Token;
     const value = read.values.values[index] ?? 0;
-    if (value <= 0 || (hideSpecials && token.special)) continue;
+    if (value === 0 || (hideSpecials && token.special)) continue;
     const last = best[best.length - 1];
     if (best.length >= most && last && value <= last.value) continue;
     let at = best.length;

@@ -7,10 +7,11 @@ import { explorer } from "../explorer/explorer.ts";
 import { HeadModel } from "../explorer/head-model.ts";
 import { command } from "../explorer/keys.ts";
 import { stepHead } from "../explorer/layers.ts";
+import { lensOf, type Seen, through } from "../explorer/lens.ts";
 import { scrubber } from "../explorer/scrubber.ts";
 import type { MessageKey } from "../messages.ts";
 import { MAPPINGS } from "../scale.ts";
-import { fingerprint, type SourceEvent } from "../source.ts";
+import { errorInfo, fingerprint, type SourceEvent } from "../source.ts";
 import { choiceOf, type Mapping, Store, selectionOf, type ViewState } from "../store.ts";
 import { visibleProse } from "../text.ts";
 import { copyPython, sentence } from "./footer.ts";
@@ -19,7 +20,7 @@ import { drawHeader, savedText } from "./header.ts";
 import { help } from "./help.ts";
 import { drawResult } from "./results.ts";
 import { saveMenu } from "./save.ts";
-import { statusLine } from "./status.ts";
+import { progressBar, statusLine } from "./status.ts";
 import { tokenStrip } from "./tokens.ts";
 
 /** Draw a panel into `root` until `scope` ends. */
@@ -233,7 +234,10 @@ export function panel(
   let drawnAttention = "";
   const drawAttention = () => {
     const { attention } = spec;
-    const wanted = attention ? fingerprint(spec) : `note:${spec.attentionNote}`;
+    const lens = attention ? lensOf(attention, store.state.lens) : null;
+    const wanted = attention
+      ? `${fingerprint(spec)}@${lens?.name ?? ""}`
+      : `note:${spec.attentionNote}`;
     if (wanted === drawnAttention) return;
     drawnAttention = wanted;
     const hold = holdPlace();
@@ -264,16 +268,44 @@ export function panel(
       store.state,
     );
     quietly(() => store.set({ ...choice, focus: null, step: null }));
-    const model = new HeadModel(attention, store, context, attentionScope);
-    strip = tokenStrip(tokensHost, model, model.queries, store, context, attentionScope);
-    if (attention.steps.length > 1) {
-      scrubber(tokensHost, attention, store, context, attentionScope);
+    if (!lens) {
+      drawSeen({ spec: attention, context });
+      hold();
+      return;
     }
-    pictures = explorer(explorerHost, attention, model, store, context, attentionScope);
-    sentence(sentenceHost, model, store, context, attentionScope);
-    model.load();
-    hold();
+    const abort = new AbortController();
+    attentionScope.add(() => abort.abort(new DOMException("Another is on show.", "AbortError")));
+    explorerHost.append(progressBar(null, context, t("lens.loading")));
+    through(attention, lens, context, abort.signal).then(
+      (seen) => {
+        if (abort.signal.aborted) return;
+        refill(explorerHost);
+        drawSeen(seen);
+        hold();
+      },
+      (error: unknown) => {
+        if (abort.signal.aborted) return;
+        // A saved output carries the attention itself: that is shown instead.
+        if (source.state === "live") context.fail(errorInfo(error));
+        store.set({ lens: "", tokens: [] });
+      },
+    );
   };
+  const drawSeen = (seen: Seen) => {
+    const model = new HeadModel(seen.spec, store, seen.context, attentionScope);
+    strip = tokenStrip(tokensHost, model, model.queries, store, seen.context, attentionScope);
+    if (seen.spec.steps.length > 1) {
+      scrubber(tokensHost, seen.spec, store, seen.context, attentionScope);
+    }
+    pictures = explorer(explorerHost, seen.spec, model, store, seen.context, attentionScope);
+    sentence(sentenceHost, model, store, seen.context, attentionScope);
+    model.load();
+  };
+  scope.add(
+    store.subscribe((state, before) => {
+      if (state.lens !== before.lens) drawAttention();
+    }),
+  );
 
   /** Keeps the scroll and the focus over a redraw of the explorer; returns how to restore them. */
   const holdPlace = () => {

@@ -7,7 +7,7 @@ import type { HeadModel } from "../explorer/head-model.ts";
 import { horizon } from "../explorer/scrubber.ts";
 import { reading } from "../explorer/sentence.ts";
 import { count, exact, quoted } from "../numbers.ts";
-import { colourOf, css, mapped } from "../scale.ts";
+import { css, placeOn, type Rgb, rampOf, SHARES, strengthOf } from "../scale.ts";
 import { clickToken, type Store, type ViewState } from "../store.ts";
 import { codePoints, shortToken, visibleProse, visibleToken } from "../text.ts";
 
@@ -323,12 +323,14 @@ export function tokenStrip(
         item.classList.toggle("match", strip === strips[0] && matching.has(index));
         const bar = item.firstElementChild?.firstElementChild as HTMLElement;
         const value = values?.values[index] ?? 0;
-        if (values && value > 0) {
-          const height = Math.max(4, mapped(value, state.mapping) * 100);
+        if (values && value !== 0) {
+          const numbers = model?.numbers ?? SHARES;
+          const height = Math.max(4, strengthOf(value, state.mapping, numbers) * 100);
           bar.style.height = `${height}%`;
-          bar.style.background = css(
-            colourOf(Math.max(value, 0.02), state.mapping, theme.current.ramp),
-          );
+          // A faint bar still has to be seen.
+          const seen = Math.sign(value) * Math.max(Math.abs(value), 0.02 * numbers.top);
+          const ramp = rampOf(numbers, theme.current);
+          bar.style.background = css(ramp[placeOn(seen, state.mapping, numbers)] as Rgb);
           item.dataset["value"] = values.exact ? exact(value) : quoted(value, false);
         } else if (bar.style.height !== "0px") {
           bar.style.height = "0px";
