@@ -91,17 +91,19 @@ export async function through(
   const source = throughSource(context.source, lens.name);
   const sides: Partial<Record<LayerSpec["role"], Sides>> = {};
   if (lens.grouped) {
-    const tokens = async (kind: string, layer: number, of: readonly Token[]) => {
-      const tile: Tile = await source.tile(`${kind}/${layer}`, signal);
-      return grouped(of, tile.values);
-    };
+    const places = async (kind: string, layer: number): Promise<Tile["values"]> =>
+      (await source.tile(`${kind}/${layer}`, signal)).values;
     for (const [index, layer] of spec.layers.entries()) {
       if (sides[layer.role]) continue;
       const { queries, keys } = layerTokens(spec, layer);
-      sides[layer.role] = {
-        queries: await tokens("query-groups", index, queries),
-        keys: await tokens("key-groups", index, keys),
-      };
+      const [rows, columns] = [
+        await places("query-groups", index),
+        await places("key-groups", index),
+      ];
+      const of = grouped(queries, rows);
+      // One list where both sides are the same tokens: pictures and strip draw it once.
+      const same = queries === keys && rows.every((place, at) => place === columns[at]);
+      sides[layer.role] = { queries: of, keys: same ? of : grouped(keys, columns) };
     }
   }
   const layers = spec.layers.map((layer): LayerSpec => {
