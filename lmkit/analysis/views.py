@@ -382,7 +382,7 @@ def _results_of_effect(changed: Effect, trace: TextTrace, title: str, how: str) 
         results.append(
             Table(
                 title=f"{title} ({how})",
-                columns=("", "before", "after", "change"),
+                columns=("outcome", "before", "after", "change"),
                 rows=tuple((o.label, o.before, o.after, o.after - o.before)
                            for o in changed.outcomes),
             )

@@ -35,9 +35,10 @@ def test_bertvizs_views_are_drawn_in_a_notebook(
         # Each page replaces the one before: only its own has so many lines.
         expect(frame.locator("#vis line")).to_have_count(lines, timeout=30_000)
         expect(frame.locator("#problem")).to_be_empty()
-        expect(frame.locator("#vis text", has_text="moved").first).to_be_attached()
+        if name != "bertviz-model":  # whose small pictures have no tokens beside them
+            expect(frame.locator("#vis text", has_text="moved").first).to_be_attached()
         notebook.shot(name, notebook.cell(1))
     part(view, "views").select_option("bertviz-head")
     expect(frame.locator("#layer option")).to_have_text(["0"], timeout=30_000)
-    view.press("]")
+    part(view, "layer-next").click()
     expect(frame.locator("#layer option")).to_have_text(["1"], timeout=30_000)

@@ -11,7 +11,7 @@ from tests.e2e.lab import Lab
 from tests.e2e.notebook import Notebook, code, part, write
 from tests.e2e.picture import pixels
 
-TEXT = "The unbelievable plot is thin, but I was moved."
+TEXT = "The plotlessness is thin, but I was moved."
 CELLS = (
     code("%load_ext lmkit"),
     code(f"%%lm classification --model starter:sentiment\n{TEXT}"),
@@ -41,8 +41,9 @@ def test_lenses_have_tokens_and_numbers_of_their_own(
     part(view, "lens").select_option("words")
     words = notebook.ask(f"[t.text for t in {kernel}.tiles.through('words').trace.tokens]")
     expect(tokens).to_have_count(len(words))
-    assert len(words) < before  # "unbelievable" is several tokens and one word
-    assert [one.strip() for one in tokens.all_inner_texts()] == [one.strip() for one in words]
+    assert len(words) < before  # "plotlessness" is several tokens and one word
+    shown = [one.strip().lower() for one in tokens.all_inner_texts()]
+    assert shown == [one.strip().lower() for one in words]  # this model reads lower case
     expect(part(view, "picture")).to_have_attribute("data-state", "ready")
     notebook.page.wait_for_timeout(400)
     assert notebook.ask(f"{kernel}.selection.lens") == "words"
