@@ -454,6 +454,8 @@ def _read_new_path_files() -> bool:
 def _forget_modules(module: str) -> None:
     """Forget a plugin's own package, so that it is imported anew."""
     parts = module.split(".")
+    if parts[0] == __name__.partition(".")[0]:
+        return  # lmkit's own views: importing the host anew under its user would tear it in two
     top = sys.modules.get(parts[0])
     shared = top is not None and getattr(top, "__file__", None) is None  # a namespace package
     own = ".".join(parts[:2] if shared else parts[:1])

@@ -179,8 +179,8 @@ def run_view(
 
 
 def _why_no_attention(trace: Any) -> str:
-    reason = getattr(trace, "note", "")
-    return str(reason) or str(AttentionUnavailableError("This model has no attention layers."))
+    error = getattr(trace, "error", None)
+    return str(error or AttentionUnavailableError("This model has no attention layers."))
 
 
 def _check_results(returned: Any, who: str, plugin: Plugin, method: str) -> tuple[Result, ...]:

@@ -311,7 +311,7 @@ def test_numbers_of_the_sentiment_starter() -> None:
     assert scores.top("next", 1)[0][:2] == (1, 8)
 
 
-def test_the_host_offers_the_three_views(models: dict[str, Any]) -> None:
+def test_the_host_offers_the_views(models: dict[str, Any]) -> None:
     from lmkit.analysis import views
     from lmkit.host import PluginHost
     from lmkit.protocol.messages import Selection
@@ -319,7 +319,9 @@ def test_the_host_offers_the_three_views(models: dict[str, Any]) -> None:
 
     host = PluginHost()
     host.register(views, "analysis")
-    assert [one.view.name for one in host.views] == ["head-map", "switch-off", "causal-map"]
+    assert [one.view.name for one in host.views] == [
+        "head-map", "switch-off", "causal-map", "rollout",
+    ]  # fmt: skip
     trace = models["gpt2"].trace(TEXT)
     chosen = Selection(layer=1, head=3)
     for name, count in (("head-map", 1), ("switch-off", 2), ("causal-map", 1)):

@@ -231,7 +231,7 @@ def test_attention_equals_eager(family: Family) -> None:
     assert peak > 2  # the test could not tell masks or heads apart on uniform attention
 
 
-ROTARY = {"modernbert", "llama", "qwen3", "mistral", "gemma2", "gpt_oss"}
+ROTARY = {"falcon", "modernbert", "llama", "qwen3", "mistral", "gemma2", "gpt_oss"}
 
 
 @pytest.mark.parametrize("name", [n for n, f in FAMILIES.items() if f.path != "eager fallback"])

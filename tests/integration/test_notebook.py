@@ -249,7 +249,7 @@ def test_a_later_look_is_saved_with_the_notebook(kernel: Kernel, tiny: Path) -> 
     live = ran.shown[0][VIEW]["live"]
     comm = kernel.open_comm()
     hello(comm, live)
-    chosen = {"layer": 1, "head": 2, "tokens": [3]}
+    chosen = {"layer": 1, "head": 2, "tokens": [3], "lens": "", "picture": "map"}
     assert chosen != before
     ask(comm, live, "select", selection=chosen)
     forms = kernel.update(shown)

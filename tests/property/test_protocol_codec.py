@@ -17,6 +17,8 @@ _RANGE = st.lists(_NUMBER, min_size=2, max_size=2, unique=True).map(lambda ab: t
 _LENSES = st.just("") | st.from_regex(r"[a-z][a-z0-9-]{0,9}", fullmatch=True)
 _PLACES = {
     "layer": (st.just(0), st.just(())),
+    "heads": (st.just(0), st.just(()) | _RANGE),
+    "level": (_NUMBER, st.tuples(_NUMBER, _NUMBER, _NUMBER)),
     "head": (_NUMBER, st.just(())),
     "range": (_NUMBER, _RANGE),
     "tokens": (_NUMBER, _TOKENS),

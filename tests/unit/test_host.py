@@ -446,3 +446,17 @@ def test_views_are_registered_and_two_of_one_name_are_an_error_naming_both(
     assert "aaa" in str(error)
     with pytest.raises(NoSuchViewError, match="Did you mean two"):
         host.view("twoo")
+
+
+def test_a_rescan_leaves_lmkit_itself_as_it_is() -> None:
+    points = [
+        point
+        for point in importlib.metadata.entry_points(group="lmkit")
+        if point.module.startswith("lmkit.")
+    ]
+    assert points  # the views that come with lmkit
+    host = PluginHost(lambda: points, {BLOCK_VARIABLE: ",".join(one.name for one in points)})
+    host.discover()
+    before = {name: module for name, module in sys.modules.items() if name.startswith("lmkit")}
+    assert host.rescan() == []
+    assert {name: sys.modules.get(name) for name in before} == before
