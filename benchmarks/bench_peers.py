@@ -10,8 +10,9 @@ which they need as one tensor, is there before the clock starts.
 CircuitsVis shows one layer; it has no way to another but to be called again.
 
 By default 32 and 128 tokens, and 256 for BertViz's head view, once each; ``FULL=1`` takes all
-lengths three times. A page that needs more than ``LIMIT`` seconds (90) or 6 GB is given up: its row
-holds the limit, ratios with it are lower bounds, and both say so.
+lengths three times. A page that needs more than ``LIMIT`` seconds (120) or three fifths of the
+memory that is free is given up: its row holds the seconds until then, ratios with it are lower
+bounds, and both say so.
 """
 
 from __future__ import annotations
@@ -30,14 +31,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.pages import GivenUpError, Site, Visit, visit
 
 __all__ = ["rows"]
 
 Row = dict[str, Any]
 FULL = os.environ.get("FULL") == "1"
-LIMIT = float(os.environ.get("LIMIT", "90"))
-MEMORY = 6_000_000_000
+LIMIT = float(os.environ.get("LIMIT", "120"))
+MEMORY = int(0.6 * psutil.virtual_memory().available)
 LENGTHS = (32, 64, 128, 256, 512)
 PEER_LENGTHS = {
     "BertViz head view": LENGTHS if FULL else (32, 128, 256),
@@ -258,18 +261,87 @@ def _timed(trace: Any, names: Sequence[str]) -> list[float]:
     return spent
 
 
+_MOVE = """async () => {
+  const canvas = shadow.querySelector('[data-lmkit="picture-canvas"]');
+  const box = canvas.getBoundingClientRect();
+  const at = { clientX: box.left + 0.6 * box.width, clientY: box.top + 0.6 * box.height };
+  const sent = { bubbles: true, composed: true, cancelable: true };
+  const options = { ...sent, pointerId: 7, isPrimary: true };
+  // A pointer that no hand holds cannot be captured.
+  Element.prototype.setPointerCapture = () => {};
+  const point = (type, shift) => canvas.dispatchEvent(new PointerEvent(type, {
+    ...options, clientX: at.clientX - shift, clientY: at.clientY - shift }));
+  const wheel = (deltaY) => canvas.dispatchEvent(new WheelEvent("wheel", {
+    ...options, ...at, ctrlKey: true, deltaY }));
+  const pictures = new Set();
+  const times = [];
+  const play = async (count, move) => {
+    let last = await frame();
+    for (let i = 0; i < count; i += 1) {
+      move(i);
+      const now = await frame();
+      times.push(now - last);
+      last = now;
+      if (i % 10 === 0) pictures.add(window.picture());
+    }
+  };
+  const frame = () => new Promise(requestAnimationFrame);
+  await play(80, () => wheel(-6));
+  point("pointerdown", 0);
+  await play(80, (i) => point("pointermove", 3 * (i + 1)));
+  point("pointerup", 240);
+  await play(80, () => wheel(6));
+  return { seconds: times.reduce((a, b) => a + b, 0) / 1000, frames: times.length,
+    pictures: pictures.size };
+}"""
+
+
+def _map_row(playwright: Any, site: Site, folder: Path) -> dict[str, Row]:
+    """Frames a second while the map of 4,096 tokens is zoomed in to single cells, moved, left."""
+    import lmkit
+    from lmkit.protocol.codec import MIME
+    from lmkit.transports.mimebundle import mimebundle
+    from tests.tiny import tiny_bert
+
+    tokens = 4096
+    model = tiny_bert(folder, head="", max_position_embeddings=tokens)
+    kit = lmkit.load(str(model))
+    with contextlib.redirect_stderr(io.StringIO()):
+        result = kit.explore(_text(tokens))
+    assert len(result.attention.tokens) == tokens
+    result.attention.show(0, 0, picture="map")
+    site.ask = _Kernel(kit.session)
+    data = json.dumps(mimebundle(kit.session, result.view)[MIME])
+    site.files["/bundle.json"] = ("application/json", data.encode())
+    rates = []
+    for _ in range(RUNS):
+        with visit(
+            playwright, site.url("/lmkit.html"), _PAINTED, limit=LIMIT, memory=MEMORY
+        ) as seen:
+            seen.page.wait_for_timeout(1_000)  # the thumbnails have come
+            moved = seen.measure(_MOVE)
+            assert moved["pictures"] > 10, "the map did not move"
+            rates.append(moved["frames"] / moved["seconds"])
+    kit.session.close(result.view.id)
+    rate = statistics.median(rates)
+    return {
+        f"peers/pan and zoom, {tokens} tokens, {LMKIT}": _row(rate, "/s", RUNS, 50, "higher"),
+    }
+
+
 # -- the peers -------------------------------------------------------------------------------------
 
 
 @dataclass
 class Theirs:
-    """What one length costs a peer; the limits and why where it was given up."""
+    """What one length costs a peer; where it was given up, the seconds until then and why."""
 
     sent: int
     paint: float
     layer: float | None
     memory: int
     failure: str = ""
+    layer_failure: str = ""
 
 
 _SWITCH = """async (layer) => {
@@ -365,8 +437,9 @@ def _peer(playwright: Any, site: Site, name: str, attention: list[Any]) -> Their
             return Theirs(sent, seconds + seen.seconds, layer, seen.memory)
     except GivenUpError as failure:
         if seen is not None:  # drawn, but not switched
-            return Theirs(sent, seconds + seen.seconds, LIMIT, seen.memory, str(failure))
-        return Theirs(sent, seconds + LIMIT, None, 0, str(failure))
+            paint = seconds + seen.seconds
+            return Theirs(sent, paint, failure.seconds, seen.memory, layer_failure=str(failure))
+        return Theirs(sent, seconds + failure.seconds, None, 0, str(failure))
     finally:
         site.files.pop("/peer.html", None)
 
@@ -389,22 +462,23 @@ def _say(what: str) -> None:
 
 
 @contextlib.contextmanager
-def _desk() -> Iterator[tuple[Any, Site, Any]]:
+def _desk() -> Iterator[tuple[Any, Site, Any, Path]]:
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         site = Site()
         try:
-            yield playwright, site, _kit(Path(folder))
+            yield playwright, site, _kit(Path(folder, "short")), Path(folder)
         finally:
             site.close()
 
 
 def rows() -> dict[str, Row]:
     """All measurements; writes the table of docs/peers.md too."""
+    out: dict[str, Row] = {}
     ours: dict[int, Ours] = {}
     theirs: dict[tuple[str, int], list[Theirs]] = {}
-    with _desk() as (playwright, site, kit):
+    with _desk() as (playwright, site, kit, folder):
         _libraries(site)
         _classify(kit, 32)
         for tokens in LENGTHS:
@@ -421,9 +495,10 @@ def rows() -> dict[str, Row]:
                     _say(f"{tokens} tokens: {name}")
                     one = _peer(playwright, site, name, attention)
                     theirs.setdefault((name, tokens), []).append(one)
-                    if one.failure:
+                    if one.failure or one.layer_failure:
                         break  # the next would only take as long
-    out = {}
+        _say("4,096 tokens: the map")
+        out.update(_map_row(playwright, site, folder / "long"))
     for tokens, mine in ours.items():
         out.update(_own_rows(tokens, mine))
     for (name, tokens), runs in theirs.items():
@@ -475,6 +550,7 @@ def _peer_rows(name: str, tokens: int, runs: list[Theirs], mine: Ours) -> dict[s
     layers = [one.layer for one in runs if one.layer is not None]
     if layers:
         layer = statistics.median(layers)
+        note = next((one.layer_failure for one in runs if one.layer_failure), "")
         out[f"peers/switch layer, {at}"] = _row(layer, "s", len(layers), note=note)
         out[f"peers/switch layer, {at} / {LMKIT}"] = _row(
             layer / mine.layer, "x", len(layers), GOALS.get(("switch layer", name, tokens)),

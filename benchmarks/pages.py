@@ -29,7 +29,11 @@ Ask = Callable[[dict[str, Any]], tuple[dict[str, Any], Sequence[bytes]]]
 
 
 class GivenUpError(Exception):
-    """A page that was not drawn: says why, for its row."""
+    """A page that was not drawn: why, for its row, and the seconds that it was waited for."""
+
+    def __init__(self, why: str, seconds: float) -> None:
+        super().__init__(why)
+        self.seconds = seconds
 
 
 class Site:
@@ -204,14 +208,17 @@ def visit(
 
 
 def _wait(page: Page, expression: str, limit: float, watch: _Watch) -> Any:
+    started = time.perf_counter()
     try:
         found = page.wait_for_function(
             f"{expression} !== undefined && {{ value: {expression} }}", timeout=1000 * limit
         )
         return found.json_value()["value"]
     except Error as error:
+        waited = time.perf_counter() - started
+        why = "the page crashed"
         if watch.exceeded:
-            raise GivenUpError(f"stopped at {watch.most / 1e9:.1f} GB") from error
-        if "imeout" in error.message:
-            raise GivenUpError(f"stopped at {limit:.0f} s") from error
-        raise GivenUpError("the page crashed") from error
+            why = f"stopped at {watch.most / 1e9:.1f} GB"
+        elif "imeout" in error.message:
+            why = f"stopped at {limit:.0f} s"
+        raise GivenUpError(why, waited) from error
