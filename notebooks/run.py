@@ -14,6 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import nbclient.exceptions
 import nbformat
 from jinja2 import DictLoader
 from nbclient import NotebookClient
@@ -47,6 +48,10 @@ class _Client(NotebookClient):
 
     def set_widgets_metadata(self) -> None:
         """Write none."""
+
+
+PATIENCE = 200
+"""Seconds for one cell before the notebook is run once more; a slow machine needs some ten."""
 
 
 def execute(notebook: Any, folder: Path, *, timeout: int = 600) -> Any:
@@ -100,7 +105,13 @@ def main(argv: list[str] | None = None) -> int:
     where.add_argument("--in-place", action="store_true", help="renew the notebook's own outputs")
     options = parser.parse_args(argv)
     source: Path = options.notebook
-    notebook = execute(nbformat.read(source, as_version=4), source.resolve().parent)
+    folder = source.resolve().parent
+    try:
+        notebook = execute(nbformat.read(source, as_version=4), folder, timeout=PATIENCE)
+    except nbclient.exceptions.CellTimeoutError as error:
+        # Seen once in some thirty runs on a busy machine: the kernel rests, its answer never came.
+        sys.stderr.write(f"{error}\nOnce more, in a new kernel.\n")
+        notebook = execute(nbformat.read(source, as_version=4), folder)
     if options.in_place:
         nbformat.write(notebook, source)
         return 0
