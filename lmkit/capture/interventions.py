@@ -18,6 +18,7 @@ al. 2020; Meng et al. 2022).
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -248,7 +249,7 @@ class HeadMeans:
             self._counts[spot] = self._counts[spot] + count
 
 
-class _Watch:
+class _Watch(ABC):
     """Which call of which module the pass is at; what stands between the closure and a purpose.
 
     Layers are numbered in the order in which the block first met them, calls of one module
@@ -304,9 +305,9 @@ class _Watch:
             new = new.reshape(result.shape)
         return (new, *out[1:]) if isinstance(out, tuple) else new
 
+    @abstractmethod
     def act(self, spot: Spot, index: int, out: torch.Tensor) -> torch.Tensor:
         """What takes the place of ``out`` (B, Q, H, w); itself where nothing does."""
-        raise NotImplementedError
 
     def valid(self, name: str, out: torch.Tensor) -> torch.Tensor | None:
         """(B, Q) True at real positions, None where all are."""
