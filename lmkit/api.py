@@ -11,25 +11,31 @@ A plugin says which host it was written for by a module constant, for instance
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import pluggy
 
 from lmkit.errors import FieldError, LmkitError, ModelError
 from lmkit.protocol.messages import (
+    Axis,
     BooleanField,
+    Change,
+    Chart,
     ChoiceField,
+    ColumnSpec,
     FieldSpec,
     HeadGrid,
     HeadMeasure,
     IntegerField,
     Labels,
     LabelScore,
+    Matrix,
     NumberField,
     Page,
     Result,
+    Series,
     Span,
     Spans,
     Table,
@@ -40,6 +46,7 @@ from lmkit.protocol.messages import (
     TokenScores,
 )
 from lmkit.protocol.words import Word, Words
+from lmkit.rows import Row, RowBatch, RowOutput, RowProblem, RowResults, RowSequence, RowStream
 from lmkit.work import current_work
 
 if TYPE_CHECKING:
@@ -47,6 +54,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HOST_API",
+    "Axis",
+    "Change",
+    "Chart",
+    "Column",
+    "ColumnSpec",
     "Field",
     "FieldError",
     "FieldSpec",
@@ -56,11 +68,20 @@ __all__ = [
     "Labels",
     "LmkitError",
     "LoadedModel",
+    "Matrix",
     "ModelError",
     "Page",
     "RegisterTask",
     "RegisterView",
     "Result",
+    "Row",
+    "RowBatch",
+    "RowOutput",
+    "RowProblem",
+    "RowResults",
+    "RowSequence",
+    "RowStream",
+    "Series",
     "Span",
     "Spans",
     "Table",
@@ -186,6 +207,47 @@ class Field:
         return BooleanField(name=name, label=label or _label(name), help=help, default=default)
 
 
+class Column:
+    """Makes the columns that a task reads from a data set; the name is the key in :class:`Row`."""
+
+    @staticmethod
+    def text(name: str, *, label: str = "", help: str = "", required: bool = True) -> ColumnSpec:  # noqa: A002
+        """A text: ``str``, never empty where it is required."""
+        return _column("text", name, label, help, required)
+
+    @staticmethod
+    def label(name: str, *, label: str = "", help: str = "", required: bool = False) -> ColumnSpec:  # noqa: A002
+        """The right label: its name (``str``) or index (``int``); a ``float`` for a regression."""
+        return _column("label", name, label, help, required)
+
+    @staticmethod
+    def labels(name: str, *, label: str = "", help: str = "", required: bool = False) -> ColumnSpec:  # noqa: A002
+        """Several labels: a tuple of names or indices. One label alone becomes a tuple of one."""
+        return _column("labels", name, label, help, required)
+
+    @staticmethod
+    def words(name: str, *, label: str = "", help: str = "", required: bool = False) -> ColumnSpec:  # noqa: A002
+        """A text in words: a tuple of ``str``."""
+        return _column("words", name, label, help, required)
+
+    @staticmethod
+    def spans(name: str, *, label: str = "", help: str = "", required: bool = False) -> ColumnSpec:  # noqa: A002
+        """Marked stretches of the text: a tuple of :class:`Span`."""
+        return _column("spans", name, label, help, required)
+
+
+def _column(
+    kind: Literal["text", "label", "labels", "words", "spans"],
+    name: str,
+    label: str,
+    help: str,  # noqa: A002
+    required: bool,
+) -> ColumnSpec:
+    return ColumnSpec(
+        name=name, label=label or _label(name), help=help, kind=kind, required=required
+    )
+
+
 def _label(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
@@ -293,6 +355,41 @@ class LoadedModel(ABC):
             Cancelled: the user pressed Stop; raised at the next layer.
         """
 
+    def batches(
+        self,
+        rows: Iterable[Row],
+        *,
+        text: str | Callable[[Row], str] = "text",
+        pair: str | Callable[[Row], str | None] | None = None,
+        batch_size: int = 32,
+        stride: int | None = None,
+        total: int = 0,
+        label: str = "Rows",
+    ) -> Iterator[RowBatch | RowProblem]:
+        """Run the model over rows, texts of about the same length together.
+
+        Eval mode, no gradients, nothing captured. Some thousand rows are read at a time, sorted by
+        length and batched, so memory does not grow with the data set. Reports progress and obeys
+        Stop between batches. On one of several processes it yields that process's batches.
+
+        Args:
+            rows: The rows, each read once.
+            text: The column of the text, or what makes it from a row.
+            pair: Likewise for a second text.
+            batch_size: Most sequences in a batch; fewer where they are long or memory is short.
+            stride: Read a long text in windows that share so many tokens; by default it is cut.
+            total: How many rows there are, for the progress bar.
+            label: Before the numbers of the progress bar.
+
+        Yields:
+            Batches, by falling length within a few thousand rows; and a :class:`RowProblem`, with
+            the column named ``text``, for a row that the tokenizer or the model fails on.
+
+        Raises:
+            Cancelled: the user pressed Stop.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no batches().")
+
 
 class Task:
     """What a plugin can do with a model. Declare it once; everything else follows.
@@ -305,6 +402,10 @@ class Task:
         auto_class: Name of the ``transformers`` auto class that loads its models.
         default_model: Used when the user names none.
         fields: The inputs, made by :class:`Field`, in the order of the form.
+        columns: What it reads from a data set, made by :class:`Column`; with them the task has a
+            data-set mode. A column of a field's name stands in for that field.
+        report_fields: Controls of the report on a data set, made by :class:`Field`, with names of
+            their own. A change of one makes the report again without a run of the model.
     """
 
     name: ClassVar[str] = ""
@@ -314,6 +415,8 @@ class Task:
     auto_class: ClassVar[str] = "AutoModel"
     default_model: ClassVar[str] = ""
     fields: ClassVar[tuple[FieldSpec, ...]] = ()
+    columns: ClassVar[tuple[ColumnSpec, ...]] = ()
+    report_fields: ClassVar[tuple[FieldSpec, ...]] = ()
 
     def run(self, model: LoadedModel, *args: Any, **values: Any) -> Result | Sequence[Result]:
         """Do the task: ``run(self, model, *, text, ...)``, one keyword a field, already checked.
@@ -323,6 +426,36 @@ class Task:
         Runs off the main thread when started from a panel. Long loops call :func:`progress`.
         """
         raise TypeError(f"{type(self).__name__} defines no run(self, model, *, ...).")
+
+    def run_rows(
+        self, model: LoadedModel, rows: RowStream, *args: Any, **values: Any
+    ) -> Iterator[tuple[Row, RowOutput] | RowProblem]:
+        """Do the task for rows of a data set: ``run_rows(self, model, rows, *, ...)``.
+
+        A generator that yields each row with what was found for it (plain values that JSON can
+        hold) as soon as it is known, in any order; or a :class:`RowProblem`. What it has yielded
+        stays when the user stops. :meth:`LoadedModel.batches` runs the model.
+
+        Args:
+            model: The model.
+            rows: The rows, checked, with the columns that the user mapped. Read once, in order.
+            *args: Never used; tells type checkers that subclasses choose their own keywords.
+            **values: One keyword for each field that is not a column.
+        """
+        raise TypeError(f"{type(self).__name__} defines no run_rows(self, model, rows, *, ...).")
+
+    def report_rows(self, done: RowResults, *args: Any, **values: Any) -> Sequence[Result]:
+        """What to show of a data set's rows: ``report_rows(self, done, *, ...)``.
+
+        Asked after a run, whether it came to its end or was stopped, and again whenever one of
+        ``report_fields`` changes. Quick, and without the model.
+
+        Args:
+            done: The rows that are done and what :meth:`run_rows` found for them.
+            *args: Never used; tells type checkers that subclasses choose their own keywords.
+            **values: One keyword for each field that is not a column and for each report field.
+        """
+        raise TypeError(f"{type(self).__name__} defines no report_rows(self, done, *, ...).")
 
     def panel(self, kit: Any, values: Mapping[str, Any]) -> Any:
         """Return a panel of plain ipywidgets instead of the one made from the fields.

@@ -14,13 +14,14 @@ from lmkit.errors import RegistrationError
 from lmkit.protocol.messages import (
     BooleanField,
     ChoiceField,
+    ColumnSpec,
     FieldSpec,
     IntegerField,
     NumberField,
     TextField,
 )
 
-__all__ = ["check_task", "check_view", "fields_of", "verb_of"]
+__all__ = ["check_task", "check_view", "fields_of", "row_fields_of", "verb_of"]
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _FIELD_TYPES = (TextField, IntegerField, NumberField, ChoiceField, BooleanField)
@@ -44,9 +45,11 @@ RESERVED_FIELDS = frozenset({
 """Names that lmkit's own options and panels take."""
 _FOLLOWED = frozenset({"layer", "head", "tokens"})
 """Parts of the selection, and so keywords of every view's ``show``."""
+RESERVED_COLUMNS = frozenset({"data", "model", "out", "processes", "rows", "self", "task"})
+"""Names that the Python call and the command line for data sets take."""
 RESERVED_VERBS = frozenset({
-    "close", "device", "dtype", "labels", "model", "name", "panel", "run", "session", "tasks",
-    "tokenizer", "trace", "warnings",
+    "close", "device", "dtype", "evaluate", "labels", "model", "name", "panel", "run", "session",
+    "tasks", "tokenizer", "trace", "warnings",
 })  # fmt: skip
 
 
@@ -80,7 +83,35 @@ def check_task(task: object) -> type[Task]:
     if task.run is Task.run:
         raise RegistrationError(f"{who} defines no run(self, model, *, ...).")
     _check_signature(task.run, who, [field.name for field in task.fields], "model")
+    _check_columns(task, who)
     return task
+
+
+def _check_columns(task: type[Task], who: str) -> None:
+    if not isinstance(task.columns, tuple | list) or not all(
+        isinstance(one, ColumnSpec) for one in task.columns
+    ):
+        raise RegistrationError(f"{who}: columns is not a tuple of lmkit.api.Column's.")
+    names = [one.name for one in task.columns]
+    for column in task.columns:
+        name = column.name
+        if not name.isidentifier() or keyword.iskeyword(name) or name in RESERVED_COLUMNS:
+            raise RegistrationError(f"{who}: {name!r} cannot be the name of a column.")
+        if names.count(name) > 1:
+            raise RegistrationError(f"{who} has two columns named {name!r}.")
+    fields = {field.name for field in task.fields}
+    _check_fields(task.report_fields, who, RESERVED_FIELDS | RESERVED_COLUMNS | fields | {*names})
+    if not task.columns:
+        if task.report_fields:
+            raise RegistrationError(f"{who} has report_fields but no columns.")
+        return
+    for name in ("run_rows", "report_rows"):
+        if getattr(task, name) is getattr(Task, name):
+            raise RegistrationError(f"{who} has columns but defines no {name}().")
+    values = [field.name for field in row_fields_of(task)]
+    _check_signature(task.run_rows, who, values, "model, rows")
+    report = [*values, *(field.name for field in task.report_fields)]
+    _check_signature(task.report_rows, who, report, "done")
 
 
 def check_view(view: object) -> type[View]:
@@ -127,6 +158,12 @@ def fields_of(task: type[Task]) -> tuple[FieldSpec, ...]:
             marked[index] = msgspec.structs.replace(field, body=True)
             break
     return tuple(marked)
+
+
+def row_fields_of(task: type[Task]) -> tuple[FieldSpec, ...]:
+    """The fields that hold for all rows of a data set: those that no column stands in for."""
+    columns = {column.name for column in task.columns}
+    return tuple(field for field in fields_of(task) if field.name not in columns)
 
 
 def _check_name(name: object, who: str) -> None:
@@ -187,7 +224,7 @@ def _check_signature(
 ) -> None:
     signature = inspect.signature(function)
     try:
-        signature.bind(None, None, **dict.fromkeys(names))
+        signature.bind(*[None] * (first.count(",") + 2), **dict.fromkeys(names))
     except TypeError as error:
         raise RegistrationError(
             f"{who}: {function.__name__}{signature} does not take its fields: {error}.",

@@ -14,6 +14,7 @@ __all__ = [
     "BudgetExceededError",
     "Cancelled",
     "CaptureError",
+    "DataSetError",
     "DeviceError",
     "DeviceMemoryError",
     "DuplicateNameError",
@@ -108,6 +109,12 @@ class FieldError(TaskError):
     """A field got a value that it does not take."""
 
     code = "field"
+
+
+class DataSetError(TaskError):
+    """A data set could not be read, or lacks what the task needs."""
+
+    code = "data-set"
 
 
 class ModelError(LmkitError):

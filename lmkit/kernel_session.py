@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from typing import Any
 
 from lmkit.host import PluginHost
 from lmkit.session import Session
@@ -32,4 +34,12 @@ def current_session() -> Session:
             from lmkit.models import ModelStore
 
             _session = Session(current_host(), ModelStore())
+            _session.find_data = _variable
         return _session
+
+
+def _variable(name: str) -> Any:
+    """The notebook's variable of this name; None where there is none, or no notebook."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell.user_ns.get(name) if shell is not None and name.isidentifier() else None

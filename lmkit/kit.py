@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lmkit.api import Labels, LoadedModel, Result
+from lmkit.datasets.distributed import several_processes
 from lmkit.declarations import fields_of, verb_of
 from lmkit.errors import AttentionUnavailableError, SaveError, TaskError
+from lmkit.evaluation import Evaluation
 from lmkit.host import RegisteredTask
 from lmkit.protocol.messages import Export, RunRecord, Selection, TextField, Token
 from lmkit.session import Session, TaskPanel
@@ -85,6 +87,42 @@ class Kit:
             self.session.close(panel.view.id)
             raise
         return Analysis(self.session, panel, outcome)
+
+    def evaluate(self, task: str, data: Any, /, **given: Any) -> Evaluation:
+        """Send the rows of a data set through a task, in batches by length.
+
+        On several processes of ``accelerate`` each computes its share of the batches, and all of
+        them get all results, in the order of the data set.
+
+        Args:
+            task: Its name.
+            data: A DataFrame, an Arrow table, a Hugging Face data set, a list of dicts, or the
+                path of a CSV, TSV, JSON Lines, JSON, Parquet, Arrow or Feather file.
+            **given: Names of the data set's columns by those of the task (``text="sentence",
+                label="label"``; one that is not given is looked for by usual names, None leaves it
+                out), and values of the task's other fields.
+
+        Returns:
+            What came out. After Stop or an interrupt: what was done until then, and
+            :meth:`Evaluation.resume` goes on.
+
+        Raises:
+            DataSetError: the data set cannot be read, or lacks a column.
+            LmkitError: one sentence saying what went wrong.
+        """
+        registered = self.session.host.task(task)
+        columns = {column.name for column in registered.task.columns}
+        mapping = {name: value for name, value in given.items() if name in columns}
+        values = {name: value for name, value in given.items() if name not in columns}
+        options = dict(self._options)
+        processes = several_processes()
+        if processes is not None and "device" not in options and not given_model(self._source):
+            options["device"] = processes.device
+        panel = open_task(self.session, registered, self._source, {}, options)
+        evaluation = Evaluation(self.session, panel, processes)
+        self.session.open_rows(panel, data, mapping)
+        evaluation._run(values)
+        return evaluation
 
     def panel(self, task: str, /, *body: str, **values: Any) -> Any:
         """The task's panel on this model: an ipywidget, not run yet."""
@@ -511,6 +549,11 @@ def make_panel(kit: Kit, registered: RegisteredTask, values: Mapping[str, Any]) 
 
     opened = open_task(kit.session, registered, kit._source, values, kit._options)
     return panel_class(registered)(kit.session, opened)
+
+
+def given_model(source: Any) -> bool:
+    """Whether a source is a model in memory, which stays on its device."""
+    return bool(source) and not isinstance(source, str | os.PathLike)
 
 
 def model_name(source: Any) -> str:

@@ -10,13 +10,16 @@ from typing import Any
 import msgspec
 
 from lmkit.api import LoadedModel
-from lmkit.declarations import fields_of
+from lmkit.datasets import RowRun
+from lmkit.declarations import fields_of, row_fields_of
 from lmkit.errors import AttentionUnavailableError, LmkitError, TaskError
 from lmkit.fields import check_values, defaults
 from lmkit.host import Plugin, PluginHost, RegisteredTask, RegisteredView
 from lmkit.protocol.messages import (
+    Chart,
     HeadGrid,
     Labels,
+    Matrix,
     Page,
     Result,
     Selection,
@@ -26,14 +29,15 @@ from lmkit.protocol.messages import (
     TokenScores,
     ViewInfo,
 )
+from lmkit.rows import RowResults
 from lmkit.run_record import record_run
 from lmkit.views.attention import CapturedTrace
 from lmkit.views.panel import Outcome
 from lmkit.work import Work, doing
 
-__all__ = ["list_views", "run_task", "run_view"]
+__all__ = ["list_views", "report_rows", "run_rows", "run_task", "run_view"]
 
-_RESULTS = (Labels, Spans, Text, Table, HeadGrid, TokenScores, Page)
+_RESULTS = (Labels, Spans, Text, Table, HeadGrid, TokenScores, Page, Chart, Matrix)
 
 
 def run_task(
@@ -178,6 +182,83 @@ def run_view(
     return results
 
 
+def run_rows(
+    host: PluginHost,
+    registered: RegisteredTask,
+    model: LoadedModel,
+    run: RowRun,
+    values: Mapping[str, Any],
+    work: Work,
+) -> None:
+    """Send the rows that are left through a task, in this thread.
+
+    Args:
+        host: Quarantines the plugin on an error that it did not foresee.
+        registered: The task.
+        model: What it runs on.
+        run: Takes each row as it is done; what it holds stays when this raises.
+        values: Values of the fields that are no columns; checked here.
+        work: Carries progress and the wish to stop.
+
+    Raises:
+        FieldError: a value that a field does not take.
+        Cancelled: the user pressed Stop.
+        PluginError: the plugin raised an error of its own; the traceback is in its details.
+    """
+    task = registered.task
+    who = f"Task {task.name} of plugin {registered.plugin.title}"
+    checked = check_values(row_fields_of(task), values)
+    try:
+        with doing(work), model.hold():
+            work.check()
+            for item in task().run_rows(model, run.stream(), **checked):
+                run.add(item, who)
+            run.ended = True
+    except LmkitError as error:
+        if error.__class__ is TaskError:
+            host.quarantine(registered.plugin, error)
+        raise
+    except (Exception, SystemExit) as error:  # a plugin must not end the kernel
+        raise host.quarantine(registered.plugin, error) from error
+    host.release(registered.plugin)
+
+
+def report_rows(
+    host: PluginHost,
+    registered: RegisteredTask,
+    done: RowResults,
+    values: Mapping[str, Any],
+) -> tuple[Result, ...]:
+    """Ask a task what to show of the rows that are done.
+
+    Args:
+        host: Quarantines the plugin on an error that it did not foresee.
+        registered: The task.
+        done: The rows and what the task found for them.
+        values: Values of the fields that are no columns, and of the report's; checked here.
+
+    Raises:
+        FieldError: a value that a field does not take.
+        TaskError: the task returned something that is no result.
+        PluginError: the plugin raised an error of its own; the traceback is in its details.
+    """
+    task = registered.task
+    fields = (*row_fields_of(task), *task.report_fields)
+    checked = check_values(fields, values)
+    try:
+        returned = task().report_rows(done, **checked)
+        results = _check_results(returned, f"Task {task.name}", registered.plugin, "report_rows")
+    except TaskError as error:
+        if error.__class__ is TaskError:
+            host.quarantine(registered.plugin, error)
+        raise
+    except LmkitError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise host.quarantine(registered.plugin, error) from error
+    return results
+
+
 def _why_no_attention(trace: Any) -> str:
     error = getattr(trace, "error", None)
     return str(error or AttentionUnavailableError("This model has no attention layers."))
@@ -192,6 +273,10 @@ def _check_results(returned: Any, who: str, plugin: Plugin, method: str) -> tupl
             _check_rows(result, who, plugin)
         elif isinstance(result, TokenScores):
             _check_token_rows(result, who, plugin)
+        elif isinstance(result, Matrix):
+            _check_cells(result, who, plugin)
+        elif isinstance(result, Chart):
+            _check_series(result, who, plugin)
         if not isinstance(result, _RESULTS):
             names = ", ".join(kind.__name__ for kind in _RESULTS)
             raise TaskError(
@@ -214,6 +299,32 @@ def _check_rows(table: Table, who: str, plugin: Plugin) -> None:
             raise TaskError(
                 f"{who} of plugin {plugin.title} returned a Table "
                 f"whose row {number} has {len(row)} cells for {len(table.columns)} columns."
+            )
+    if table.changes and len(table.changes) != len(table.rows):
+        raise TaskError(
+            f"{who} of plugin {plugin.title} returned a Table with {len(table.changes)} changes "
+            f"for {len(table.rows)} rows."
+        )
+
+
+def _check_cells(matrix: Matrix, who: str, plugin: Plugin) -> None:
+    shape = (len(matrix.rows), len(matrix.columns))
+    for what, cells in (("cells", matrix.cells), ("changes", matrix.changes)):
+        if what == "changes" and not cells:
+            continue
+        if len(cells) != shape[0] or any(len(row) != shape[1] for row in cells):
+            raise TaskError(
+                f"{who} of plugin {plugin.title} returned a Matrix of {shape[0]} rows and "
+                f"{shape[1]} columns whose {what} have another shape."
+            )
+
+
+def _check_series(chart: Chart, who: str, plugin: Plugin) -> None:
+    for series in chart.series:
+        if len(series.x) != len(series.y):
+            raise TaskError(
+                f"{who} of plugin {plugin.title} returned a Chart whose series {series.label!r} "
+                f"has {len(series.x)} x for {len(series.y)} y."
             )
 
 

@@ -15,14 +15,19 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lmkit.api import LoadedModel
-from lmkit.declarations import fields_of
+from lmkit.api import LoadedModel, Task
+from lmkit.api import Table as ResultTable
+from lmkit.datasets import RowRun, Table, map_columns, open_rows
+from lmkit.declarations import fields_of, row_fields_of
 from lmkit.errors import (
     Cancelled,
+    DataSetError,
+    LmkitError,
     ProtocolError,
+    TaskError,
     UnknownSessionError,
     UnknownViewError,
 )
@@ -51,19 +56,23 @@ from lmkit.protocol.messages import (
     Query,
     Request,
     Result,
+    Rows,
     Run,
     Select,
     Selection,
+    Status,
     TileAnswer,
     TileHeader,
     TileRequest,
     ViewSpec,
     Welcome,
 )
-from lmkit.runner import list_views, run_task, run_view
+from lmkit.rows import RowResults
+from lmkit.runner import list_views, report_rows, run_rows, run_task, run_view
 from lmkit.tile_queue import BACKGROUND, TileQueue
 from lmkit.trace_cache import TraceCache
 from lmkit.version import __version__
+from lmkit.views.data_set import DataSetPart
 from lmkit.views.lenses import LENSES
 from lmkit.views.panel import Outcome, PanelView
 from lmkit.work import Work, doing
@@ -77,6 +86,10 @@ _log = logging.getLogger("lmkit")
 
 MAX_COPIES = 8
 """Copies of one view that are told of its changes. A page that is reloaded closes no comm."""
+
+
+MAX_PROBLEMS = 1_000
+"""Problems of rows that the report lists; Python has them all."""
 
 
 class Channel(Protocol):
@@ -120,6 +133,9 @@ class TaskPanel:
     work: Work | None = None
     export: Exporter | None = None
     save: Callable[..., Any] | None = None
+    table: Table | None = None
+    rows: RowRun | None = None
+    row_values: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Session:
@@ -138,6 +154,8 @@ class Session:
         self.host = host
         self.models = models
         self.traces = traces or TraceCache()
+        self.find_data: Callable[[str], Any] | None = None
+        """Looks up a data set that a panel names: a variable of the notebook; None if not there."""
         self._views: dict[str, ServedView] = {}
         self._panels: dict[str, TaskPanel] = {}
         self._actions: dict[str, Callable[[str, str], None]] = {}
@@ -189,6 +207,7 @@ class Session:
             str(uuid.uuid4()), header, fields, started, python,
             lenses=tuple(LENSES.values()),
             views=functools.partial(list_views, self.host),
+            data_set=_data_set_of(registered),
         )  # fmt: skip
         panel = TaskPanel(view, registered, source, dict(options or {}), export=export, save=save)
         with self._lock:
@@ -270,10 +289,15 @@ class Session:
     def _begin(
         self, panel: TaskPanel, values: Mapping[str, Any] | None, run: str = ""
     ) -> tuple[str, Work, dict[str, Any]]:
-        run = run or str(uuid.uuid4())
         fields = fields_of(panel.registered.task)
         checked = check_values(fields, {**panel.view.values, **(values or {})})
         panel.view.edit(checked)
+        run, work = self._start_work(panel, run)
+        return run, work, checked
+
+    def _start_work(self, panel: TaskPanel, run: str = "") -> tuple[str, Work]:
+        """A run of a panel begins; an earlier one of it is stopped."""
+        run = run or str(uuid.uuid4())
         work = Work(on_progress=functools.partial(panel.view.advance, run))
         with self._lock:
             earlier, panel.work = panel.work, work
@@ -281,7 +305,7 @@ class Session:
         if earlier is not None:
             earlier.cancel()  # Run was pressed again: only the newest values are wanted
         panel.view.begin(run, "Waiting")
-        return run, work, checked
+        return run, work
 
     def _enqueue(self, panel: TaskPanel, values: Mapping[str, Any] | None, run: str = "") -> str:
         run, work, checked = self._begin(panel, values, run)
@@ -332,6 +356,194 @@ class Session:
         except Exception:
             # The panel shows it; there is no cell to raise in.
             _log.debug("A run of %s failed.", panel.registered.task.name, exc_info=True)
+
+    # -- data sets --------------------------------------------------------------------------------
+
+    def open_rows(self, panel: TaskPanel, data: Any, mapping: Mapping[str, str | None]) -> None:
+        """Give a panel a data set; what was shown of another one goes.
+
+        Args:
+            panel: The panel of a task that reads data sets.
+            data: As :func:`lmkit.datasets.open_rows`.
+            mapping: Names of its columns by the task's, as far as the user says.
+
+        Raises:
+            DataSetError: it cannot be read, or a column is not there.
+        """
+        part = self._part(panel)
+        table = open_rows(data)
+        task = panel.registered.task
+        mapped = map_columns(table, task.columns, mapping)
+        panel.table, panel.rows = table, None
+        panel.view.show_data_set(
+            DataSetPart(
+                columns=part.columns,
+                fields=part.fields,
+                values=part.values,
+                source=table.name,
+                available=table.columns,
+                mapping=mapped,
+                rows=table.count,
+            )
+        )
+
+    def run_rows_now(
+        self,
+        panel: TaskPanel,
+        values: Mapping[str, Any] | None = None,
+        mapping: Mapping[str, str | None] | None = None,
+        *,
+        share: tuple[int, int] = (0, 1),
+        gather: Callable[[RowRun], None] | None = None,
+    ) -> RowResults:
+        """Send a panel's data set through its task in this thread; an interrupt stops it.
+
+        A run that was stopped before goes on where it was.
+
+        Args:
+            panel: The panel, with its data set.
+            values: Values of fields that are no columns, and of the report's; the others stay.
+            mapping: Columns, where they are others than before.
+            share: Which of how many processes this is.
+            gather: Brings the rows of all processes together in each of them.
+
+        Raises:
+            LmkitError: what the run raised before a row was done. Later the panel's status holds
+                the error, and what is done is shown and stays.
+        """
+        run, work, checked = self._begin_rows(panel, values, mapping)
+        work.share = share
+        return self._carry_out_rows(panel, run, work, checked, gather)
+
+    def start_rows(
+        self,
+        panel: TaskPanel,
+        values: Mapping[str, Any] | None = None,
+        mapping: Mapping[str, str | None] | None = None,
+        run: str = "",
+    ) -> str:
+        """Queue a run of a panel's data set off this thread; returns the run's id."""
+        run, work, checked = self._begin_rows(panel, values, mapping, run)
+
+        def carry_out() -> None:
+            with self._lock:  # waits until the future below is registered
+                self._queued.pop(run, None)
+            try:
+                self._carry_out_rows(panel, run, work, checked, None)
+            except Exception:
+                # The panel shows it; there is no cell to raise in.
+                _log.debug("A run over rows failed.", exc_info=True)
+
+        with self._lock:
+            self._queued[run] = (self._runs.submit(carry_out), panel)
+        return run
+
+    def report(self, panel: TaskPanel, values: Mapping[str, Any]) -> None:
+        """Make the report on a panel's rows again, with other values of its fields.
+
+        Raises:
+            FieldError: a value that a field does not take.
+            LmkitError: whatever the report raised.
+        """
+        part = self._part(panel)
+        task = panel.registered.task
+        chosen = check_values(tuple(task.report_fields), {**part.values, **values})
+        part = replace(part, values=chosen)
+        if panel.rows is not None:
+            part = self._reported(panel, part, panel.rows.results())
+        panel.view.show_data_set(part)
+
+    def _part(self, panel: TaskPanel) -> DataSetPart:
+        part = panel.view.data_set
+        if part is None:
+            name = panel.registered.task.name
+            raise TaskError(
+                f"The task {name} reads no data sets.", hint="Call it once for each text."
+            )
+        return part
+
+    def _begin_rows(
+        self,
+        panel: TaskPanel,
+        values: Mapping[str, Any] | None,
+        mapping: Mapping[str, str | None] | None,
+        run: str = "",
+    ) -> tuple[str, Work, dict[str, Any]]:
+        part, task, table = self._part(panel), panel.registered.task, panel.table
+        if table is None:
+            raise DataSetError("There is no data set yet.", hint="Open one first.")
+        reporting = {one.name for one in task.report_fields}
+        given = dict(values or {})
+        fields = row_fields_of(task)
+        names = {one.name for one in fields}
+        current = {name: value for name, value in panel.view.values.items() if name in names}
+        mine = {name: value for name, value in given.items() if name not in reporting}
+        checked = check_values(fields, {**current, **mine})
+        chosen = check_values(
+            tuple(task.report_fields),
+            {**part.values, **{name: given[name] for name in given if name in reporting}},
+        )
+        wanted = {**part.mapping, **(mapping or {})}
+        mapped = map_columns(table, task.columns, {**_all_unmapped(task), **wanted})
+        same = panel.rows is not None and panel.rows.mapping == mapped
+        if not (same and panel.row_values == checked and panel.rows and panel.rows.left):
+            panel.rows = RowRun(table, task.columns, mapped)
+            part = replace(part, results=(), done=0, note="")
+        panel.row_values = checked
+        panel.view.edit(checked)
+        panel.view.show_data_set(replace(part, values=chosen, mapping=mapped))
+        run, work = self._start_work(panel, run)
+        return run, work, checked
+
+    def _carry_out_rows(
+        self,
+        panel: TaskPanel,
+        run: str,
+        work: Work,
+        values: Mapping[str, Any],
+        gather: Callable[[RowRun], None] | None,
+    ) -> RowResults:
+        rows, view = panel.rows, panel.view
+        assert rows is not None
+        header, status = view.header, Status(state="done")
+        failure: BaseException | None = None
+        try:
+            with doing(work):
+                work.report("Loading the model")
+                model = self.load(panel)
+                header = self._header(panel, model)
+            run_rows(self.host, panel.registered, model, rows, values, work)
+        except (Cancelled, KeyboardInterrupt) as error:
+            status, failure = Status(state="cancelled"), error
+        except BaseException as error:
+            status, failure = Status(state="error", error=error_info(error)), error
+        finally:
+            self._end(panel, run, work)
+        if gather is not None:
+            gather(rows)
+        results = rows.results()
+        part = self._part(panel)
+        try:
+            part = self._reported(panel, part, results)
+        except LmkitError as error:
+            status, failure = Status(state="error", error=error_info(error)), failure or error
+        view.finish_rows(run, part, header, status)
+        if isinstance(failure, Cancelled) or (isinstance(failure, LmkitError) and len(results)):
+            return results  # the panel says why there are no more
+        if failure is not None:
+            raise failure
+        return results
+
+    def _reported(self, panel: TaskPanel, part: DataSetPart, results: RowResults) -> DataSetPart:
+        if not len(results) and not results.problems:
+            return replace(part, results=(), done=0, note="")
+        made: tuple[Result, ...] = ()
+        if len(results):
+            values = {**panel.row_values, **part.values}
+            made = report_rows(self.host, panel.registered, results, values)
+        if results.problems:
+            made = (*made, _problem_table(results))
+        return replace(part, results=made, done=len(results), note=_note(results))
 
     def load(self, panel: TaskPanel) -> LoadedModel:
         """The panel's model, loaded if it is not yet."""
@@ -395,7 +607,7 @@ class Session:
                 self._queue_tile(request, channel)
             elif isinstance(request, Query | Export):
                 self._queue_query(request, channel)
-            elif isinstance(request, Action):
+            elif isinstance(request, Action) or (isinstance(request, Rows) and request.do != "run"):
                 # Not here: what a button does may take long.
                 self._tiles.submit(functools.partial(self._answer, request, channel))
             else:
@@ -489,6 +701,8 @@ class Session:
             if isinstance(request, Run):
                 self._enqueue(panel, request.values, run=request.id)
                 answer = Accepted(id=request.id, view=request.view)
+            elif isinstance(request, Rows):
+                answer = self._rows(panel, request)
             elif isinstance(request, Edit):
                 fields = fields_of(panel.registered.task)
                 current = {**panel.view.values, **request.values}
@@ -499,6 +713,18 @@ class Session:
                 panel.view.select(request.selection)
                 answer = Done(id=request.id, view=request.view)
         return answer, buffers
+
+    def _rows(self, panel: TaskPanel, request: Rows) -> Answer:
+        mapping: dict[str, str | None] = {**request.mapping}
+        if request.do == "run":
+            self.start_rows(panel, request.values, mapping, run=request.id)
+            return Accepted(id=request.id, view=request.view)
+        if request.do == "open":
+            data = self.find_data(request.source) if self.find_data is not None else None
+            self.open_rows(panel, request.source if data is None else data, mapping)
+        else:
+            self.report(panel, request.values)
+        return Done(id=request.id, view=request.view)
 
     def panel(self, identity: str) -> TaskPanel:
         """The open panel of this id.
@@ -609,6 +835,41 @@ class Session:
             version=__version__,
             spec=view.spec(),
         )
+
+
+def _data_set_of(registered: RegisteredTask) -> DataSetPart | None:
+    task = registered.task
+    if not task.columns:
+        return None
+    fields = tuple(task.report_fields)
+    return DataSetPart(columns=tuple(task.columns), fields=fields, values=defaults(fields))
+
+
+def _all_unmapped(task: type[Task]) -> dict[str, str | None]:
+    """Once a data set is open, a column that is not mapped is meant so."""
+    return dict.fromkeys(column.name for column in task.columns)
+
+
+def _problem_table(results: RowResults) -> ResultTable:
+    shown = results.problems[:MAX_PROBLEMS]
+    more = len(results.problems) - len(shown)
+    return ResultTable(
+        title="Rows with problems",
+        columns=("row", "column", "problem"),
+        rows=tuple((one.row, one.column, one.message) for one in shown),
+        note=f"{more:,} more are not shown." if more else "",
+    )
+
+
+def _note(results: RowResults) -> str:
+    parts = []
+    if results.stopped:
+        parts.append(f"Stopped: {len(results):,} of {results.total:,} rows are done.")
+    out = len({one.row for one in results.problems} - {row.index for row in results.rows})
+    if out:
+        rows = "row was" if out == 1 else "rows were"
+        parts.append(f"{out:,} {rows} left out; the table of problems says why.")
+    return " ".join(parts)
 
 
 def _ids(data: Any) -> tuple[str, str]:

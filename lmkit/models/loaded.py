@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from lmkit.models.segment import clean_text
 from lmkit.models.text_trace import ModelTrace
 from lmkit.models.tokens import SEPARATOR, Encoded, append_generated, encode, read_tokens
 from lmkit.protocol.messages import Token
+from lmkit.rows import Row, RowBatch, RowProblem
 from lmkit.work import Work, current_work
 
 if TYPE_CHECKING:
@@ -269,6 +270,25 @@ class HuggingFaceModel(LoadedModel):
             work.traces.append(made)
         return made
 
+    def batches(
+        self,
+        rows: Iterable[Row],
+        *,
+        text: str | Callable[[Row], str] = "text",
+        pair: str | Callable[[Row], str | None] | None = None,
+        batch_size: int = 32,
+        stride: int | None = None,
+        total: int = 0,
+        label: str = "Rows",
+    ) -> Iterator[RowBatch | RowProblem]:
+        """Run the model over rows in batches; see :meth:`LoadedModel.batches`."""
+        from lmkit.models.batches import batches
+
+        return batches(
+            self, rows, text=text, pair=pair, batch_size=batch_size, stride=stride, total=total,
+            label=label,
+        )  # fmt: skip
+
     # beyond the contract
 
     @property
@@ -452,6 +472,51 @@ class HuggingFaceModel(LoadedModel):
                     cancel=None if work is None else lambda: work.cancelled,
                 )
 
+    def run_batch(self, inputs: Mapping[str, list[list[int]]]) -> Any:
+        """The model's output on a padded batch, in eval mode without gradients, not captured.
+
+        Args:
+            inputs: ``input_ids``, ``attention_mask`` and so on, each (texts, tokens); those that
+                the model does not take are left out.
+
+        Raises:
+            DeviceMemoryError: it does not fit on the device.
+            ModelError: the ids are not the model's, or it failed on them.
+        """
+        import torch
+
+        with self.hold():
+            model = self._ready().model
+            inner = unwrapped(model)
+            self._check_largest(inner, max(map(max, inputs["input_ids"])))
+            named = inspect.signature(inner.forward).parameters
+            device = _input_device(inner)
+            with (
+                waiting_for(_lock_of(model)),
+                memory_errors(self.name, self.device, "this pass"),
+                self._failures(),
+                _in_eval_mode(model),
+                torch.no_grad(),
+            ):
+                given = {
+                    key: torch.tensor(value, device=device)
+                    for key, value in inputs.items()
+                    if key in named or "input_ids" not in named
+                }
+                if _reads_start_only(inner):
+                    count = len(inputs["input_ids"])
+                    start = self._decoder_start(inner)
+                    given["decoder_input_ids"] = torch.full((count, 1), start, device=device)
+                return model(**given)
+
+    @contextmanager
+    def tokenizing(self) -> Iterator[Any]:
+        """Its tokenizer for a block, for one thread at a time: fast ones keep a state."""
+        with self.hold():
+            tokenizer = self._ready().tokenizer
+            with waiting_for(_lock_of(tokenizer)):
+                yield tokenizer
+
     def run_generation(self, recipe: Recipe) -> Written:
         """One captured call of ``generate``, on the model's own device.
 
@@ -620,12 +685,14 @@ class HuggingFaceModel(LoadedModel):
         return inputs
 
     def _check_ids(self, inner: Any, encoded: Encoded) -> None:
+        self._check_largest(inner, max(encoded.ids))
+
+    def _check_largest(self, inner: Any, largest: int) -> None:
         """On CUDA an id outside of the table breaks the device for the whole process."""
         try:
             size = inner.get_input_embeddings().num_embeddings
         except (AttributeError, NotImplementedError):
             return
-        largest = max(encoded.ids)
         if largest >= size:
             raise ModelError(
                 f"The tokenizer gives token {largest}, and {self.name} knows {size} tokens: "
@@ -669,6 +736,19 @@ class HuggingFaceModel(LoadedModel):
                 hint="The full error is in the details.",
                 details=traceback.format_exc()[-20_000:],
             ) from error
+
+
+@contextmanager
+def _in_eval_mode(model: Any) -> Iterator[None]:
+    """Eval mode for a block; training mode is put back module by module."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def _encoded_ids(ids: Sequence[int]) -> Encoded:

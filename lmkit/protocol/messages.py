@@ -26,12 +26,17 @@ __all__ = [
     "Answer",
     "Answered",
     "AttentionSpec",
+    "Axis",
     "BooleanField",
     "Bundle",
     "Cancel",
     "CancelledAnswer",
+    "Change",
     "Changed",
+    "Chart",
     "ChoiceField",
+    "ColumnSpec",
+    "DataSetSpec",
     "DeviceInfo",
     "Done",
     "Edit",
@@ -55,6 +60,7 @@ __all__ = [
     "LayerSpec",
     "LensSpec",
     "Live",
+    "Matrix",
     "ModelInfo",
     "NumberField",
     "Outgoing",
@@ -65,6 +71,7 @@ __all__ = [
     "Query",
     "Request",
     "Result",
+    "Rows",
     "Run",
     "RunRecord",
     "SavedTile",
@@ -72,6 +79,7 @@ __all__ = [
     "Select",
     "Selected",
     "Selection",
+    "Series",
     "Span",
     "Spans",
     "StarterInfo",
@@ -177,6 +185,13 @@ FieldSpec = TextField | IntegerField | NumberField | ChoiceField | BooleanField
 # -- results: what a task or a view gives back ----------------------------------------------------
 
 
+class Change(Struct, frozen=True, kw_only=True):
+    """What a click in a result does: set these fields of the panel, and run."""
+
+    values: dict[str, FieldValue]
+    run: bool = True
+
+
 class Token(Struct, frozen=True, kw_only=True):
     """One token. ``text`` is decoded for people, ``raw`` as in the vocabulary.
 
@@ -253,11 +268,69 @@ class Text(Struct, frozen=True, kw_only=True, tag="text", tag_field="kind"):
 
 
 class Table(Struct, frozen=True, kw_only=True, tag="table", tag_field="kind"):
-    """Rows of plain values under named columns."""
+    """Rows of plain values under named columns; the reader sorts them by any column.
+
+    ``changes`` has one entry a row, or none at all: what a click on the row does.
+    """
 
     columns: Annotated[tuple[Line, ...], Meta(max_length=10_000)]
     rows: Annotated[tuple[tuple[FieldValue, ...], ...], Meta(max_length=1_000_000)]
     title: Line = ""
+    note: Line = ""
+    changes: Annotated[tuple[Change | None, ...], Meta(max_length=1_000_000)] = ()
+
+
+class Axis(Struct, frozen=True, kw_only=True):
+    """One axis of a chart. A bound that is None is that of the numbers."""
+
+    title: Line = ""
+    low: Finite | None = None
+    high: Finite | None = None
+
+
+class Series(Struct, frozen=True, kw_only=True):
+    """One line, one set of points or of bars: ``y[i]`` at ``x[i]``, a gap where ``y`` is None.
+
+    ``help`` is said of it in the legend, an area under the curve say. A ``reference`` is drawn
+    thin and grey: what the others are to be compared with. ``steps`` lines hold each value until
+    the next.
+    """
+
+    label: Line
+    x: Annotated[tuple[Finite, ...], Meta(max_length=1_000_000)]
+    y: Annotated[tuple[Finite | None, ...], Meta(max_length=1_000_000)]
+    draw: Literal["line", "points", "bars", "steps"] = "line"
+    help: Line = ""
+    reference: bool = False
+
+
+class Chart(Struct, frozen=True, kw_only=True, tag="chart", tag_field="kind"):
+    """Series over two axes, with a legend, values on hover and a table of them for readers."""
+
+    series: Annotated[tuple[Series, ...], Meta(max_length=1_000)]
+    x: Axis = Axis()
+    y: Axis = Axis()
+    title: Line = ""
+    note: Line = ""
+    square: bool = False
+
+
+class Matrix(Struct, frozen=True, kw_only=True, tag="matrix", tag_field="kind"):
+    """Numbers of pairs of labels, a confusion matrix say; one row a list.
+
+    ``changes`` has the shape of ``cells``, or is empty: what a click on the cell does. ``chosen``
+    is the cell that is in force now, row and column.
+    """
+
+    rows: Annotated[tuple[Line, ...], Meta(max_length=10_000)]
+    columns: Annotated[tuple[Line, ...], Meta(max_length=10_000)]
+    cells: Annotated[tuple[tuple[Finite | None, ...], ...], Meta(max_length=10_000)]
+    row_title: Line = ""
+    column_title: Line = ""
+    title: Line = ""
+    note: Line = ""
+    changes: Annotated[tuple[tuple[Change | None, ...], ...], Meta(max_length=10_000)] = ()
+    chosen: tuple[Index, Index] | None = None
 
 
 class HeadMeasure(Struct, frozen=True, kw_only=True):
@@ -314,7 +387,44 @@ class Page(Struct, frozen=True, kw_only=True, tag="page", tag_field="kind"):
     title: Line = ""
 
 
-Result = Labels | Spans | Text | Table | HeadGrid | TokenScores | Page
+Result = Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | Chart | Matrix
+
+
+# -- data sets -------------------------------------------------------------------------------------
+
+
+class ColumnSpec(Struct, frozen=True, kw_only=True):
+    """A column that a task reads from a data set.
+
+    ``kind`` says what its cells are: a text, a label (its name or its index), several labels,
+    words, or spans of the text.
+    """
+
+    name: Name
+    label: Line = ""
+    help: Line = ""
+    kind: Literal["text", "label", "labels", "words", "spans"] = "text"
+    required: bool = False
+
+
+class DataSetSpec(Struct, frozen=True, kw_only=True):
+    """A panel's data set: which one, which of its columns is which, and what came of its rows.
+
+    ``columns`` are the task's, ``available`` the data set's, ``mapping`` gives the second by the
+    first. ``fields`` are controls of the report, which is made again when one changes, without a
+    run of the model. ``done`` of ``rows`` rows are in ``results``.
+    """
+
+    columns: Annotated[tuple[ColumnSpec, ...], Meta(max_length=1_000)]
+    source: Line = ""
+    available: Annotated[tuple[Line, ...], Meta(max_length=100_000)] = ()
+    mapping: dict[str, Line] = {}
+    rows: Count = 0
+    done: Count = 0
+    fields: Annotated[tuple[FieldSpec, ...], Meta(max_length=1_000)] = ()
+    values: dict[str, FieldValue] = {}
+    results: Annotated[tuple[Result, ...], Meta(max_length=1_000)] = ()
+    note: Line = ""
 
 
 # -- what a view shows ----------------------------------------------------------------------------
@@ -480,6 +590,7 @@ class PanelSpec(Struct, frozen=True, kw_only=True, tag="panel", tag_field="kind"
     status: Status = Status(state="idle")
     warnings: Annotated[tuple[Line, ...], Meta(max_length=1_000)] = ()
     python: LongText = ""
+    data_set: DataSetSpec | None = None
 
 
 class PluginInfo(Struct, frozen=True, kw_only=True):
@@ -612,6 +723,21 @@ class Query(RequestBase, frozen=True, kw_only=True, tag="query", tag_field="type
     selection: Selection = Selection()
 
 
+class Rows(RequestBase, frozen=True, kw_only=True, tag="rows", tag_field="type"):
+    """Work with the panel's data set.
+
+    ``open`` reads the one that ``source`` names, a path or a variable of the kernel; ``run`` sends
+    its rows through the task, with ``mapping`` and the form's ``values``; ``report`` makes the
+    report again with ``values`` of its own fields. A run is answered by :class:`Accepted` at once,
+    the others by :class:`Done`.
+    """
+
+    do: Literal["open", "run", "report"]
+    source: Line = ""
+    mapping: dict[str, Line] = {}
+    values: dict[str, FieldValue] = {}
+
+
 # -- exports: a view as a file ---------------------------------------------------------------------
 
 ExportFormat = Literal["html", "svg", "png", "pdf", "npz", "json"]
@@ -637,7 +763,7 @@ class Export(RequestBase, frozen=True, kw_only=True, tag="export", tag_field="ty
     options: ExportOptions = ExportOptions()
 
 
-Request = Hello | TileRequest | Run | Edit | Cancel | Select | Action | Query | Export
+Request = Hello | TileRequest | Run | Edit | Cancel | Select | Action | Query | Export | Rows
 
 
 # -- answers and events: kernel to view -----------------------------------------------------------

@@ -11,7 +11,17 @@ import numpy as np
 
 from lmkit.protocol.codec import load_tile
 from lmkit.protocol.keys import Key, format_key
-from lmkit.protocol.messages import Bundle, HomeSpec, Labels, PanelSpec, Spans, Table, Text
+from lmkit.protocol.messages import (
+    Bundle,
+    Chart,
+    HomeSpec,
+    Labels,
+    Matrix,
+    PanelSpec,
+    Spans,
+    Table,
+    Text,
+)
 from lmkit.protocol.tiles import decode
 
 if TYPE_CHECKING:
@@ -39,6 +49,11 @@ def describe(spec: PanelSpec | HomeSpec) -> str:
     lines = [f"{spec.header.title} · {spec.header.model}"]
     for result in spec.results:
         lines.extend(_result_lines(result))
+    if spec.data_set is not None and spec.data_set.source:
+        data = spec.data_set
+        lines.append(f"{data.source}: {data.done:,} of {data.rows:,} rows. {data.note}".strip())
+        for result in data.results:
+            lines.extend(_result_lines(result))
     lines.extend(f"Note: {warning}" for warning in spec.warnings)
     if spec.status.state == "error" and spec.status.error is not None:
         lines.append(f"{spec.status.error.message} {spec.status.error.hint}".strip())
@@ -70,6 +85,17 @@ def _result_lines(result: Any) -> list[str]:
         ]
     if isinstance(result, Text):
         return [result.text[:2_000]]
+    if isinstance(result, Table) and result.columns == ("measure", "value"):
+        return [
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in result.rows
+        ]
+    if isinstance(result, Matrix):
+        return [f"{result.title or 'Matrix'}: {len(result.rows)} x {len(result.columns)}"]
+    if isinstance(result, Chart):
+        return [
+            f"{result.title or 'Chart'}: {one.label} {one.help}".strip() for one in result.series
+        ]
     assert isinstance(result, Table)
     return [f"Table of {len(result.rows)} rows: {', '.join(result.columns[:20])}"]
 

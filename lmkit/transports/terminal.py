@@ -41,8 +41,11 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
 
 
 @contextmanager
-def terminal_progress(view: PanelView) -> Iterator[None]:
-    """Draw a view's progress on stderr while the block runs."""
+def terminal_progress(view: PanelView, *, quiet: bool = False) -> Iterator[None]:
+    """Draw a view's progress on stderr while the block runs, unless it is to be quiet."""
+    if quiet:
+        yield
+        return
     with progress_bar() as show:
 
         def hear(event: Event) -> None:

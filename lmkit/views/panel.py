@@ -31,6 +31,7 @@ from lmkit.protocol.messages import (
 )
 from lmkit.protocol.record import RunRecord
 from lmkit.views.attention import AttentionTiles, CapturedTrace
+from lmkit.views.data_set import DataSetPart
 from lmkit.views.lens import Lens
 
 __all__ = ["Outcome", "PanelView"]
@@ -66,6 +67,7 @@ class PanelView:
             the first) and the selection, None where there is no attention.
         lenses: What a pass can be seen through.
         views: Lists what else can be asked of a pass.
+        data_set: Where the task reads data sets: what is shown of one.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class PanelView:
         *,
         lenses: Sequence[Lens] = (),
         views: Callable[[CapturedTrace], Sequence[ViewInfo]] | None = None,
+        data_set: DataSetPart | None = None,
     ) -> None:
         self.id = identity
         self.fields = tuple(fields)
@@ -86,6 +89,7 @@ class PanelView:
         self._python = python
         self._lenses = tuple(lenses)
         self._views = views
+        self._data_set = data_set
         self._status = Status(state="idle")
         self._selection = Selection()
         self._outcome: Outcome | None = None
@@ -126,6 +130,11 @@ class PanelView:
         """The attention of the last run, or None where there is none."""
         return self._tiles
 
+    @property
+    def data_set(self) -> DataSetPart | None:
+        """What is shown of a data set; None where the task reads none."""
+        return self._data_set
+
     def spec(self, selection: Selection | None = None) -> PanelSpec:
         """The whole view as it is now, or as it would be with another selection."""
         with self._lock:
@@ -142,6 +151,7 @@ class PanelView:
                 status=self._status,
                 warnings=outcome.warnings if outcome else (),
                 python=python,
+                data_set=self._data_set.spec() if self._data_set else None,
             )
 
     def _lines(self, selection: Selection) -> str:
@@ -215,6 +225,23 @@ class PanelView:
             # tokens of another text mean nothing here
             self._selection = msgspec.structs.replace(self._selection, tokens=())
             self._status = Status(state="done")
+        self._tell(Changed(view=self.id, spec=self.spec()))
+
+    def show_data_set(self, part: DataSetPart) -> None:
+        """Show another state of the data set."""
+        with self._lock:
+            self._data_set = part
+        self._tell(Changed(view=self.id, spec=self.spec()))
+
+    def finish_rows(
+        self, run: str, part: DataSetPart, header: Header, status: Status | None = None
+    ) -> None:
+        """A run over a data set has ended, or was stopped or failed on the way."""
+        with self._lock:
+            # A report is of rows that are done: it stands, whatever began since.
+            self._data_set, self._header = part, header
+            if self._status.run == run:
+                self._status = status or Status(state="done")
         self._tell(Changed(view=self.id, spec=self.spec()))
 
     def _tiles_of(self, trace: CapturedTrace) -> AttentionTiles:

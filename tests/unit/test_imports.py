@@ -15,20 +15,22 @@ PACKAGE = ROOT / "lmkit"
 
 # A module may import those named before it in its row, and the rooms named for it below.
 CHAIN = (
-    "version", "errors", "settings", "protocol", "work", "api", "run_record", "declarations",
-    "fields", "hookspecs", "host", "runner", "trace_cache", "tile_queue", "session", "home",
-    "kernel_session", "transports", "saving", "kit", "arguments", "reports", "completion", "magics",
+    "version", "errors", "settings", "protocol", "work", "rows", "api", "run_record",
+    "declarations", "fields", "hookspecs", "host", "runner", "trace_cache", "tile_queue", "session", "home",
+    "kernel_session", "transports", "saving", "evaluation", "kit", "arguments", "reports", "completion", "magics",
     "cli",
 )  # fmt: skip
 ROOMS = {
     "capture": {"errors", "protocol"},
-    "models": {"errors", "protocol", "work", "api", "capture"},
-    "views": {"errors", "protocol", "work", "api", "capture"},
+    "datasets": {"errors", "protocol", "work", "rows", "api"},
+    "models": {"errors", "protocol", "work", "rows", "api", "capture"},
+    "views": {"errors", "protocol", "work", "rows", "api", "capture"},
     "analysis": {"views", "errors", "protocol", "work", "api", "capture"},
     "panels": {"errors", "protocol", "api"},
 }
 OPEN_TO = {
     # rooms beside the chain, and from which link of the chain on they may be used
+    "datasets": "runner",
     "views": "runner",
     "analysis": "runner",
     "models": "session",

@@ -3,7 +3,7 @@ import type { Shape } from "../parse.ts";
 
 const s0 = {"maxLength":64,"minLength":1,"type":"string"};
 const s1 = {"$ref":"Progress"};
-const s2 = {"head-grid":"HeadGrid","labels":"Labels","page":"Page","spans":"Spans","table":"Table","text":"Text","token-scores":"TokenScores"};
+const s2 = {"chart":"Chart","head-grid":"HeadGrid","labels":"Labels","matrix":"Matrix","page":"Page","spans":"Spans","table":"Table","text":"Text","token-scores":"TokenScores"};
 const s3 = {"tag":"kind","of":s2};
 const s4 = {"maximum":1e+308,"minimum":-1e+308,"type":"number"};
 const s5 = {"type":"null"};
@@ -12,90 +12,109 @@ const s7 = {"$ref":"Token"};
 const s8 = {"items":s7,"maxItems":1000000,"type":"array"};
 const s9 = {"maxLength":10000,"type":"string"};
 const s10 = {"default":"share","enum":["amount","difference","share"]};
-const s11 = {"default":false,"type":"boolean"};
-const s12 = {"default":"","maxLength":10000,"type":"string"};
+const s11 = {"default":"","maxLength":10000,"type":"string"};
+const s12 = {"default":false,"type":"boolean"};
 const s13 = {"maxLength":128,"minLength":1,"type":"string"};
 const s14 = {"default":0,"maximum":9007199254740991,"minimum":0,"type":"integer"};
 const s15 = {"default":1,"enum":[1]};
 const s16 = {"home":"HomeSpec","panel":"PanelSpec"};
 const s17 = {"tag":"kind","of":s16};
-const s18 = {"type":"boolean"};
-const s19 = {"$ref":"ErrorInfo"};
-const s20 = {"default":"","maxLength":4000000,"type":"string"};
-const s21 = {"maxLength":4000000,"type":"string"};
-const s22 = {"error":null,"progress":null,"run":null,"state":"idle"};
-const s23 = {"default":s22,"$ref":"Status"};
-const s24 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
-const s25 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
-const s26 = {"maximum":4096,"minimum":1,"type":"integer"};
-const s27 = {"maximum":10000000,"minimum":0,"type":"integer"};
-const s28 = {"anyOf":[s27,s5],"default":null};
-const s29 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s30 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
-const s31 = {"tag":"kind","of":s30};
-const s32 = {"default":[],"items":s31,"maxItems":1000,"type":"array"};
-const s33 = {"anyOf":[s21,s18,s24,s4,s5]};
-const s34 = {"anyOf":[s19,s5],"default":null};
-const s35 = {"default":[],"items":s9,"type":"array"};
-const s36 = {"enum":["f32","sqrt-u16","sqrt-u8"]};
-const s37 = {"maxLength":4096,"minLength":1,"type":"string"};
-const s38 = {"maximum":65536,"minimum":0,"type":"integer"};
-const s39 = {"items":s38,"maxItems":4,"minItems":1,"type":"array"};
-const s40 = {"enum":["text"]};
-const s41 = {"default":true,"type":"boolean"};
+const s18 = {"default":true,"type":"boolean"};
+const s19 = {"maxLength":4000000,"type":"string"};
+const s20 = {"type":"boolean"};
+const s21 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
+const s22 = {"anyOf":[s19,s20,s21,s4,s5]};
+const s23 = {"additionalProperties":s22,"type":"object"};
+const s24 = {"high":null,"low":null};
+const s25 = {"default":s24,"$ref":"Axis"};
+const s26 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
+const s27 = {"tag":"kind","of":s26};
+const s28 = {"default":[],"items":s27,"maxItems":1000,"type":"array"};
+const s29 = {"default":[],"items":s3,"maxItems":1000,"type":"array"};
+const s30 = {"additionalProperties":s22,"default":{},"type":"object"};
+const s31 = {"$ref":"ErrorInfo"};
+const s32 = {"default":"","maxLength":4000000,"type":"string"};
+const s33 = {"anyOf":[s4,s5]};
+const s34 = {"items":s33,"type":"array"};
+const s35 = {"items":s34,"maxItems":10000,"type":"array"};
+const s36 = {"error":null,"progress":null,"run":null,"state":"idle"};
+const s37 = {"default":s36,"$ref":"Status"};
+const s38 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
+const s39 = {"maximum":4096,"minimum":1,"type":"integer"};
+const s40 = {"maximum":10000000,"minimum":0,"type":"integer"};
+const s41 = {"anyOf":[s40,s5],"default":null};
+const s42 = {"$ref":"Change"};
+const s43 = {"anyOf":[s42,s5]};
+const s44 = {"items":s9,"maxItems":10000,"type":"array"};
+const s45 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s46 = {"anyOf":[s31,s5],"default":null};
+const s47 = {"default":[],"items":s9,"type":"array"};
+const s48 = {"enum":["f32","sqrt-u16","sqrt-u8"]};
+const s49 = {"maxLength":4096,"minLength":1,"type":"string"};
+const s50 = {"maximum":65536,"minimum":0,"type":"integer"};
+const s51 = {"items":s50,"maxItems":4,"minItems":1,"type":"array"};
+const s52 = {"items":s4,"maxItems":1000000,"type":"array"};
+const s53 = {"enum":["text"]};
 
 export const shapes: Readonly<Record<string, Shape>> = {
   Accepted: {"properties":{"id":s0,"type":{"enum":["accepted"]},"view":s0},"required":["type","id","view"],"type":"object"},
   Advanced: {"properties":{"progress":s1,"request":s0,"type":{"enum":["advanced"]},"view":s0},"required":["type","view","request","progress"],"type":"object"},
   Answered: {"properties":{"id":s0,"results":{"items":s3,"maxItems":1000,"type":"array"},"type":{"enum":["answered"]},"view":s0},"required":["type","id","view","results"],"type":"object"},
   AttentionSpec: {"properties":{"deviation":s6,"keyTokens":{"anyOf":[s8,s5],"default":null},"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"lenses":{"default":[],"items":{"$ref":"LensSpec"},"maxItems":200,"type":"array"},"missing":{"default":[],"items":s9,"maxItems":10000,"type":"array"},"path":s9,"scale":s10,"selection":{"default":{"head":0,"layer":0,"lens":"","picture":"","tokens":[]},"$ref":"Selection"},"steps":{"default":[],"items":{"$ref":"StepSpec"},"maxItems":1000000,"type":"array"},"tokens":s8,"views":{"default":[],"items":{"$ref":"ViewInfo"},"maxItems":1000,"type":"array"}},"required":["layers","tokens","path"],"type":"object"},
-  BooleanField: {"properties":{"default":s11,"help":s12,"kind":{"enum":["boolean"]},"label":s9,"name":s13},"required":["kind","name","label"],"type":"object"},
+  Axis: {"properties":{"high":s6,"low":s6,"title":s11},"required":[],"type":"object"},
+  BooleanField: {"properties":{"default":s12,"help":s11,"kind":{"enum":["boolean"]},"label":s9,"name":s13},"required":["kind","name","label"],"type":"object"},
   Bundle: {"properties":{"heads":s14,"headsCarried":s14,"live":{"anyOf":[{"$ref":"Live"},s5],"default":null},"protocol":s15,"record":{"anyOf":[{"$ref":"RunRecord"},s5],"default":null},"spec":s17,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s9},"required":["version","spec"],"type":"object"},
   CancelledAnswer: {"properties":{"id":s0,"type":{"enum":["cancelled"]},"view":s0},"required":["type","id","view"],"type":"object"},
+  Change: {"properties":{"run":s18,"values":s23},"required":["values"],"type":"object"},
   Changed: {"properties":{"spec":s17,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
-  ChoiceField: {"properties":{"default":s9,"help":s12,"kind":{"enum":["choice"]},"label":s9,"name":s13,"options":{"items":s9,"maxItems":10000,"minItems":1,"type":"array"}},"required":["kind","name","label","options","default"],"type":"object"},
-  DeviceInfo: {"properties":{"chosen":s18,"memoryTotal":s14,"memoryUsed":s14,"name":s13,"title":s9},"required":["name","title","chosen"],"type":"object"},
+  Chart: {"properties":{"kind":{"enum":["chart"]},"note":s11,"series":{"items":{"$ref":"Series"},"maxItems":1000,"type":"array"},"square":s12,"title":s11,"x":s25,"y":s25},"required":["kind","series"],"type":"object"},
+  ChoiceField: {"properties":{"default":s9,"help":s11,"kind":{"enum":["choice"]},"label":s9,"name":s13,"options":{"items":s9,"maxItems":10000,"minItems":1,"type":"array"}},"required":["kind","name","label","options","default"],"type":"object"},
+  ColumnSpec: {"properties":{"help":s11,"kind":{"default":"text","enum":["label","labels","spans","text","words"]},"label":s11,"name":s13,"required":s12},"required":["name"],"type":"object"},
+  DataSetSpec: {"properties":{"available":{"default":[],"items":s9,"maxItems":100000,"type":"array"},"columns":{"items":{"$ref":"ColumnSpec"},"maxItems":1000,"type":"array"},"done":s14,"fields":s28,"mapping":{"additionalProperties":s9,"default":{},"type":"object"},"note":s11,"results":s29,"rows":s14,"source":s11,"values":s30},"required":["columns"],"type":"object"},
+  DeviceInfo: {"properties":{"chosen":s20,"memoryTotal":s14,"memoryUsed":s14,"name":s13,"title":s9},"required":["name","title","chosen"],"type":"object"},
   Done: {"properties":{"id":s0,"type":{"enum":["done"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  ErrorAnswer: {"properties":{"error":s19,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
-  ErrorInfo: {"properties":{"code":s13,"details":s20,"hint":s20,"message":s21},"required":["code","message"],"type":"object"},
+  ErrorAnswer: {"properties":{"error":s31,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
+  ErrorInfo: {"properties":{"code":s13,"details":s32,"hint":s32,"message":s19},"required":["code","message"],"type":"object"},
   Exported: {"properties":{"id":s0,"mime":s9,"name":s9,"notes":{"default":[],"items":s9,"maxItems":100,"type":"array"},"type":{"enum":["exported"]},"view":s0},"required":["type","id","view","name","mime"],"type":"object"},
-  HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s12,"title":s12},"required":["kind","measures"],"type":"object"},
-  HeadMeasure: {"properties":{"diverging":s11,"help":s12,"name":s13,"title":s9,"unit":s12,"values":{"items":{"items":{"anyOf":[s4,s5]},"type":"array"},"maxItems":10000,"type":"array"}},"required":["name","title","values"],"type":"object"},
-  Header: {"properties":{"device":s12,"dtype":s12,"model":s9,"task":s13,"title":s9},"required":["task","title","model"],"type":"object"},
-  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s14,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s15,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s23,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s9},"required":["kind","version"],"type":"object"},
-  IntegerField: {"properties":{"default":s24,"help":s12,"kind":{"enum":["integer"]},"label":s9,"maximum":s24,"minimum":s24,"name":s13,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s11,"title":s11},"required":["kind","measures"],"type":"object"},
+  HeadMeasure: {"properties":{"diverging":s12,"help":s11,"name":s13,"title":s9,"unit":s11,"values":s35},"required":["name","title","values"],"type":"object"},
+  Header: {"properties":{"device":s11,"dtype":s11,"model":s9,"task":s13,"title":s9},"required":["task","title","model"],"type":"object"},
+  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s14,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s15,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s37,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s9},"required":["kind","version"],"type":"object"},
+  IntegerField: {"properties":{"default":s21,"help":s11,"kind":{"enum":["integer"]},"label":s9,"maximum":s21,"minimum":s21,"name":s13,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
   LabelScore: {"properties":{"label":s9,"score":{"maximum":1,"minimum":0,"type":"number"}},"required":["label","score"],"type":"object"},
-  Labels: {"properties":{"kind":{"enum":["labels"]},"multi":s11,"scores":{"items":{"$ref":"LabelScore"},"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s12},"required":["kind","scores"],"type":"object"},
-  LayerSpec: {"properties":{"causal":s11,"hasQk":s11,"hasValues":s11,"headSize":s25,"heads":s26,"keys":s27,"kvHeads":s26,"name":s9,"queries":s27,"role":{"enum":["cross","decoder","encoder"]},"rotary":s11,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s11,"softcap":s6,"step":s25,"window":s28},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
-  LensSpec: {"properties":{"grouped":s11,"help":s12,"name":s0,"reason":s12,"scale":s10,"title":s9},"required":["name","title"],"type":"object"},
+  Labels: {"properties":{"kind":{"enum":["labels"]},"multi":s12,"scores":{"items":{"$ref":"LabelScore"},"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s11},"required":["kind","scores"],"type":"object"},
+  LayerSpec: {"properties":{"causal":s12,"hasQk":s12,"hasValues":s12,"headSize":s38,"heads":s39,"keys":s40,"kvHeads":s39,"name":s9,"queries":s40,"role":{"enum":["cross","decoder","encoder"]},"rotary":s12,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s12,"softcap":s6,"step":s38,"window":s41},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
+  LensSpec: {"properties":{"grouped":s12,"help":s11,"name":s0,"reason":s11,"scale":s10,"title":s9},"required":["name","title"],"type":"object"},
   Live: {"properties":{"session":s0,"view":s0},"required":["session","view"],"type":"object"},
-  ModelInfo: {"properties":{"bytes":s29,"device":s9,"dtype":s9,"kind":s9,"name":s9,"parameters":s29,"pinned":s11},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
-  NumberField: {"properties":{"default":s4,"help":s12,"kind":{"enum":["number"]},"label":s9,"maximum":s4,"minimum":s4,"name":s13,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  Matrix: {"properties":{"cells":s35,"changes":{"default":[],"items":{"items":s43,"type":"array"},"maxItems":10000,"type":"array"},"chosen":{"anyOf":[{"items":false,"maxItems":2,"minItems":2,"prefixItems":[s40,s40],"type":"array"},s5],"default":null},"columnTitle":s11,"columns":s44,"kind":{"enum":["matrix"]},"note":s11,"rowTitle":s11,"rows":s44,"title":s11},"required":["kind","rows","columns","cells"],"type":"object"},
+  ModelInfo: {"properties":{"bytes":s45,"device":s9,"dtype":s9,"kind":s9,"name":s9,"parameters":s45,"pinned":s12},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
+  NumberField: {"properties":{"default":s4,"help":s11,"kind":{"enum":["number"]},"label":s9,"maximum":s4,"minimum":s4,"name":s13,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
   Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","exported":"Exported","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
-  Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s12},"required":["kind","html"],"type":"object"},
-  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s5],"default":null},"attentionNote":s12,"fields":s32,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s15,"python":s20,"results":{"default":[],"items":s3,"maxItems":1000,"type":"array"},"status":s23,"values":{"additionalProperties":s33,"default":{},"type":"object"},"warnings":{"default":[],"items":s9,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
-  PluginInfo: {"properties":{"error":s34,"name":s9,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s35,"version":s12,"views":s35},"required":["name","state"],"type":"object"},
+  Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s11},"required":["kind","html"],"type":"object"},
+  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s5],"default":null},"attentionNote":s11,"dataSet":{"anyOf":[{"$ref":"DataSetSpec"},s5],"default":null},"fields":s28,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s15,"python":s32,"results":s29,"status":s37,"values":s30,"warnings":{"default":[],"items":s9,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
+  PluginInfo: {"properties":{"error":s46,"name":s9,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s47,"version":s11,"views":s47},"required":["name","state"],"type":"object"},
   Progress: {"properties":{"done":s14,"label":s9,"secondsLeft":s6,"total":s14},"required":["label"],"type":"object"},
-  RunRecord: {"properties":{"architecture":s12,"attentionPath":s12,"date":s12,"deviation":s6,"device":s12,"dtype":s12,"fields":{"anyOf":[{"additionalProperties":s33,"type":"object"},s5],"default":null},"fingerprint":s12,"lmkit":s12,"model":s12,"python":s12,"revision":s12,"seed":{"anyOf":[s24,s5],"default":null},"task":s12,"tokenizer":s12,"tokenizerHash":s12,"tokens":s25,"torch":s12,"transformers":s12},"required":[],"type":"object"},
-  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s36,"key":s37,"shape":s39},"required":["key","shape","encoding","data"],"type":"object"},
+  RunRecord: {"properties":{"architecture":s11,"attentionPath":s11,"date":s11,"deviation":s6,"device":s11,"dtype":s11,"fields":{"anyOf":[s23,s5],"default":null},"fingerprint":s11,"lmkit":s11,"model":s11,"python":s11,"revision":s11,"seed":{"anyOf":[s21,s5],"default":null},"task":s11,"tokenizer":s11,"tokenizerHash":s11,"tokens":s38,"torch":s11,"transformers":s11},"required":[],"type":"object"},
+  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s48,"key":s49,"shape":s51},"required":["key","shape","encoding","data"],"type":"object"},
   Selected: {"properties":{"selection":{"$ref":"Selection"},"type":{"enum":["selected"]},"view":s0},"required":["type","view","selection"],"type":"object"},
-  Selection: {"properties":{"head":s25,"layer":s25,"lens":{"default":"","maxLength":64,"type":"string"},"picture":{"default":"","maxLength":128,"type":"string"},"tokens":{"default":[],"items":s27,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
-  Span: {"properties":{"end":s27,"label":s12,"score":s6,"start":s27},"required":["start","end"],"type":"object"},
-  Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s21,"title":s12},"required":["kind","text","spans"],"type":"object"},
-  StarterInfo: {"properties":{"installed":s18,"name":s13,"title":s9},"required":["name","title","installed"],"type":"object"},
-  Status: {"properties":{"error":s34,"progress":{"anyOf":[s1,s5],"default":null},"run":{"anyOf":[s0,s5],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
+  Selection: {"properties":{"head":s38,"layer":s38,"lens":{"default":"","maxLength":64,"type":"string"},"picture":{"default":"","maxLength":128,"type":"string"},"tokens":{"default":[],"items":s40,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
+  Series: {"properties":{"draw":{"default":"line","enum":["bars","line","points","steps"]},"help":s11,"label":s9,"reference":s12,"x":s52,"y":{"items":s33,"maxItems":1000000,"type":"array"}},"required":["label","x","y"],"type":"object"},
+  Span: {"properties":{"end":s40,"label":s11,"score":s6,"start":s40},"required":["start","end"],"type":"object"},
+  Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s19,"title":s11},"required":["kind","text","spans"],"type":"object"},
+  StarterInfo: {"properties":{"installed":s20,"name":s13,"title":s9},"required":["name","title","installed"],"type":"object"},
+  Status: {"properties":{"error":s46,"progress":{"anyOf":[s1,s5],"default":null},"run":{"anyOf":[s0,s5],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
   StatusChanged: {"properties":{"status":{"$ref":"Status"},"type":{"enum":["status"]},"view":s0},"required":["type","view","status"],"type":"object"},
-  StepSpec: {"properties":{"first":s27,"label":s9,"last":s27},"required":["label","first","last"],"type":"object"},
-  Table: {"properties":{"columns":{"items":s9,"maxItems":10000,"type":"array"},"kind":{"enum":["table"]},"rows":{"items":{"items":s33,"type":"array"},"maxItems":1000000,"type":"array"},"title":s12},"required":["kind","columns","rows"],"type":"object"},
-  TaskInfo: {"properties":{"help":s12,"name":s13,"plugin":s9,"title":s9},"required":["name","title","plugin"],"type":"object"},
-  Text: {"properties":{"kind":s40,"text":s21,"title":s12},"required":["kind","text"],"type":"object"},
-  TextField: {"properties":{"body":s11,"default":s20,"help":s12,"kind":s40,"label":s9,"multiline":s41,"name":s13,"placeholder":s12,"required":s41},"required":["kind","name","label"],"type":"object"},
+  StepSpec: {"properties":{"first":s40,"label":s9,"last":s40},"required":["label","first","last"],"type":"object"},
+  Table: {"properties":{"changes":{"default":[],"items":s43,"maxItems":1000000,"type":"array"},"columns":s44,"kind":{"enum":["table"]},"note":s11,"rows":{"items":{"items":s22,"type":"array"},"maxItems":1000000,"type":"array"},"title":s11},"required":["kind","columns","rows"],"type":"object"},
+  TaskInfo: {"properties":{"help":s11,"name":s13,"plugin":s9,"title":s9},"required":["name","title","plugin"],"type":"object"},
+  Text: {"properties":{"kind":s53,"text":s19,"title":s11},"required":["kind","text"],"type":"object"},
+  TextField: {"properties":{"body":s12,"default":s32,"help":s11,"kind":s53,"label":s9,"multiline":s18,"name":s13,"placeholder":s11,"required":s18},"required":["kind","name","label"],"type":"object"},
   TileAnswer: {"properties":{"id":s0,"tile":{"$ref":"TileHeader"},"type":{"enum":["tile"]},"view":s0},"required":["type","id","view","tile"],"type":"object"},
-  TileHeader: {"properties":{"encoding":s36,"key":s37,"shape":s39},"required":["key","shape","encoding"],"type":"object"},
-  Token: {"properties":{"end":s25,"raw":s21,"special":s11,"start":s25,"text":s21,"word":s28},"required":["text","raw"],"type":"object"},
-  TokenRow: {"properties":{"label":s9,"values":{"items":s4,"maxItems":1000000,"type":"array"}},"required":["label","values"],"type":"object"},
-  TokenScores: {"properties":{"diverging":s11,"kind":{"enum":["token-scores"]},"note":s12,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s12,"tokens":s8},"required":["kind","tokens","rows"],"type":"object"},
-  ViewInfo: {"properties":{"fields":s32,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s12,"name":s13,"plugin":s12,"reason":s12,"title":s9},"required":["name","title"],"type":"object"},
+  TileHeader: {"properties":{"encoding":s48,"key":s49,"shape":s51},"required":["key","shape","encoding"],"type":"object"},
+  Token: {"properties":{"end":s38,"raw":s19,"special":s12,"start":s38,"text":s19,"word":s41},"required":["text","raw"],"type":"object"},
+  TokenRow: {"properties":{"label":s9,"values":s52},"required":["label","values"],"type":"object"},
+  TokenScores: {"properties":{"diverging":s12,"kind":{"enum":["token-scores"]},"note":s11,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s11,"tokens":s8},"required":["kind","tokens","rows"],"type":"object"},
+  ViewInfo: {"properties":{"fields":s28,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s11,"name":s13,"plugin":s11,"reason":s11,"title":s9},"required":["name","title"],"type":"object"},
   ViewSpec: s17,
   Welcome: {"properties":{"id":s0,"session":s0,"spec":s17,"type":{"enum":["welcome"]},"version":s9,"view":s0},"required":["type","id","view","session","version","spec"],"type":"object"},
 };

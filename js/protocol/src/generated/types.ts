@@ -14,8 +14,9 @@ export type Outgoing =
   | StatusChanged
   | Selected
   | Advanced;
-export type Request = Hello | TileRequest | Run | Edit | Cancel | Select | Action | Query | Export;
-export type Result = Labels | Spans | Text | Table | HeadGrid | TokenScores | Page;
+export type Request =
+  Hello | TileRequest | Run | Edit | Cancel | Select | Action | Query | Export | Rows;
+export type Result = Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | Chart | Matrix;
 export type ViewSpec = PanelSpec | HomeSpec;
 
 /**
@@ -59,7 +60,7 @@ export interface Progress {
  */
 export interface Answered {
   id: string;
-  results: (Labels | Spans | Text | Table | HeadGrid | TokenScores | Page)[];
+  results: (Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | Chart | Matrix)[];
   type: "answered";
   view: string;
 }
@@ -109,13 +110,26 @@ export interface Text {
   title: string;
 }
 /**
- * Rows of plain values under named columns.
+ * Rows of plain values under named columns; the reader sorts them by any column.
+ *
+ * ``changes`` has one entry a row, or none at all: what a click on the row does.
  */
 export interface Table {
+  changes: (Change | null)[];
   columns: string[];
   kind: "table";
+  note: string;
   rows: (string | boolean | number | null)[][];
   title: string;
+}
+/**
+ * What a click in a result does: set these fields of the panel, and run.
+ */
+export interface Change {
+  run: boolean;
+  values: {
+    [k: string]: string | boolean | number | null;
+  };
 }
 /**
  * Measures of all heads, drawn as a map of layers by heads and as a list to sort and filter.
@@ -183,6 +197,67 @@ export interface Page {
   height: number;
   html: string;
   kind: "page";
+  title: string;
+}
+/**
+ * Series over two axes, with a legend, values on hover and a table of them for readers.
+ */
+export interface Chart {
+  kind: "chart";
+  note: string;
+  series: Series[];
+  square: boolean;
+  title: string;
+  x: Axis;
+  y: Axis1;
+}
+/**
+ * One line, one set of points or of bars: ``y[i]`` at ``x[i]``, a gap where ``y`` is None.
+ *
+ * ``help`` is said of it in the legend, an area under the curve say. A ``reference`` is drawn
+ * thin and grey: what the others are to be compared with. ``steps`` lines hold each value until
+ * the next.
+ */
+export interface Series {
+  draw: "bars" | "line" | "points" | "steps";
+  help: string;
+  label: string;
+  reference: boolean;
+  x: number[];
+  y: (number | null)[];
+}
+/**
+ * One axis of a chart. A bound that is None is that of the numbers.
+ */
+export interface Axis {
+  high: number | null;
+  low: number | null;
+  title: string;
+}
+/**
+ * One axis of a chart. A bound that is None is that of the numbers.
+ */
+export interface Axis1 {
+  high: number | null;
+  low: number | null;
+  title: string;
+}
+/**
+ * Numbers of pairs of labels, a confusion matrix say; one row a list.
+ *
+ * ``changes`` has the shape of ``cells``, or is empty: what a click on the cell does. ``chosen``
+ * is the cell that is in force now, row and column.
+ */
+export interface Matrix {
+  cells: (number | null)[][];
+  changes: (Change | null)[][];
+  chosen: never[] | null;
+  columnTitle: string;
+  columns: string[];
+  kind: "matrix";
+  note: string;
+  rowTitle: string;
+  rows: string[];
   title: string;
 }
 /**
@@ -348,6 +423,14 @@ export interface BooleanField {
   name: string;
 }
 /**
+ * One axis of a chart. A bound that is None is that of the numbers.
+ */
+export interface Axis2 {
+  high: number | null;
+  low: number | null;
+  title: string;
+}
+/**
  * The value under lmkit's MIME type in a saved output.
  *
  * ``heads`` counts all heads, ``heads_carried`` those whose tiles are in ``tiles``. ``record`` is
@@ -410,17 +493,54 @@ export interface RunRecord {
 export interface PanelSpec {
   attention: AttentionSpec | null;
   attentionNote: string;
+  dataSet: DataSetSpec | null;
   fields: (TextField | IntegerField | NumberField | ChoiceField | BooleanField)[];
   header: Header;
   kind: "panel";
   protocol: 1;
   python: string;
-  results: (Labels | Spans | Text | Table | HeadGrid | TokenScores | Page)[];
+  results: (Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | Chart | Matrix)[];
   status: Status;
   values: {
     [k: string]: string | boolean | number | null;
   };
   warnings: string[];
+}
+/**
+ * A panel's data set: which one, which of its columns is which, and what came of its rows.
+ *
+ * ``columns`` are the task's, ``available`` the data set's, ``mapping`` gives the second by the
+ * first. ``fields`` are controls of the report, which is made again when one changes, without a
+ * run of the model. ``done`` of ``rows`` rows are in ``results``.
+ */
+export interface DataSetSpec {
+  available: string[];
+  columns: ColumnSpec[];
+  done: number;
+  fields: (TextField | IntegerField | NumberField | ChoiceField | BooleanField)[];
+  mapping: {
+    [k: string]: string;
+  };
+  note: string;
+  results: (Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | Chart | Matrix)[];
+  rows: number;
+  source: string;
+  values: {
+    [k: string]: string | boolean | number | null;
+  };
+}
+/**
+ * A column that a task reads from a data set.
+ *
+ * ``kind`` says what its cells are: a text, a label (its name or its index), several labels,
+ * words, or spans of the text.
+ */
+export interface ColumnSpec {
+  help: string;
+  kind: "label" | "labels" | "spans" | "text" | "words";
+  label: string;
+  name: string;
+  required: boolean;
 }
 /**
  * The first line of a view: which task, model and device.
@@ -765,5 +885,26 @@ export interface Select {
   id: string;
   selection: Selection1;
   type: "select";
+  view: string;
+}
+/**
+ * Work with the panel's data set.
+ *
+ * ``open`` reads the one that ``source`` names, a path or a variable of the kernel; ``run`` sends
+ * its rows through the task, with ``mapping`` and the form's ``values``; ``report`` makes the
+ * report again with ``values`` of its own fields. A run is answered by :class:`Accepted` at once,
+ * the others by :class:`Done`.
+ */
+export interface Rows {
+  do: "open" | "report" | "run";
+  id: string;
+  mapping: {
+    [k: string]: string;
+  };
+  source: string;
+  type: "rows";
+  values: {
+    [k: string]: string | boolean | number | null;
+  };
   view: string;
 }

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from lmkit.api import (
+    Column,
     Field,
     Labels,
     LabelScore,
     LoadedModel,
     ModelError,
     RegisterTask,
+    RowProblem,
     Table,
     Task,
     hookimpl,
@@ -47,6 +49,24 @@ class Classification(Task):
             default=0.5,
         ),
     )
+
+    columns = (
+        Column.text("text", label="Text"),
+        Column.text("pair", label="Second text", required=False),
+        Column.labels("label", label="Label", help="Its name or index; several for multi-label."),
+    )
+
+    def run_rows(self, model, rows, *, threshold):
+        for batch in model.batches(rows, text="text", pair="pair"):
+            if isinstance(batch, RowProblem):
+                yield batch
+                continue
+            for sequence, probs in zip(batch.sequences, batch.output.logits.softmax(-1).tolist()):
+                yield sequence.row, {"probabilities": dict(zip(model.labels, probs))}
+
+    def report_rows(self, done, *, threshold):
+        right = sum(max(o["probabilities"], key=o["probabilities"].get) in r.get("label", ()) for r, o in done)
+        return (Table(columns=("measure", "value"), rows=(("accuracy", right / len(done)),)),)
 
     def run(self, model: LoadedModel, *, text: str, pair: str, threshold: float) -> Labels | Table:
         """One forward pass; softmax over the logits, or a sigmoid each for multi-label models.

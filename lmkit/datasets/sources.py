@@ -1,0 +1,322 @@
+"""Rows from a DataFrame, an Arrow table, a Hugging Face data set, Python lists, or a file.
+
+Nothing is copied that is in memory already, and a Hugging Face data set or a memory-mapped Arrow
+table stays on disk: cells are read when they are asked for. Files are read once. None of the
+libraries is imported: an object is known by what it can do.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lmkit.errors import DataSetError
+
+__all__ = ["Table", "open_rows"]
+
+_CSV = {".csv": ",", ".tsv": "\t"}
+_SUFFIXES = ".csv, .tsv, .jsonl, .json, .parquet, .arrow or .feather"
+
+
+class Table(ABC):
+    """Rows under named columns, read by column and row number.
+
+    Attributes:
+        name: What the data set is called.
+        columns: Names of its columns, in order.
+        count: How many rows it has.
+    """
+
+    def __init__(self, name: str, columns: Iterable[Any], count: int) -> None:
+        self.name = name
+        self.columns = tuple(str(one) for one in columns)
+        self.count = count
+        twice = sorted({one for one in self.columns if self.columns.count(one) > 1})
+        if twice:
+            raise DataSetError(
+                f"{name} has two columns named {twice[0]!r}.", hint="Rename one of them."
+            )
+
+    def read(self, column: str, rows: Sequence[int]) -> list[Any]:
+        """Cells of one column as Python values, in the order of ``rows``.
+
+        Raises:
+            DataSetError: there is no such column.
+        """
+        if column not in self.columns:
+            known = ", ".join(self.columns[:20]) or "none"
+            raise DataSetError(
+                f"{self.name} has no column {column!r}.", hint=f"Its columns are: {known}."
+            )
+        return [_plain(value) for value in self._read(column, rows)]
+
+    @abstractmethod
+    def _read(self, column: str, rows: Sequence[int]) -> Iterable[Any]: ...
+
+
+def open_rows(data: Any, name: str = "") -> Table:
+    """See the rows of whatever holds some.
+
+    Args:
+        data: A pandas or polars DataFrame, a ``pyarrow.Table``, a ``datasets.Dataset``, a list of
+            dicts, a dict of columns, or the path of a CSV, TSV, JSON Lines, JSON, Parquet, Arrow or
+            Feather file.
+        name: What to call it; else the file's name or the kind of object and its length.
+
+    Raises:
+        DataSetError: it holds no rows that can be read, saying why.
+    """
+    if isinstance(data, Table):
+        return data
+    if isinstance(data, str | os.PathLike):
+        return _file(Path(data), name)
+    kind = type(data).__name__
+    if hasattr(data, "iloc") and hasattr(data, "columns"):
+        return _Frame(name or _sized(kind, len(data)), data)
+    if hasattr(data, "column_names") and hasattr(data, "num_rows"):
+        # Both have these; only Hugging Face's has rows under numbers.
+        if hasattr(data, "column") and hasattr(data, "take"):
+            return _Arrow(name or _sized("Arrow table", data.num_rows), data)
+        return _HuggingFace(name or _sized("Data set", data.num_rows), data)
+    if hasattr(data, "get_column") and hasattr(data, "columns"):
+        return _Polars(name or _sized(kind, len(data)), data)
+    if isinstance(data, Mapping) and _is_dict_of_splits(data):
+        splits = ", ".join(map(str, data))
+        raise DataSetError(
+            f"This holds several data sets: {splits}.", hint="Give one of them, data['train'] say."
+        )
+    if isinstance(data, Mapping):
+        return _Columns(name or "columns", {str(k): list(v) for k, v in data.items()})
+    if isinstance(data, Iterable) and not isinstance(data, bytes):
+        return _records(data, name)
+    raise DataSetError(
+        f"A {kind} holds no rows.",
+        hint="Give a DataFrame, an Arrow table, a Hugging Face data set, a list of dicts, a path.",
+    )
+
+
+class _Frame(Table):
+    """A pandas DataFrame."""
+
+    def __init__(self, name: str, frame: Any) -> None:
+        super().__init__(name, frame.columns, len(frame))
+        self._frame = frame
+
+    def _read(self, column: str, rows: Sequence[int]) -> Iterable[Any]:
+        series = self._frame.iloc[:, self.columns.index(column)]
+        return list(series.iloc[list(rows)])
+
+
+class _Polars(Table):
+    """A polars DataFrame."""
+
+    def __init__(self, name: str, frame: Any) -> None:
+        super().__init__(name, frame.columns, len(frame))
+        self._frame = frame
+
+    def _read(self, column: str, rows: Sequence[int]) -> Iterable[Any]:
+        return list(self._frame.get_column(column).gather(list(rows)).to_list())
+
+
+class _Arrow(Table):
+    """A ``pyarrow.Table``."""
+
+    def __init__(self, name: str, table: Any) -> None:
+        super().__init__(name, table.column_names, table.num_rows)
+        self._table = table
+
+    def _read(self, column: str, rows: Sequence[int]) -> Iterable[Any]:
+        return list(self._table.column(self.columns.index(column)).take(list(rows)).to_pylist())
+
+
+class _HuggingFace(Table):
+    """A ``datasets.Dataset``; labels of a ClassLabel column are given by name."""
+
+    def __init__(self, name: str, data: Any) -> None:
+        super().__init__(name, data.column_names, data.num_rows)
+        self._data = data
+
+    def _read(self, column: str, rows: Sequence[int]) -> Iterable[Any]:
+        # One column alone: the others (audio, images) would be decoded for nothing.
+        cells = self._data.select_columns([column])[list(rows)][column]
+        feature = (getattr(self._data, "features", None) or {}).get(column)
+        named = getattr(feature, "int2str", None)
+        inner = getattr(getattr(feature, "feature", None), "int2str", None)
+        if named is not None:
+            return [named(one) if _in_range(one, feature) else one for one in cells]
+        if inner is not None:
+            return [None if one is None else [inner(value) for value in one] for one in cells]
+        return list(cells)
+
+
+class _Columns(Table):
+    """Python lists under names."""
+
+    def __init__(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
+        lengths = {len(one) for one in columns.values()}
+        if len(lengths) > 1:
+            short = ", ".join(f"{key} {len(value):,}" for key, value in columns.items())
+            raise DataSetError(f"The columns are not of one length: {short}.")
+        super().__init__(name, columns, lengths.pop() if lengths else 0)
+        self._columns = columns
+
+    def _read(self, column: str, rows: Sequence[int]) -> Iterable[Any]:
+        values = self._columns[column]
+        return [values[row] for row in rows]
+
+
+class _Records(Table):
+    """A list of dicts; a column that a row lacks is None there."""
+
+    def __init__(self, name: str, rows: Sequence[Mapping[Any, Any]]) -> None:
+        columns: dict[str, Any] = {}
+        for number, row in enumerate(rows):
+            if not isinstance(row, Mapping):
+                raise DataSetError(
+                    f"Row {number:,} is a {type(row).__name__}, not a dict.",
+                    hint="Give a list of dicts, one a row.",
+                )
+            for key in row:
+                columns.setdefault(str(key), key)
+        super().__init__(name, columns, len(rows))
+        self._rows, self._keys = rows, columns
+
+    def _read(self, column: str, rows: Sequence[int]) -> Iterable[Any]:
+        key = self._keys[column]
+        return [self._rows[row].get(key) for row in rows]
+
+
+def _records(data: Iterable[Any], name: str) -> Table:
+    rows = data if isinstance(data, Sequence) else list(data)
+    if rows and isinstance(rows[0], str):
+        # The plainest data set of all: one text a row.
+        return _Columns(name or _sized("list", len(rows)), {"text": rows})
+    return _Records(name or _sized("list", len(rows)), rows)
+
+
+def _file(path: Path, name: str) -> Table:
+    name = name or path.name
+    suffix = path.suffix.lower()
+    try:
+        if suffix in _CSV:
+            return _read_csv(path, name, _CSV[suffix])
+        if suffix in (".jsonl", ".ndjson"):
+            return _Records(name, _read_json_lines(path, name))
+        if suffix == ".json":
+            return _read_json(path, name)
+        if suffix in (".parquet", ".arrow", ".feather"):
+            return _Arrow(name, _read_arrow(path, name, suffix))
+    except OSError as error:
+        what = "is not there" if isinstance(error, FileNotFoundError) else "cannot be read"
+        raise DataSetError(
+            f"{path} {what}: {error.strerror or error}.", hint="Check the path."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataSetError(
+            f"{name} is not text in UTF-8: {error.reason} at byte {error.start:,}.",
+            hint="Save it as UTF-8, or give a DataFrame that was read with its encoding.",
+        ) from error
+    raise DataSetError(f"{name} ends in {suffix or 'no suffix'}.", hint=f"Give a {_SUFFIXES} file.")
+
+
+def _read_csv(path: Path, name: str, delimiter: str) -> Table:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        # The largest field that a C long holds; the limit is csv's own, for the whole process,
+        # and a text of 1 MB is above its default.
+        before = csv.field_size_limit(2**31 - 1)
+        try:
+            if delimiter == ",":
+                reader = csv.reader(file)
+            else:  # quotation marks in TSV are text
+                reader = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+            header = next(reader, [])
+            columns: list[list[Any]] = [[] for _ in header]
+            for number, cells in enumerate(reader):
+                if not cells:
+                    continue  # an empty line
+                if len(cells) > len(header):
+                    raise DataSetError(
+                        f"{name}, line {reader.line_num:,} (row {number:,}) has {len(cells)} cells "
+                        f"for {len(header)} columns.",
+                        hint='Quote cells that hold the delimiter: "a, b".',
+                    )
+                for place, column in enumerate(columns):
+                    column.append(cells[place] if place < len(cells) else None)
+        except csv.Error as error:
+            raise DataSetError(f"{name} cannot be read as CSV: {error}.") from error
+        finally:
+            csv.field_size_limit(before)
+    if len(set(header)) != len(header):
+        Table.__init__(_Columns(name, {}), name, header, 0)  # raises, naming the column
+    return _Columns(name, dict(zip(header, columns, strict=True)))
+
+
+def _read_json_lines(path: Path, name: str) -> list[Any]:
+    rows = []
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise DataSetError(f"{name}, line {number:,} is not JSON: {error}.") from error
+    return rows
+
+
+def _read_json(path: Path, name: str) -> Table:
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise
+        raise DataSetError(f"{name} is not JSON: {error}.") from error
+    if not isinstance(read, list | dict):
+        raise DataSetError(f"{name} holds no rows.", hint="It should be a list of objects.")
+    return open_rows(read, name)
+
+
+def _read_arrow(path: Path, name: str, suffix: str) -> Any:
+    path.stat()  # "not there" before "not installed"
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise DataSetError(
+            f"To read {name} takes pyarrow, which is not installed.", hint="pip install pyarrow"
+        ) from error
+    try:
+        if suffix == ".parquet":
+            from pyarrow import parquet
+
+            return parquet.read_table(path)
+        from pyarrow import feather
+
+        return feather.read_table(path, memory_map=True)
+    except pyarrow.ArrowInvalid as error:
+        raise DataSetError(f"{name} cannot be read: {error}.") from error
+
+
+def _plain(value: Any) -> Any:
+    """A numpy scalar as Python's own."""
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "shape", None) == ():
+        return item()
+    tolist = getattr(value, "tolist", None)
+    return tolist() if callable(tolist) and not isinstance(value, str) else value
+
+
+def _in_range(value: Any, feature: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < int(getattr(feature, "num_classes", 0))
+
+
+def _is_dict_of_splits(data: Mapping[Any, Any]) -> bool:
+    return bool(data) and all(hasattr(one, "num_rows") for one in data.values())
+
+
+def _sized(kind: str, count: int) -> str:
+    return f"{kind}, {count:,} row{'s' if count != 1 else ''}"
