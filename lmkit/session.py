@@ -488,7 +488,7 @@ class Session:
         same = panel.rows is not None and panel.rows.mapping == mapped
         if not (same and panel.row_values == checked and panel.rows and panel.rows.left):
             panel.rows = RowRun(table, task.columns, mapped)
-            part = replace(part, results=(), done=0, note="")
+            part = replace(part, results=(), done=0, stopped=False, note="")
         panel.row_values = checked
         panel.view.edit(checked)
         panel.view.show_data_set(replace(part, values=chosen, mapping=mapped))
@@ -536,14 +536,20 @@ class Session:
 
     def _reported(self, panel: TaskPanel, part: DataSetPart, results: RowResults) -> DataSetPart:
         if not len(results) and not results.problems:
-            return replace(part, results=(), done=0, note="")
+            return replace(part, results=(), done=0, stopped=False, note="")
         made: tuple[Result, ...] = ()
         if len(results):
             values = {**panel.row_values, **part.values}
             made = report_rows(self.host, panel.registered, results, values)
         if results.problems:
             made = (*made, _problem_table(results))
-        return replace(part, results=made, done=len(results), note=_note(results))
+        return replace(
+            part,
+            results=made,
+            done=len(results),
+            stopped=results.stopped,
+            note=_note(results),
+        )
 
     def load(self, panel: TaskPanel) -> LoadedModel:
         """The panel's model, loaded if it is not yet."""

@@ -136,6 +136,7 @@ class FieldBase(Struct, frozen=True, kw_only=True):
     name: Name
     label: Line
     help: Line = ""
+    hidden: bool = False
 
 
 class TextField(FieldBase, frozen=True, kw_only=True, tag="text", tag_field="kind"):
@@ -218,12 +219,17 @@ class Labels(Struct, frozen=True, kw_only=True, tag="labels", tag_field="kind"):
     """Probabilities of labels.
 
     With ``multi`` they are independent and ``threshold`` decides each; without, they sum to 1.
+    ``field`` names the field that holds the threshold, which then acts without a run. ``before``
+    are those of the panel's run before, put there by the panel.
     """
 
     scores: Annotated[tuple[LabelScore, ...], Meta(max_length=100_000)]
     multi: bool = False
     threshold: Probability = 0.5
     title: Line = ""
+    field: Annotated[str, Meta(max_length=128)] = ""
+    note: Line = ""
+    before: Annotated[tuple[LabelScore, ...], Meta(max_length=100_000)] = ()
 
 
 class Span(Struct, frozen=True, kw_only=True):
@@ -319,7 +325,7 @@ class Matrix(Struct, frozen=True, kw_only=True, tag="matrix", tag_field="kind"):
     """Numbers of pairs of labels, a confusion matrix say; one row a list.
 
     ``changes`` has the shape of ``cells``, or is empty: what a click on the cell does. ``chosen``
-    is the cell that is in force now, row and column.
+    is the cell that is in force now, row and column, or empty.
     """
 
     rows: Annotated[tuple[Line, ...], Meta(max_length=10_000)]
@@ -330,7 +336,7 @@ class Matrix(Struct, frozen=True, kw_only=True, tag="matrix", tag_field="kind"):
     title: Line = ""
     note: Line = ""
     changes: Annotated[tuple[tuple[Change | None, ...], ...], Meta(max_length=10_000)] = ()
-    chosen: tuple[Index, Index] | None = None
+    chosen: Annotated[tuple[Index, ...], Meta(max_length=2)] = ()
 
 
 class HeadMeasure(Struct, frozen=True, kw_only=True):
@@ -412,7 +418,8 @@ class DataSetSpec(Struct, frozen=True, kw_only=True):
 
     ``columns`` are the task's, ``available`` the data set's, ``mapping`` gives the second by the
     first. ``fields`` are controls of the report, which is made again when one changes, without a
-    run of the model. ``done`` of ``rows`` rows are in ``results``.
+    run of the model. ``done`` of ``rows`` rows are in ``results``; a run that was ``stopped`` can go
+    on.
     """
 
     columns: Annotated[tuple[ColumnSpec, ...], Meta(max_length=1_000)]
@@ -421,6 +428,7 @@ class DataSetSpec(Struct, frozen=True, kw_only=True):
     mapping: dict[str, Line] = {}
     rows: Count = 0
     done: Count = 0
+    stopped: bool = False
     fields: Annotated[tuple[FieldSpec, ...], Meta(max_length=1_000)] = ()
     values: dict[str, FieldValue] = {}
     results: Annotated[tuple[Result, ...], Meta(max_length=1_000)] = ()

@@ -67,6 +67,12 @@ export interface Source {
   /** Tell the kernel what is selected, a moment after the last call. */
   select(selection: Selection): void;
   action(name: string, argument: string): Promise<void>;
+  /** Give the panel the data set of this name: a variable of the kernel, or a path. */
+  openRows(source: string): Promise<void>;
+  /** Send the data set's rows through the task; returns the run's id. */
+  runRows(mapping: Readonly<Record<string, string>>, values: FieldValues): string;
+  /** Make the report on the rows again with these values of its own fields. */
+  reportRows(values: FieldValues): Promise<void>;
   /** Ask a view for its results. Rejects as `tile` does; an abort stops the kernel's work. */
   query(
     name: string,
@@ -215,12 +221,7 @@ export class KernelSource implements Source {
   run(values: FieldValues): string {
     this.#dropEdit();
     const { id, answer } = this.#ask({ type: "run", values: { ...values } });
-    answer.catch((error: unknown) => {
-      this.#emit({
-        type: "status",
-        status: { state: "error", run: null, progress: null, error: errorInfo(error) },
-      });
-    });
+    answer.catch((error: unknown) => this.#failed(error));
     return id;
   }
 
@@ -231,6 +232,35 @@ export class KernelSource implements Source {
       this.#tell({ type: "edit", values: { ...values } });
     }, EDIT_DELAY);
     this.#edit = { values, timer };
+  }
+
+  runRows(mapping: Readonly<Record<string, string>>, values: FieldValues): string {
+    this.#dropEdit();
+    const { id, answer } = this.#ask({
+      type: "rows",
+      do: "run",
+      source: "",
+      mapping: { ...mapping },
+      values: { ...values },
+    });
+    answer.catch((error: unknown) => this.#failed(error));
+    return id;
+  }
+
+  async openRows(source: string): Promise<void> {
+    await this.#ask({ type: "rows", do: "open", source, mapping: {}, values: {} }).answer;
+  }
+
+  async reportRows(values: FieldValues): Promise<void> {
+    await this.#ask({ type: "rows", do: "report", source: "", mapping: {}, values: { ...values } })
+      .answer;
+  }
+
+  #failed(error: unknown): void {
+    this.#emit({
+      type: "status",
+      status: { state: "error", run: null, progress: null, error: errorInfo(error) },
+    });
   }
 
   async cancel(run: string): Promise<void> {

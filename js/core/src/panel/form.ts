@@ -27,7 +27,8 @@ export function readNumber(
 /** A text box grows to three lines by itself; by its corner it can be made any size. */
 const TALLEST = 68;
 
-interface Control {
+/** One field as an element, with its value. */
+export interface Control {
   readonly field: FieldSpec;
   readonly element: HTMLElement;
   get(): FieldValue;
@@ -36,7 +37,12 @@ interface Control {
   enable(on: boolean): void;
 }
 
-function control(field: FieldSpec, value: FieldValue, onEdit: () => void, scope: Scope): Control {
+export function control(
+  field: FieldSpec,
+  value: FieldValue,
+  onEdit: () => void,
+  scope: Scope,
+): Control {
   const id = uniqueId("field");
   const help =
     field.help !== ""

@@ -39,22 +39,24 @@ const s34 = {"items":s33,"type":"array"};
 const s35 = {"items":s34,"maxItems":10000,"type":"array"};
 const s36 = {"error":null,"progress":null,"run":null,"state":"idle"};
 const s37 = {"default":s36,"$ref":"Status"};
-const s38 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
-const s39 = {"maximum":4096,"minimum":1,"type":"integer"};
-const s40 = {"maximum":10000000,"minimum":0,"type":"integer"};
-const s41 = {"anyOf":[s40,s5],"default":null};
-const s42 = {"$ref":"Change"};
-const s43 = {"anyOf":[s42,s5]};
-const s44 = {"items":s9,"maxItems":10000,"type":"array"};
-const s45 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s46 = {"anyOf":[s31,s5],"default":null};
-const s47 = {"default":[],"items":s9,"type":"array"};
-const s48 = {"enum":["f32","sqrt-u16","sqrt-u8"]};
-const s49 = {"maxLength":4096,"minLength":1,"type":"string"};
-const s50 = {"maximum":65536,"minimum":0,"type":"integer"};
-const s51 = {"items":s50,"maxItems":4,"minItems":1,"type":"array"};
-const s52 = {"items":s4,"maxItems":1000000,"type":"array"};
-const s53 = {"enum":["text"]};
+const s38 = {"$ref":"LabelScore"};
+const s39 = {"default":"","maxLength":128,"type":"string"};
+const s40 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
+const s41 = {"maximum":4096,"minimum":1,"type":"integer"};
+const s42 = {"maximum":10000000,"minimum":0,"type":"integer"};
+const s43 = {"anyOf":[s42,s5],"default":null};
+const s44 = {"$ref":"Change"};
+const s45 = {"anyOf":[s44,s5]};
+const s46 = {"items":s9,"maxItems":10000,"type":"array"};
+const s47 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s48 = {"anyOf":[s31,s5],"default":null};
+const s49 = {"default":[],"items":s9,"type":"array"};
+const s50 = {"enum":["f32","sqrt-u16","sqrt-u8"]};
+const s51 = {"maxLength":4096,"minLength":1,"type":"string"};
+const s52 = {"maximum":65536,"minimum":0,"type":"integer"};
+const s53 = {"items":s52,"maxItems":4,"minItems":1,"type":"array"};
+const s54 = {"items":s4,"maxItems":1000000,"type":"array"};
+const s55 = {"enum":["text"]};
 
 export const shapes: Readonly<Record<string, Shape>> = {
   Accepted: {"properties":{"id":s0,"type":{"enum":["accepted"]},"view":s0},"required":["type","id","view"],"type":"object"},
@@ -62,15 +64,15 @@ export const shapes: Readonly<Record<string, Shape>> = {
   Answered: {"properties":{"id":s0,"results":{"items":s3,"maxItems":1000,"type":"array"},"type":{"enum":["answered"]},"view":s0},"required":["type","id","view","results"],"type":"object"},
   AttentionSpec: {"properties":{"deviation":s6,"keyTokens":{"anyOf":[s8,s5],"default":null},"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"lenses":{"default":[],"items":{"$ref":"LensSpec"},"maxItems":200,"type":"array"},"missing":{"default":[],"items":s9,"maxItems":10000,"type":"array"},"path":s9,"scale":s10,"selection":{"default":{"head":0,"layer":0,"lens":"","picture":"","tokens":[]},"$ref":"Selection"},"steps":{"default":[],"items":{"$ref":"StepSpec"},"maxItems":1000000,"type":"array"},"tokens":s8,"views":{"default":[],"items":{"$ref":"ViewInfo"},"maxItems":1000,"type":"array"}},"required":["layers","tokens","path"],"type":"object"},
   Axis: {"properties":{"high":s6,"low":s6,"title":s11},"required":[],"type":"object"},
-  BooleanField: {"properties":{"default":s12,"help":s11,"kind":{"enum":["boolean"]},"label":s9,"name":s13},"required":["kind","name","label"],"type":"object"},
+  BooleanField: {"properties":{"default":s12,"help":s11,"hidden":s12,"kind":{"enum":["boolean"]},"label":s9,"name":s13},"required":["kind","name","label"],"type":"object"},
   Bundle: {"properties":{"heads":s14,"headsCarried":s14,"live":{"anyOf":[{"$ref":"Live"},s5],"default":null},"protocol":s15,"record":{"anyOf":[{"$ref":"RunRecord"},s5],"default":null},"spec":s17,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s9},"required":["version","spec"],"type":"object"},
   CancelledAnswer: {"properties":{"id":s0,"type":{"enum":["cancelled"]},"view":s0},"required":["type","id","view"],"type":"object"},
   Change: {"properties":{"run":s18,"values":s23},"required":["values"],"type":"object"},
   Changed: {"properties":{"spec":s17,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
   Chart: {"properties":{"kind":{"enum":["chart"]},"note":s11,"series":{"items":{"$ref":"Series"},"maxItems":1000,"type":"array"},"square":s12,"title":s11,"x":s25,"y":s25},"required":["kind","series"],"type":"object"},
-  ChoiceField: {"properties":{"default":s9,"help":s11,"kind":{"enum":["choice"]},"label":s9,"name":s13,"options":{"items":s9,"maxItems":10000,"minItems":1,"type":"array"}},"required":["kind","name","label","options","default"],"type":"object"},
+  ChoiceField: {"properties":{"default":s9,"help":s11,"hidden":s12,"kind":{"enum":["choice"]},"label":s9,"name":s13,"options":{"items":s9,"maxItems":10000,"minItems":1,"type":"array"}},"required":["kind","name","label","options","default"],"type":"object"},
   ColumnSpec: {"properties":{"help":s11,"kind":{"default":"text","enum":["label","labels","spans","text","words"]},"label":s11,"name":s13,"required":s12},"required":["name"],"type":"object"},
-  DataSetSpec: {"properties":{"available":{"default":[],"items":s9,"maxItems":100000,"type":"array"},"columns":{"items":{"$ref":"ColumnSpec"},"maxItems":1000,"type":"array"},"done":s14,"fields":s28,"mapping":{"additionalProperties":s9,"default":{},"type":"object"},"note":s11,"results":s29,"rows":s14,"source":s11,"values":s30},"required":["columns"],"type":"object"},
+  DataSetSpec: {"properties":{"available":{"default":[],"items":s9,"maxItems":100000,"type":"array"},"columns":{"items":{"$ref":"ColumnSpec"},"maxItems":1000,"type":"array"},"done":s14,"fields":s28,"mapping":{"additionalProperties":s9,"default":{},"type":"object"},"note":s11,"results":s29,"rows":s14,"source":s11,"stopped":s12,"values":s30},"required":["columns"],"type":"object"},
   DeviceInfo: {"properties":{"chosen":s20,"memoryTotal":s14,"memoryUsed":s14,"name":s13,"title":s9},"required":["name","title","chosen"],"type":"object"},
   Done: {"properties":{"id":s0,"type":{"enum":["done"]},"view":s0},"required":["type","id","view"],"type":"object"},
   ErrorAnswer: {"properties":{"error":s31,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
@@ -80,39 +82,39 @@ export const shapes: Readonly<Record<string, Shape>> = {
   HeadMeasure: {"properties":{"diverging":s12,"help":s11,"name":s13,"title":s9,"unit":s11,"values":s35},"required":["name","title","values"],"type":"object"},
   Header: {"properties":{"device":s11,"dtype":s11,"model":s9,"task":s13,"title":s9},"required":["task","title","model"],"type":"object"},
   HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s14,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s15,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s37,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s9},"required":["kind","version"],"type":"object"},
-  IntegerField: {"properties":{"default":s21,"help":s11,"kind":{"enum":["integer"]},"label":s9,"maximum":s21,"minimum":s21,"name":s13,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  IntegerField: {"properties":{"default":s21,"help":s11,"hidden":s12,"kind":{"enum":["integer"]},"label":s9,"maximum":s21,"minimum":s21,"name":s13,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
   LabelScore: {"properties":{"label":s9,"score":{"maximum":1,"minimum":0,"type":"number"}},"required":["label","score"],"type":"object"},
-  Labels: {"properties":{"kind":{"enum":["labels"]},"multi":s12,"scores":{"items":{"$ref":"LabelScore"},"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s11},"required":["kind","scores"],"type":"object"},
-  LayerSpec: {"properties":{"causal":s12,"hasQk":s12,"hasValues":s12,"headSize":s38,"heads":s39,"keys":s40,"kvHeads":s39,"name":s9,"queries":s40,"role":{"enum":["cross","decoder","encoder"]},"rotary":s12,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s12,"softcap":s6,"step":s38,"window":s41},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
+  Labels: {"properties":{"before":{"default":[],"items":s38,"maxItems":100000,"type":"array"},"field":s39,"kind":{"enum":["labels"]},"multi":s12,"note":s11,"scores":{"items":s38,"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s11},"required":["kind","scores"],"type":"object"},
+  LayerSpec: {"properties":{"causal":s12,"hasQk":s12,"hasValues":s12,"headSize":s40,"heads":s41,"keys":s42,"kvHeads":s41,"name":s9,"queries":s42,"role":{"enum":["cross","decoder","encoder"]},"rotary":s12,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s12,"softcap":s6,"step":s40,"window":s43},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
   LensSpec: {"properties":{"grouped":s12,"help":s11,"name":s0,"reason":s11,"scale":s10,"title":s9},"required":["name","title"],"type":"object"},
   Live: {"properties":{"session":s0,"view":s0},"required":["session","view"],"type":"object"},
-  Matrix: {"properties":{"cells":s35,"changes":{"default":[],"items":{"items":s43,"type":"array"},"maxItems":10000,"type":"array"},"chosen":{"anyOf":[{"items":false,"maxItems":2,"minItems":2,"prefixItems":[s40,s40],"type":"array"},s5],"default":null},"columnTitle":s11,"columns":s44,"kind":{"enum":["matrix"]},"note":s11,"rowTitle":s11,"rows":s44,"title":s11},"required":["kind","rows","columns","cells"],"type":"object"},
-  ModelInfo: {"properties":{"bytes":s45,"device":s9,"dtype":s9,"kind":s9,"name":s9,"parameters":s45,"pinned":s12},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
-  NumberField: {"properties":{"default":s4,"help":s11,"kind":{"enum":["number"]},"label":s9,"maximum":s4,"minimum":s4,"name":s13,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  Matrix: {"properties":{"cells":s35,"changes":{"default":[],"items":{"items":s45,"type":"array"},"maxItems":10000,"type":"array"},"chosen":{"default":[],"items":s42,"maxItems":2,"type":"array"},"columnTitle":s11,"columns":s46,"kind":{"enum":["matrix"]},"note":s11,"rowTitle":s11,"rows":s46,"title":s11},"required":["kind","rows","columns","cells"],"type":"object"},
+  ModelInfo: {"properties":{"bytes":s47,"device":s9,"dtype":s9,"kind":s9,"name":s9,"parameters":s47,"pinned":s12},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
+  NumberField: {"properties":{"default":s4,"help":s11,"hidden":s12,"kind":{"enum":["number"]},"label":s9,"maximum":s4,"minimum":s4,"name":s13,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
   Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","exported":"Exported","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
   Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s11},"required":["kind","html"],"type":"object"},
   PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s5],"default":null},"attentionNote":s11,"dataSet":{"anyOf":[{"$ref":"DataSetSpec"},s5],"default":null},"fields":s28,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s15,"python":s32,"results":s29,"status":s37,"values":s30,"warnings":{"default":[],"items":s9,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
-  PluginInfo: {"properties":{"error":s46,"name":s9,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s47,"version":s11,"views":s47},"required":["name","state"],"type":"object"},
+  PluginInfo: {"properties":{"error":s48,"name":s9,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s49,"version":s11,"views":s49},"required":["name","state"],"type":"object"},
   Progress: {"properties":{"done":s14,"label":s9,"secondsLeft":s6,"total":s14},"required":["label"],"type":"object"},
-  RunRecord: {"properties":{"architecture":s11,"attentionPath":s11,"date":s11,"deviation":s6,"device":s11,"dtype":s11,"fields":{"anyOf":[s23,s5],"default":null},"fingerprint":s11,"lmkit":s11,"model":s11,"python":s11,"revision":s11,"seed":{"anyOf":[s21,s5],"default":null},"task":s11,"tokenizer":s11,"tokenizerHash":s11,"tokens":s38,"torch":s11,"transformers":s11},"required":[],"type":"object"},
-  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s48,"key":s49,"shape":s51},"required":["key","shape","encoding","data"],"type":"object"},
+  RunRecord: {"properties":{"architecture":s11,"attentionPath":s11,"date":s11,"deviation":s6,"device":s11,"dtype":s11,"fields":{"anyOf":[s23,s5],"default":null},"fingerprint":s11,"lmkit":s11,"model":s11,"python":s11,"revision":s11,"seed":{"anyOf":[s21,s5],"default":null},"task":s11,"tokenizer":s11,"tokenizerHash":s11,"tokens":s40,"torch":s11,"transformers":s11},"required":[],"type":"object"},
+  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s50,"key":s51,"shape":s53},"required":["key","shape","encoding","data"],"type":"object"},
   Selected: {"properties":{"selection":{"$ref":"Selection"},"type":{"enum":["selected"]},"view":s0},"required":["type","view","selection"],"type":"object"},
-  Selection: {"properties":{"head":s38,"layer":s38,"lens":{"default":"","maxLength":64,"type":"string"},"picture":{"default":"","maxLength":128,"type":"string"},"tokens":{"default":[],"items":s40,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
-  Series: {"properties":{"draw":{"default":"line","enum":["bars","line","points","steps"]},"help":s11,"label":s9,"reference":s12,"x":s52,"y":{"items":s33,"maxItems":1000000,"type":"array"}},"required":["label","x","y"],"type":"object"},
-  Span: {"properties":{"end":s40,"label":s11,"score":s6,"start":s40},"required":["start","end"],"type":"object"},
+  Selection: {"properties":{"head":s40,"layer":s40,"lens":{"default":"","maxLength":64,"type":"string"},"picture":s39,"tokens":{"default":[],"items":s42,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
+  Series: {"properties":{"draw":{"default":"line","enum":["bars","line","points","steps"]},"help":s11,"label":s9,"reference":s12,"x":s54,"y":{"items":s33,"maxItems":1000000,"type":"array"}},"required":["label","x","y"],"type":"object"},
+  Span: {"properties":{"end":s42,"label":s11,"score":s6,"start":s42},"required":["start","end"],"type":"object"},
   Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s19,"title":s11},"required":["kind","text","spans"],"type":"object"},
   StarterInfo: {"properties":{"installed":s20,"name":s13,"title":s9},"required":["name","title","installed"],"type":"object"},
-  Status: {"properties":{"error":s46,"progress":{"anyOf":[s1,s5],"default":null},"run":{"anyOf":[s0,s5],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
+  Status: {"properties":{"error":s48,"progress":{"anyOf":[s1,s5],"default":null},"run":{"anyOf":[s0,s5],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
   StatusChanged: {"properties":{"status":{"$ref":"Status"},"type":{"enum":["status"]},"view":s0},"required":["type","view","status"],"type":"object"},
-  StepSpec: {"properties":{"first":s40,"label":s9,"last":s40},"required":["label","first","last"],"type":"object"},
-  Table: {"properties":{"changes":{"default":[],"items":s43,"maxItems":1000000,"type":"array"},"columns":s44,"kind":{"enum":["table"]},"note":s11,"rows":{"items":{"items":s22,"type":"array"},"maxItems":1000000,"type":"array"},"title":s11},"required":["kind","columns","rows"],"type":"object"},
+  StepSpec: {"properties":{"first":s42,"label":s9,"last":s42},"required":["label","first","last"],"type":"object"},
+  Table: {"properties":{"changes":{"default":[],"items":s45,"maxItems":1000000,"type":"array"},"columns":s46,"kind":{"enum":["table"]},"note":s11,"rows":{"items":{"items":s22,"type":"array"},"maxItems":1000000,"type":"array"},"title":s11},"required":["kind","columns","rows"],"type":"object"},
   TaskInfo: {"properties":{"help":s11,"name":s13,"plugin":s9,"title":s9},"required":["name","title","plugin"],"type":"object"},
-  Text: {"properties":{"kind":s53,"text":s19,"title":s11},"required":["kind","text"],"type":"object"},
-  TextField: {"properties":{"body":s12,"default":s32,"help":s11,"kind":s53,"label":s9,"multiline":s18,"name":s13,"placeholder":s11,"required":s18},"required":["kind","name","label"],"type":"object"},
+  Text: {"properties":{"kind":s55,"text":s19,"title":s11},"required":["kind","text"],"type":"object"},
+  TextField: {"properties":{"body":s12,"default":s32,"help":s11,"hidden":s12,"kind":s55,"label":s9,"multiline":s18,"name":s13,"placeholder":s11,"required":s18},"required":["kind","name","label"],"type":"object"},
   TileAnswer: {"properties":{"id":s0,"tile":{"$ref":"TileHeader"},"type":{"enum":["tile"]},"view":s0},"required":["type","id","view","tile"],"type":"object"},
-  TileHeader: {"properties":{"encoding":s48,"key":s49,"shape":s51},"required":["key","shape","encoding"],"type":"object"},
-  Token: {"properties":{"end":s38,"raw":s19,"special":s12,"start":s38,"text":s19,"word":s41},"required":["text","raw"],"type":"object"},
-  TokenRow: {"properties":{"label":s9,"values":s52},"required":["label","values"],"type":"object"},
+  TileHeader: {"properties":{"encoding":s50,"key":s51,"shape":s53},"required":["key","shape","encoding"],"type":"object"},
+  Token: {"properties":{"end":s40,"raw":s19,"special":s12,"start":s40,"text":s19,"word":s43},"required":["text","raw"],"type":"object"},
+  TokenRow: {"properties":{"label":s9,"values":s54},"required":["label","values"],"type":"object"},
   TokenScores: {"properties":{"diverging":s12,"kind":{"enum":["token-scores"]},"note":s11,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s11,"tokens":s8},"required":["kind","tokens","rows"],"type":"object"},
   ViewInfo: {"properties":{"fields":s28,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s11,"name":s13,"plugin":s11,"reason":s11,"title":s9},"required":["name","title"],"type":"object"},
   ViewSpec: s17,

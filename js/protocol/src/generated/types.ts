@@ -68,10 +68,15 @@ export interface Answered {
  * Probabilities of labels.
  *
  * With ``multi`` they are independent and ``threshold`` decides each; without, they sum to 1.
+ * ``field`` names the field that holds the threshold, which then acts without a run. ``before``
+ * are those of the panel's run before, put there by the panel.
  */
 export interface Labels {
+  before: LabelScore[];
+  field: string;
   kind: "labels";
   multi: boolean;
+  note: string;
   scores: LabelScore[];
   threshold: number;
   title: string;
@@ -246,12 +251,12 @@ export interface Axis1 {
  * Numbers of pairs of labels, a confusion matrix say; one row a list.
  *
  * ``changes`` has the shape of ``cells``, or is empty: what a click on the cell does. ``chosen``
- * is the cell that is in force now, row and column.
+ * is the cell that is in force now, row and column, or empty.
  */
 export interface Matrix {
   cells: (number | null)[][];
   changes: (Change | null)[][];
-  chosen: never[] | null;
+  chosen: number[];
   columnTitle: string;
   columns: string[];
   kind: "matrix";
@@ -368,6 +373,7 @@ export interface TextField {
   body: boolean;
   default: string;
   help: string;
+  hidden: boolean;
   kind: "text";
   label: string;
   multiline: boolean;
@@ -381,6 +387,7 @@ export interface TextField {
 export interface IntegerField {
   default: number;
   help: string;
+  hidden: boolean;
   kind: "integer";
   label: string;
   maximum: number;
@@ -394,6 +401,7 @@ export interface IntegerField {
 export interface NumberField {
   default: number;
   help: string;
+  hidden: boolean;
   kind: "number";
   label: string;
   maximum: number;
@@ -407,6 +415,7 @@ export interface NumberField {
 export interface ChoiceField {
   default: string;
   help: string;
+  hidden: boolean;
   kind: "choice";
   label: string;
   name: string;
@@ -418,6 +427,7 @@ export interface ChoiceField {
 export interface BooleanField {
   default: boolean;
   help: string;
+  hidden: boolean;
   kind: "boolean";
   label: string;
   name: string;
@@ -511,7 +521,8 @@ export interface PanelSpec {
  *
  * ``columns`` are the task's, ``available`` the data set's, ``mapping`` gives the second by the
  * first. ``fields`` are controls of the report, which is made again when one changes, without a
- * run of the model. ``done`` of ``rows`` rows are in ``results``.
+ * run of the model. ``done`` of ``rows`` rows are in ``results``; a run that was ``stopped`` can go
+ * on.
  */
 export interface DataSetSpec {
   available: string[];
@@ -525,6 +536,7 @@ export interface DataSetSpec {
   results: (Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | Chart | Matrix)[];
   rows: number;
   source: string;
+  stopped: boolean;
   values: {
     [k: string]: string | boolean | number | null;
   };
