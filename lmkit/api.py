@@ -119,6 +119,7 @@ class Field:
         multiline: bool = True,
         placeholder: str = "",
         body: bool | None = None,
+        hidden: bool = False,
     ) -> TextField:
         """Free text. The first text field takes the body of a ``%%lm`` cell unless told else."""
         return TextField(
@@ -130,6 +131,7 @@ class Field:
             multiline=multiline,
             placeholder=placeholder,
             body=bool(body),
+            hidden=hidden,
         )
 
     @staticmethod
@@ -399,7 +401,8 @@ class Task:
         title: For headings.
         help: One sentence for listings and ``--help``.
         verb: Method name on a loaded model: ``lmkit.load(...).VERB(...)``; default the name.
-        auto_class: Name of the ``transformers`` auto class that loads its models.
+        auto_class: Name of the ``transformers`` auto class that loads its models; of several,
+            joined by ``|``, the first whose head a model has, else the last.
         default_model: Used when the user names none.
         fields: The inputs, made by :class:`Field`, in the order of the form.
         columns: What it reads from a data set, made by :class:`Column`; with them the task has a

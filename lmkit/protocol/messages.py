@@ -418,8 +418,7 @@ class DataSetSpec(Struct, frozen=True, kw_only=True):
 
     ``columns`` are the task's, ``available`` the data set's, ``mapping`` gives the second by the
     first. ``fields`` are controls of the report, which is made again when one changes, without a
-    run of the model. ``done`` of ``rows`` rows are in ``results``; a run that was ``stopped`` can go
-    on.
+    run of the model. ``done`` of ``rows`` rows are in ``results``; a ``stopped`` run can go on.
     """
 
     columns: Annotated[tuple[ColumnSpec, ...], Meta(max_length=1_000)]

@@ -6,6 +6,7 @@ listeners. Methods may be called from any thread.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from lmkit.protocol.messages import (
     ErrorInfo,
     Event,
     Header,
+    Labels,
     PanelSpec,
     Progress,
     Selected,
@@ -220,6 +222,7 @@ class PanelView:
         with self._lock:
             if self._status.run != run:
                 return
+            outcome = _beside(self._outcome, outcome)
             self._outcome, self._header, self._tiles = outcome, header, tiles
             self._selection = tiles.clip(self._selection) if tiles else Selection()
             # tokens of another text mean nothing here
@@ -272,3 +275,54 @@ class PanelView:
             listeners = list(self._listeners)
         for listener in listeners:
             listener(event)
+
+
+def _beside(old: Outcome | None, new: Outcome) -> Outcome:
+    """The new outcome with the old one's probabilities beside those of the same labels.
+
+    Only where a text was edited: another text's, or another model's, say nothing of this one.
+    """
+    if old is None or old.record is None or new.record is None:
+        return new
+    if old.record.model != new.record.model or not _is_edit(old.record.fields, new.record.fields):
+        return new
+    before = [one for one in old.results if isinstance(one, Labels)]
+    results: list[Result] = []
+    for result in new.results:
+        if isinstance(result, Labels):
+            names = {one.label for one in result.scores}
+            same = next(
+                (
+                    one
+                    for one in before
+                    if one.title == result.title and {s.label for s in one.scores} == names
+                ),
+                None,
+            )
+            if same is not None:
+                result = msgspec.structs.replace(result, before=same.scores)
+        results.append(result)
+    return dataclasses.replace(new, results=tuple(results))
+
+
+def _is_edit(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> bool:
+    """Whether a text is another, and half of it or more stands as it was around the change."""
+    if old is None or new is None:
+        return False
+    changed = [
+        (old[name], value)
+        for name, value in new.items()
+        if isinstance(value, str) and isinstance(old.get(name), str) and old[name] != value
+    ]
+    for before, after in changed:
+        start = _same(before, after)
+        end = _same(before[start:][::-1], after[start:][::-1])
+        if 2 * (start + end) < min(len(before), len(after)):
+            return False
+    return bool(changed)
+
+
+def _same(one: str, other: str) -> int:
+    """How many characters two texts begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -521,8 +521,7 @@ export interface PanelSpec {
  *
  * ``columns`` are the task's, ``available`` the data set's, ``mapping`` gives the second by the
  * first. ``fields`` are controls of the report, which is made again when one changes, without a
- * run of the model. ``done`` of ``rows`` rows are in ``results``; a run that was ``stopped`` can go
- * on.
+ * run of the model. ``done`` of ``rows`` rows are in ``results``; a ``stopped`` run can go on.
  */
 export interface DataSetSpec {
   available: string[];
