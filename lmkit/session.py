@@ -723,7 +723,11 @@ class Session:
     def _rows(self, panel: TaskPanel, request: Rows) -> Answer:
         mapping: dict[str, str | None] = {**request.mapping}
         if request.do == "run":
-            self.start_rows(panel, request.values, mapping, run=request.id)
+            # A page sends its whole form; the texts in it are not those of the rows.
+            task = panel.registered.task
+            names = {one.name for one in (*row_fields_of(task), *task.report_fields)}
+            values = {name: value for name, value in request.values.items() if name in names}
+            self.start_rows(panel, values, mapping, run=request.id)
             return Accepted(id=request.id, view=request.view)
         if request.do == "open":
             data = self.find_data(request.source) if self.find_data is not None else None

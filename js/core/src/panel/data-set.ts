@@ -83,6 +83,18 @@ export function dataSet(
     h("span", { class: "buttons" }, run, stop),
   );
   const status = h("div", { class: "status", "data-lmkit": "data-status" });
+  const problem = h("p", {
+    class: "note warn",
+    role: "alert",
+    dir: "auto",
+    "data-lmkit": "data-problem",
+  });
+  problem.hidden = true;
+  const say = (error: unknown) => {
+    const { message, hint } = errorInfo(error);
+    problem.textContent = visibleProse(`${message} ${hint}`.trim());
+    problem.hidden = false;
+  };
   const note = h("p", { class: "note warn", "data-lmkit": "data-note", dir: "auto" });
   const fieldsHost = h("div", {
     class: "data-fields",
@@ -95,6 +107,7 @@ export function dataSet(
     "div",
     { id: bodyId, class: "data-body" },
     opener,
+    problem,
     facts,
     runLine,
     status,
@@ -125,11 +138,11 @@ export function dataSet(
     event.preventDefault();
     const name = input.value.trim();
     if (name === "" || !state.live || state.running) return;
-    refill(status);
+    problem.hidden = true;
     openButton.disabled = true;
     source
       .openRows(name)
-      .catch((error: unknown) => context.fail(errorInfo(error)))
+      .catch(say)
       .finally(() => {
         openButton.disabled = !state.live || state.running;
       });
@@ -196,7 +209,8 @@ export function dataSet(
     cancelReport?.();
     const send = () => {
       edited = false;
-      source.reportRows(values).catch((error: unknown) => context.fail(errorInfo(error)));
+      problem.hidden = true;
+      source.reportRows(values).catch(say);
     };
     if (delay === 0) send();
     else cancelReport = scope.later(delay, send);

@@ -273,7 +273,9 @@ export function panel(
     const rows = overRows && theData?.open === true;
     if (theData) drawRows = drawRows ?? statusLine(theData.status, context);
     const resting: Status = { state: "idle", run: null, progress: null, error: null };
-    drawRows?.(rows ? shown : resting, stopping, false, statusScope);
+    // What was stopped is said by the data set's own note, with numbers.
+    const told = rows && shown.state !== "cancelled";
+    drawRows?.(told ? shown : resting, stopping, false, statusScope);
     const hasResults = spec.results.length > 0 || spec.attention !== null;
     drawLine(rows ? resting : shown, stopping, hasResults, statusScope);
     root.setAttribute("data-status", shown.state);

@@ -16,12 +16,9 @@ function cut(text: string, most: number): string {
   return start.cut ? `${visibleLabel(start.text)}…` : visibleLabel(text);
 }
 
-function cellText(value: FieldValue): { text: string; number: boolean } {
-  if (typeof value === "number") {
-    return { text: Number.isInteger(value) ? String(value) : three(value), number: true };
-  }
-  if (value === null) return { text: "–", number: false };
-  return { text: cut(String(value), LONG_CELL), number: false };
+function cellText(value: FieldValue): string {
+  if (typeof value === "number") return Number.isInteger(value) ? String(value) : three(value);
+  return value === null ? "–" : cut(String(value), LONG_CELL);
 }
 
 /** Row numbers in the order of a column; nothing comes last whichever way it is sorted. */
@@ -56,9 +53,11 @@ export function table(
   let page = 0;
   let order = sorted(result, null, false);
   const pages = Math.max(1, Math.ceil(result.rows.length / PAGE));
-  const numeric = result.columns.map((_, index) =>
-    result.rows.slice(0, PAGE).every((row) => typeof row[index] === "number"),
-  );
+  const numeric = result.columns.map((_, index) => {
+    const cells = result.rows.slice(0, PAGE).map((row) => row[index] ?? null);
+    const filled = cells.filter((cell) => cell !== null);
+    return filled.length > 0 && filled.every((cell) => typeof cell === "number");
+  });
 
   const body = h("tbody");
   const headings = result.columns.map((name, index) => {
@@ -66,8 +65,10 @@ export function table(
     const button = h(
       "button",
       { type: "button", class: "sort", "data-lmkit": "sort", "data-column": index },
-      bdi(cut(name, LONG_LABEL)),
-      arrow,
+      // Numbers are flush right: the mark goes before their name, so that both stay in line.
+      ...(numeric[index]
+        ? [arrow, bdi(cut(name, LONG_LABEL))]
+        : [bdi(cut(name, LONG_LABEL)), arrow]),
     );
     const heading = h(
       "th",
@@ -90,15 +91,14 @@ export function table(
 
   const line = (row: number) => {
     const change = leads ? (result.changes[row] ?? null) : null;
-    const cells = (result.rows[row] ?? []).map((value) => {
-      const cell = cellText(value);
+    const cells = (result.rows[row] ?? []).map((value, column) => {
       return h(
         "td",
         {
-          class: cell.number ? "number" : null,
+          class: numeric[column] ? "number" : null,
           title: typeof value === "number" ? String(value) : null,
         },
-        bdi(cell.text),
+        bdi(cellText(value)),
       );
     });
     const go = h(

@@ -50,7 +50,7 @@ REPORT_FIELDS: tuple[FieldSpec, ...] = (
     Field.number(
         "row_threshold",
         label="Threshold",
-        help="Of several labels: from which probability one counts. Of two: the second's.",
+        help="For multi-label models and for two labels.",
         minimum=0.0,
         maximum=1.0,
         default=0.5,
