@@ -25,16 +25,17 @@ import lmkit
 ROWS = 10_000
 BATCH = 32
 TURNS = 3
-WORDS = tuple(
-    ["a", "the", "film", "plot", "acting", "is", "was", "and", "but", "of", "in", "it", "never", "quite", "moving", "dull", "funny", "slow", "honest", "performance", "director", "story", "scenes", "audience", "best", "worst", "year", "really", "too", "long", "warm", "heart"]
+WORDS = (
+    "a the film plot acting is was and but of in it never quite moving dull funny slow honest "
+    "performance director story scenes audience best worst year really too long warm heart"
 )
 
 
 def made_up(count: int, seed: int = 0) -> list[str]:
     """Texts of SST-2's lengths: 2 to 50 words, 19 in the mean."""
-    chance = random.Random(seed)
+    chance, words = random.Random(seed), WORDS.split()
     return [
-        " ".join(chance.choices(WORDS, k=min(50, max(2, round(chance.gammavariate(4, 4.8))))))
+        " ".join(chance.choices(words, k=min(50, max(2, round(chance.gammavariate(4, 4.8))))))
         for _ in range(count)
     ]
 

@@ -95,7 +95,7 @@ def test_a_data_set_in_the_browser(lab: Lab, open_notebook: Callable[..., Notebo
     # -- a click on a row explores it
     text = column(rows, 2)[2]
     rows.locator("tbody tr").nth(2).click()
-    expect(part(view, "label-row")).to_have_count(2, timeout=30_000)
+    expect(view.locator('[data-lmkit="label-row"]')).to_have_count(2, timeout=30_000)
     expect(view.locator('[data-lmkit="field"][data-field="text"]')).to_have_value(text)
     expect(part(view, "picture-canvas").first).to_be_visible()
     notebook.shot("data-set-row", notebook.cell(3))
@@ -104,5 +104,5 @@ def test_a_data_set_in_the_browser(lab: Lab, open_notebook: Callable[..., Notebo
     box = view.locator('[data-lmkit="field"][data-field="text"]')
     box.fill(text + ", or not")
     part(view, "run").click()
-    expect(part(view, "label-change")).to_have_count(2, timeout=30_000)
+    expect(view.locator('[data-lmkit="label-change"]')).to_have_count(2, timeout=30_000)
     notebook.shot("data-set-edited", notebook.cell(3))
