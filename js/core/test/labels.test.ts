@@ -89,6 +89,15 @@ describe("entities", () => {
     expect(chip.getAttribute("aria-pressed")).toBe("false");
   });
 
+  test("a chosen span is marked over its whole length, whatever lies across it", async () => {
+    const { mounted } = await view();
+    const chip = mounted.all("span-chip").find((one) => one.dataset["span"] === "1");
+    chip?.click();
+    const held = () => mounted.all("span").filter((mark) => mark.classList.contains("held"));
+    const text = (mark: HTMLElement) => mark.lastChild?.textContent ?? "";
+    await vi.waitFor(() => expect(held().map(text).join("")).toBe("Bank of China (Hong Kong)"));
+  });
+
   test("a span whose tokens are not in the pass is no button", async () => {
     const { mounted } = await view();
     const chips = mounted.all("span-chip");

@@ -194,12 +194,14 @@ function listen(
     event.stopPropagation();
   });
   const show = (chosen: readonly number[]) => {
+    const held = new Set<HTMLElement>();
     for (const [index, span] of spans.entries()) {
       const on = span.tokens.length > 0 && sameTokens(chosen, span.tokens);
       const chip = chips[index];
       if (chip instanceof HTMLButtonElement) chip.setAttribute("aria-pressed", String(on));
-      for (const mark of marks[index] ?? []) mark.classList.toggle("held", on);
+      if (on) for (const mark of marks[index] ?? []) held.add(mark);
     }
+    for (const mark of marks.flat()) mark.classList.toggle("held", held.has(mark));
   };
   show(store.state.tokens);
   scope.add(
