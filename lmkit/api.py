@@ -42,6 +42,7 @@ from lmkit.protocol.messages import (
     Text,
     TextField,
     Token,
+    TokenLabels,
     TokenRow,
     TokenScores,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "Text",
     "TextTrace",
     "Token",
+    "TokenLabels",
     "TokenRow",
     "TokenScores",
     "View",

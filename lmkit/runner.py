@@ -26,6 +26,7 @@ from lmkit.protocol.messages import (
     Spans,
     Table,
     Text,
+    TokenLabels,
     TokenScores,
     ViewInfo,
 )
@@ -37,7 +38,9 @@ from lmkit.work import Work, doing
 
 __all__ = ["list_views", "report_rows", "run_rows", "run_task", "run_view"]
 
-_RESULTS = (Labels, Spans, Text, Table, HeadGrid, TokenScores, Page, Chart, Matrix)
+_RESULTS = (
+    Labels, Spans, Text, Table, HeadGrid, TokenScores, TokenLabels, Page, Chart, Matrix,
+)  # fmt: skip
 
 
 def run_task(
@@ -273,6 +276,8 @@ def _check_results(returned: Any, who: str, plugin: Plugin, method: str) -> tupl
             _check_rows(result, who, plugin)
         elif isinstance(result, TokenScores):
             _check_token_rows(result, who, plugin)
+        elif isinstance(result, TokenLabels):
+            _check_token_labels(result, who, plugin)
         elif isinstance(result, Matrix):
             _check_cells(result, who, plugin)
         elif isinstance(result, Chart):
@@ -335,6 +340,15 @@ def _check_token_rows(scores: TokenScores, who: str, plugin: Plugin) -> None:
                 f"{who} of plugin {plugin.title} returned TokenScores whose row {number} has "
                 f"{len(row.values)} values for {len(scores.tokens)} tokens."
             )
+
+
+def _check_token_labels(found: TokenLabels, who: str, plugin: Plugin) -> None:
+    wide = len(found.labels)
+    if len(found.values) != len(found.tokens) or any(len(row) != wide for row in found.values):
+        raise TaskError(
+            f"{who} of plugin {plugin.title} returned TokenLabels whose values are not "
+            f"{len(found.tokens)} tokens by {wide} labels."
+        )
 
 
 def _readable(table: Table) -> Table:

@@ -94,6 +94,7 @@ __all__ = [
     "TileHeader",
     "TileRequest",
     "Token",
+    "TokenLabels",
     "TokenRow",
     "TokenScores",
     "ViewInfo",
@@ -233,12 +234,18 @@ class Labels(Struct, frozen=True, kw_only=True, tag="labels", tag_field="kind"):
 
 
 class Span(Struct, frozen=True, kw_only=True):
-    """A stretch ``text[start:end]`` with an optional label and score."""
+    """A stretch ``text[start:end]`` with an optional label and score.
+
+    ``tokens`` are those query tokens of the explorer's pass that it covers: a click on the span
+    selects them. ``change`` is what a click does where the pass does not hold the span.
+    """
 
     start: Index
     end: Index
     label: Line = ""
     score: Finite | None = None
+    tokens: Annotated[tuple[Index, ...], Meta(max_length=100_000)] = ()
+    change: Change | None = None
 
 
 class Spans(Struct, frozen=True, kw_only=True, tag="spans", tag_field="kind"):
@@ -381,6 +388,22 @@ class TokenScores(Struct, frozen=True, kw_only=True, tag="token-scores", tag_fie
     note: Line = ""
 
 
+class TokenLabels(Struct, frozen=True, kw_only=True, tag="token-labels", tag_field="kind"):
+    """What a model gives each token: a probability for each label, one row a token.
+
+    ``tokens`` are the query tokens of the explorer's pass, in their order. The reader sees the
+    whole distribution of the token that is pointed at or selected. ``none`` is the label that says
+    that a token is part of nothing; it has no colour.
+    """
+
+    tokens: Annotated[tuple[Token, ...], Meta(max_length=1_000_000)]
+    labels: Annotated[tuple[Line, ...], Meta(min_length=1, max_length=10_000)]
+    values: Annotated[tuple[tuple[Probability, ...], ...], Meta(max_length=1_000_000)]
+    none: Line = "O"
+    title: Line = ""
+    note: Line = ""
+
+
 class Page(Struct, frozen=True, kw_only=True, tag="page", tag_field="kind"):
     """An HTML document of a plugin's own, in a frame without network and without an origin.
 
@@ -393,7 +416,18 @@ class Page(Struct, frozen=True, kw_only=True, tag="page", tag_field="kind"):
     title: Line = ""
 
 
-Result = Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | Chart | Matrix
+Result = (
+    Labels
+    | Spans
+    | Text
+    | Table
+    | HeadGrid
+    | TokenScores
+    | TokenLabels
+    | Page
+    | Chart
+    | Matrix
+)
 
 
 # -- data sets -------------------------------------------------------------------------------------

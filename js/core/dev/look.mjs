@@ -225,6 +225,15 @@ const SHOTS = [
       await page.locator('[data-lmkit="cell"][data-layer="1"][data-head="2"]').click();
     },
   ],
+  [
+    "entities",
+    "entities",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="span-chip"][data-span="1"]').click();
+      await page.locator('[data-lmkit="labelled"][data-index="2"]').hover();
+    },
+  ],
   ["views", "views", "live", async () => {}],
   [
     "views-list",

@@ -533,7 +533,64 @@ export const ANSWERS: Record<string, () => Result[]> = {
   },
 };
 
+/** Spans nested, crossing and side by side, some of whose tokens are in the pass. */
+function entities(): PanelSpec {
+  const text = "Ada Lovelace of the Bank of China (Hong Kong) met Grace in New York.";
+  const tokens = words(text);
+  const place = (part: string) => {
+    const start = text.indexOf(part);
+    const end = start + part.length;
+    const inside = tokens.flatMap((token, index) =>
+      token.end > start && token.start < end && !token.special ? [index] : [],
+    );
+    return { start, end, tokens: inside };
+  };
+  const span = (part: string, label: string, score: number | null = null) => ({
+    ...place(part),
+    label,
+    score,
+    change: null,
+  });
+  const labels = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"];
+  return panelOf({
+    values: { text },
+    results: [
+      {
+        kind: "spans",
+        title: "Entities",
+        text,
+        spans: [
+          span("Ada Lovelace", "PER", 0.998),
+          span("Bank of China (Hong Kong)", "ORG", 0.91),
+          span("China", "GPE", 0.87),
+          span("China (Hong Kong) met", "EVENT", 0.31),
+          span("Hong Kong", "LOC", 0.95),
+          span("Grace", "PER", 0.62),
+          { ...span("New York", "LOC", 0.99), tokens: [] },
+        ],
+      },
+      {
+        kind: "token-labels",
+        title: "Labels of the tokens",
+        tokens,
+        labels,
+        none: "O",
+        values: tokens.map((token, at) => {
+          const raw = labels.map((_, label) => Math.exp(4 * Math.sin(at * 1.3 + label * 2.1)));
+          const sum = raw.reduce((a, b) => a + b, 0);
+          return token.special
+            ? labels.map((_, label) => Number(label === 0))
+            : raw.map((one) => one / sum);
+        }),
+        note: "",
+      },
+    ],
+    attention: attentionOf(tokens, 6, 12),
+  });
+}
+
 export const VIEWS: Record<string, () => ViewSpec> = {
+  entities,
   views: () =>
     panelOf({
       results: [SENTIMENT],

@@ -350,6 +350,7 @@ export const MESSAGES = {
   ],
   "sentence.sum.one": ["attends to", "关注"],
   "sentence.sum.other": ["{n} tokens, summed, attend to", "等 {n} 个词元合计关注"],
+  "span.selected": ["{n} tokens of the span selected", "已选中片段的 {n} 个词元"],
   "status.cancelled": [
     "Stopped. The results are those of the run before.",
     "已停止。结果来自上一次运行。",
@@ -381,6 +382,12 @@ export const MESSAGES = {
   "token.find": ["Find a token", "查找词元"],
   "token.found": ["{n} of {total}", "第 {n} 个，共 {total} 个"],
   "token.index": ["token {index}", "词元 {index}"],
+  "token.labels": ["Tokens and their labels", "词元及其标签"],
+  "token.labels.hint": [
+    "Point at a token to see the probability of each label; click holds it.",
+    "指向词元可查看各标签的概率；单击可固定。",
+  ],
+  "token.labels.rest": ["{n} more labels share {sum}.", "其余 {n} 个标签合计 {sum}。"],
   "token.length": ["{n} characters", "{n} 个字符"],
   "token.nomatch": ["no match", "无匹配"],
   "token.raw": ["raw: {raw}", "原始：{raw}"],

@@ -71,7 +71,14 @@ describe("code points", () => {
 });
 
 describe("spans", () => {
-  const span = (start: number, end: number): Span => ({ start, end, label: "", score: null });
+  const span = (start: number, end: number): Span => ({
+    start,
+    end,
+    label: "",
+    score: null,
+    tokens: [],
+    change: null,
+  });
   const anySpans = fc.array(
     fc.tuple(fc.nat(35), fc.nat(12)).map(([start, length]) => span(start, start + length)),
     { maxLength: 12 },
@@ -109,6 +116,12 @@ describe("spans", () => {
         );
       }),
     );
+  });
+
+  test("of nested spans the inner is nearer to the text", () => {
+    expect(lanes([span(0, 20), span(5, 10), span(6, 8), span(12, 14), span(30, 32)])).toEqual([
+      2, 1, 0, 0, 0,
+    ]);
   });
 
   test("spans that overlap never share a lane", () => {

@@ -1,23 +1,23 @@
 /** What a task or a view found: labels, marked text, text, a table, numbers of heads or tokens. */
 
-import type { LabelScore, Labels, Text as PlainText, Result, Span, Spans } from "@lmkit/protocol";
+import type { LabelScore, Labels, Text as PlainText, Result } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
-import { bdi, fill, h, refill, type Scope, uniqueId } from "../dom.ts";
+import { bdi, h, refill, type Scope, uniqueId } from "../dom.ts";
+import { drawLines, labelStyle } from "../labels.ts";
 import { count, exact, three } from "../numbers.ts";
-import { OKABE_ITO } from "../scale.ts";
 import type { Store, ViewState } from "../store.ts";
 import { codePoints, head, visibleLabel, visibleProse } from "../text.ts";
 import { chart } from "./chart.ts";
 import { headGrid } from "./head-grid.ts";
 import { type Fields, type Hooks, NO_HOOKS } from "./hooks.ts";
+import { marked } from "./marked.ts";
 import { matrix } from "./matrix.ts";
 import { page } from "./page.ts";
-import { lanes, pieces } from "./spans.ts";
 import { table } from "./table.ts";
+import { tokenLabels } from "./token-labels.ts";
 import { tokenScores } from "./token-scores.ts";
 
 const FIRST_LABELS = 20;
-const FIRST_SPANS = 1000;
 const FIRST_CHARACTERS = 20_000;
 const STEP = 1000;
 const LONG_LABEL = 200;
@@ -47,6 +47,13 @@ function cut(text: string, most: number): string {
 /** A difference with its sign: +0.12, −0.030. */
 function signed(value: number): string {
   return `${value < 0 ? "−" : "+"}${three(Math.abs(value))}`;
+}
+
+/** A stroke in a label's colour and kind of line. */
+function swatch(label: string): HTMLElement {
+  const mark = h("span", { class: "label-swatch", "aria-hidden": "true" });
+  drawLines(mark, [{ style: labelStyle(label), at: 0 }]);
+  return mark;
 }
 
 function labels(
@@ -113,7 +120,12 @@ function labels(
             "aria-label": `${text}${state}${was}`,
             title: `${cut(entry.label, 1000)}\n${exact(entry.score)}${was}`,
           },
-          bdi(shown, { class: "label-name" }),
+          h(
+            "span",
+            { class: "label-title" },
+            swatch(entry.label),
+            bdi(shown, { class: "label-name" }),
+          ),
           track,
           h("span", { class: "number" }, three(entry.score)),
           moved
@@ -215,101 +227,6 @@ function expander(
   return button;
 }
 
-/** The colour of a label: the palette in order of first appearance. */
-function palette(spans: readonly Span[]): (label: string) => string {
-  const seen = new Map<string, string>();
-  for (const span of spans) {
-    if (!seen.has(span.label)) {
-      seen.set(span.label, OKABE_ITO[seen.size % OKABE_ITO.length] as string);
-    }
-  }
-  return (label) => seen.get(label) ?? (OKABE_ITO[0] as string);
-}
-
-function marked(result: Spans, context: Context): HTMLElement {
-  const { t } = context;
-  const spans = result.spans.slice(0, FIRST_SPANS);
-  const start = head(result.text, FIRST_CHARACTERS);
-  const lane = lanes(spans);
-  const colour = palette(spans);
-  const most = Math.max(1, ...lane.map((value) => value + 1));
-  const box = h("div", {
-    class: "marked",
-    dir: "auto",
-    "data-lmkit": "marked-text",
-    tabindex: scrolls(result.text),
-  });
-  box.style.setProperty("--lanes", String(Math.min(most, 6)));
-  for (const piece of pieces(start.text, spans)) {
-    if (piece.spans.length === 0) {
-      box.append(visibleProse(piece.text));
-      continue;
-    }
-    const mark = h("mark", { "data-lmkit": "span" });
-    // One underline for each span over this piece: they stay apart where spans overlap.
-    const layers = piece.spans
-      .map((index) => Math.min(lane[index] as number, 5))
-      .map((depth, place) => ({
-        depth,
-        colour: colour((spans[piece.spans[place] as number] as Span).label),
-      }));
-    mark.style.backgroundImage = layers
-      .map((layer) => `linear-gradient(${layer.colour}, ${layer.colour})`)
-      .join(", ");
-    mark.style.backgroundSize = layers.map(() => "100% 2px").join(", ");
-    mark.style.backgroundPosition = layers
-      .map((layer) => `0 calc(100% - ${(Math.min(most, 6) - 1 - layer.depth) * 4}px)`)
-      .join(", ");
-    mark.title = piece.spans
-      .map((index) => {
-        const span = spans[index] as Span;
-        return `${cut(span.label, LONG_LABEL)}${span.score === null ? "" : ` ${exact(span.score)}`} [${span.start}:${span.end}]`;
-      })
-      .join("\n");
-    for (const index of piece.starts) {
-      const span = spans[index] as Span;
-      if (span.label === "" && span.score === null) continue;
-      const chip = bdi("", { class: "chip" });
-      chip.style.borderColor = colour(span.label);
-      fill(
-        chip,
-        span.label === "" ? null : cut(span.label, 40),
-        span.score === null ? null : h("span", { class: "number" }, ` ${three(span.score)}`),
-      );
-      mark.append(chip);
-    }
-    mark.append(visibleProse(piece.text));
-    box.append(mark);
-  }
-  const parts: Node[] = [box];
-  if (start.cut) {
-    parts.push(
-      h(
-        "p",
-        { class: "note" },
-        t("result.long", {
-          n: count(FIRST_CHARACTERS, t.locale),
-          total: count(codePoints(result.text), t.locale),
-        }),
-      ),
-    );
-  }
-  if (result.spans.length > spans.length) {
-    parts.push(
-      h(
-        "p",
-        { class: "note" },
-        t("result.spans", {
-          n: count(spans.length, t.locale),
-          total: count(result.spans.length, t.locale),
-        }),
-      ),
-    );
-  }
-  if (spans.length === 0) parts.push(h("p", { class: "note" }, t("result.empty")));
-  return titled(result.title, "spans", ...parts);
-}
-
 function plainText(result: PlainText, context: Context, scope: Scope): HTMLElement {
   const start = head(result.text, FIRST_CHARACTERS);
   const body = h(
@@ -343,7 +260,7 @@ export function drawResult(
     case "labels":
       return labels(result, context, scope, hooks.fields);
     case "spans":
-      return marked(result, context);
+      return titled(result.title, "spans", ...marked(result, context, scope, store));
     case "text":
       return plainText(result, context, scope);
     case "table":
@@ -356,6 +273,8 @@ export function drawResult(
       return titled(result.title, "head-grid", ...headGrid(result, context, scope, store));
     case "token-scores":
       return titled(result.title, "token-scores", ...tokenScores(result, context, scope));
+    case "token-labels":
+      return titled(result.title, "token-labels", ...tokenLabels(result, context, scope, store));
     case "page":
       return titled(result.title, "page", ...page(result, context));
   }

@@ -10,20 +10,27 @@ export interface Piece {
   readonly starts: readonly number[];
 }
 
-/** The lane of each span: spans that overlap never share one; lanes are numbered from 0. */
+/**
+ * The lane of each span, from 0, the nearest to the text. Spans that overlap never share one; of
+ * nested spans the inner is nearer, so that lines lie under each other as brackets do.
+ */
 export function lanes(spans: readonly Span[]): readonly number[] {
   const order = spans.map((_, index) => index);
+  const length = (span: Span) => span.end - span.start;
   order.sort((a, b) => {
     const [x, y] = [spans[a] as Span, spans[b] as Span];
-    return x.start - y.start || y.end - x.end || a - b;
+    return length(x) - length(y) || x.start - y.start || a - b;
   });
-  const ends: number[] = [];
+  const taken: { start: number; end: number }[][] = [];
   const lane = new Array<number>(spans.length).fill(0);
   for (const index of order) {
-    const span = spans[index] as Span;
-    let free = ends.findIndex((end) => end <= span.start);
-    if (free < 0) free = ends.length;
-    ends[free] = Math.max(span.end, span.start + 1);
+    const { start, end } = spans[index] as Span;
+    const own = { start, end: Math.max(end, start + 1) };
+    let free = taken.findIndex((others) =>
+      others.every((other) => other.end <= own.start || own.end <= other.start),
+    );
+    if (free < 0) free = taken.push([]) - 1;
+    taken[free]?.push(own);
     lane[index] = free;
   }
   return lane;

@@ -3,7 +3,7 @@ import type { Shape } from "../parse.ts";
 
 const s0 = {"maxLength":64,"minLength":1,"type":"string"};
 const s1 = {"$ref":"Progress"};
-const s2 = {"chart":"Chart","head-grid":"HeadGrid","labels":"Labels","matrix":"Matrix","page":"Page","spans":"Spans","table":"Table","text":"Text","token-scores":"TokenScores"};
+const s2 = {"chart":"Chart","head-grid":"HeadGrid","labels":"Labels","matrix":"Matrix","page":"Page","spans":"Spans","table":"Table","text":"Text","token-labels":"TokenLabels","token-scores":"TokenScores"};
 const s3 = {"tag":"kind","of":s2};
 const s4 = {"maximum":1e+308,"minimum":-1e+308,"type":"number"};
 const s5 = {"type":"null"};
@@ -27,36 +27,39 @@ const s22 = {"anyOf":[s19,s20,s21,s4,s5]};
 const s23 = {"additionalProperties":s22,"type":"object"};
 const s24 = {"high":null,"low":null};
 const s25 = {"default":s24,"$ref":"Axis"};
-const s26 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
-const s27 = {"tag":"kind","of":s26};
-const s28 = {"default":[],"items":s27,"maxItems":1000,"type":"array"};
-const s29 = {"default":[],"items":s3,"maxItems":1000,"type":"array"};
-const s30 = {"additionalProperties":s22,"default":{},"type":"object"};
-const s31 = {"$ref":"ErrorInfo"};
-const s32 = {"default":"","maxLength":4000000,"type":"string"};
-const s33 = {"anyOf":[s4,s5]};
-const s34 = {"items":s33,"type":"array"};
-const s35 = {"items":s34,"maxItems":10000,"type":"array"};
-const s36 = {"error":null,"progress":null,"run":null,"state":"idle"};
-const s37 = {"default":s36,"$ref":"Status"};
-const s38 = {"$ref":"LabelScore"};
-const s39 = {"default":"","maxLength":128,"type":"string"};
-const s40 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
-const s41 = {"maximum":4096,"minimum":1,"type":"integer"};
-const s42 = {"maximum":10000000,"minimum":0,"type":"integer"};
-const s43 = {"anyOf":[s42,s5],"default":null};
-const s44 = {"$ref":"Change"};
-const s45 = {"anyOf":[s44,s5]};
-const s46 = {"items":s9,"maxItems":10000,"type":"array"};
-const s47 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s48 = {"anyOf":[s31,s5],"default":null};
-const s49 = {"default":[],"items":s9,"type":"array"};
-const s50 = {"enum":["f32","sqrt-u16","sqrt-u8"]};
-const s51 = {"maxLength":4096,"minLength":1,"type":"string"};
-const s52 = {"maximum":65536,"minimum":0,"type":"integer"};
-const s53 = {"items":s52,"maxItems":4,"minItems":1,"type":"array"};
-const s54 = {"items":s4,"maxItems":1000000,"type":"array"};
-const s55 = {"enum":["text"]};
+const s26 = {"items":s9,"maxItems":10000,"minItems":1,"type":"array"};
+const s27 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
+const s28 = {"tag":"kind","of":s27};
+const s29 = {"default":[],"items":s28,"maxItems":1000,"type":"array"};
+const s30 = {"default":[],"items":s3,"maxItems":1000,"type":"array"};
+const s31 = {"additionalProperties":s22,"default":{},"type":"object"};
+const s32 = {"$ref":"ErrorInfo"};
+const s33 = {"default":"","maxLength":4000000,"type":"string"};
+const s34 = {"anyOf":[s4,s5]};
+const s35 = {"items":s34,"type":"array"};
+const s36 = {"items":s35,"maxItems":10000,"type":"array"};
+const s37 = {"error":null,"progress":null,"run":null,"state":"idle"};
+const s38 = {"default":s37,"$ref":"Status"};
+const s39 = {"maximum":1,"minimum":0,"type":"number"};
+const s40 = {"$ref":"LabelScore"};
+const s41 = {"default":"","maxLength":128,"type":"string"};
+const s42 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
+const s43 = {"maximum":4096,"minimum":1,"type":"integer"};
+const s44 = {"maximum":10000000,"minimum":0,"type":"integer"};
+const s45 = {"anyOf":[s44,s5],"default":null};
+const s46 = {"$ref":"Change"};
+const s47 = {"anyOf":[s46,s5]};
+const s48 = {"items":s9,"maxItems":10000,"type":"array"};
+const s49 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s50 = {"anyOf":[s32,s5],"default":null};
+const s51 = {"default":[],"items":s9,"type":"array"};
+const s52 = {"enum":["f32","sqrt-u16","sqrt-u8"]};
+const s53 = {"maxLength":4096,"minLength":1,"type":"string"};
+const s54 = {"maximum":65536,"minimum":0,"type":"integer"};
+const s55 = {"items":s54,"maxItems":4,"minItems":1,"type":"array"};
+const s56 = {"default":[],"items":s44,"maxItems":100000,"type":"array"};
+const s57 = {"items":s4,"maxItems":1000000,"type":"array"};
+const s58 = {"enum":["text"]};
 
 export const shapes: Readonly<Record<string, Shape>> = {
   Accepted: {"properties":{"id":s0,"type":{"enum":["accepted"]},"view":s0},"required":["type","id","view"],"type":"object"},
@@ -70,53 +73,54 @@ export const shapes: Readonly<Record<string, Shape>> = {
   Change: {"properties":{"run":s18,"values":s23},"required":["values"],"type":"object"},
   Changed: {"properties":{"spec":s17,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
   Chart: {"properties":{"kind":{"enum":["chart"]},"note":s11,"series":{"items":{"$ref":"Series"},"maxItems":1000,"type":"array"},"square":s12,"title":s11,"x":s25,"y":s25},"required":["kind","series"],"type":"object"},
-  ChoiceField: {"properties":{"default":s9,"help":s11,"hidden":s12,"kind":{"enum":["choice"]},"label":s9,"name":s13,"options":{"items":s9,"maxItems":10000,"minItems":1,"type":"array"}},"required":["kind","name","label","options","default"],"type":"object"},
+  ChoiceField: {"properties":{"default":s9,"help":s11,"hidden":s12,"kind":{"enum":["choice"]},"label":s9,"name":s13,"options":s26},"required":["kind","name","label","options","default"],"type":"object"},
   ColumnSpec: {"properties":{"help":s11,"kind":{"default":"text","enum":["label","labels","spans","text","words"]},"label":s11,"name":s13,"required":s12},"required":["name"],"type":"object"},
-  DataSetSpec: {"properties":{"available":{"default":[],"items":s9,"maxItems":100000,"type":"array"},"columns":{"items":{"$ref":"ColumnSpec"},"maxItems":1000,"type":"array"},"done":s14,"fields":s28,"mapping":{"additionalProperties":s9,"default":{},"type":"object"},"note":s11,"results":s29,"rows":s14,"source":s11,"stopped":s12,"values":s30},"required":["columns"],"type":"object"},
+  DataSetSpec: {"properties":{"available":{"default":[],"items":s9,"maxItems":100000,"type":"array"},"columns":{"items":{"$ref":"ColumnSpec"},"maxItems":1000,"type":"array"},"done":s14,"fields":s29,"mapping":{"additionalProperties":s9,"default":{},"type":"object"},"note":s11,"results":s30,"rows":s14,"source":s11,"stopped":s12,"values":s31},"required":["columns"],"type":"object"},
   DeviceInfo: {"properties":{"chosen":s20,"memoryTotal":s14,"memoryUsed":s14,"name":s13,"title":s9},"required":["name","title","chosen"],"type":"object"},
   Done: {"properties":{"id":s0,"type":{"enum":["done"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  ErrorAnswer: {"properties":{"error":s31,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
-  ErrorInfo: {"properties":{"code":s13,"details":s32,"hint":s32,"message":s19},"required":["code","message"],"type":"object"},
+  ErrorAnswer: {"properties":{"error":s32,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
+  ErrorInfo: {"properties":{"code":s13,"details":s33,"hint":s33,"message":s19},"required":["code","message"],"type":"object"},
   Exported: {"properties":{"id":s0,"mime":s9,"name":s9,"notes":{"default":[],"items":s9,"maxItems":100,"type":"array"},"type":{"enum":["exported"]},"view":s0},"required":["type","id","view","name","mime"],"type":"object"},
   HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s11,"title":s11},"required":["kind","measures"],"type":"object"},
-  HeadMeasure: {"properties":{"diverging":s12,"help":s11,"name":s13,"title":s9,"unit":s11,"values":s35},"required":["name","title","values"],"type":"object"},
+  HeadMeasure: {"properties":{"diverging":s12,"help":s11,"name":s13,"title":s9,"unit":s11,"values":s36},"required":["name","title","values"],"type":"object"},
   Header: {"properties":{"device":s11,"dtype":s11,"model":s9,"task":s13,"title":s9},"required":["task","title","model"],"type":"object"},
-  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s14,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s15,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s37,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s9},"required":["kind","version"],"type":"object"},
+  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s14,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s15,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s38,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s9},"required":["kind","version"],"type":"object"},
   IntegerField: {"properties":{"default":s21,"help":s11,"hidden":s12,"kind":{"enum":["integer"]},"label":s9,"maximum":s21,"minimum":s21,"name":s13,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
-  LabelScore: {"properties":{"label":s9,"score":{"maximum":1,"minimum":0,"type":"number"}},"required":["label","score"],"type":"object"},
-  Labels: {"properties":{"before":{"default":[],"items":s38,"maxItems":100000,"type":"array"},"field":s39,"kind":{"enum":["labels"]},"multi":s12,"note":s11,"scores":{"items":s38,"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s11},"required":["kind","scores"],"type":"object"},
-  LayerSpec: {"properties":{"causal":s12,"hasQk":s12,"hasValues":s12,"headSize":s40,"heads":s41,"keys":s42,"kvHeads":s41,"name":s9,"queries":s42,"role":{"enum":["cross","decoder","encoder"]},"rotary":s12,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s12,"softcap":s6,"step":s40,"window":s43},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
+  LabelScore: {"properties":{"label":s9,"score":s39},"required":["label","score"],"type":"object"},
+  Labels: {"properties":{"before":{"default":[],"items":s40,"maxItems":100000,"type":"array"},"field":s41,"kind":{"enum":["labels"]},"multi":s12,"note":s11,"scores":{"items":s40,"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s11},"required":["kind","scores"],"type":"object"},
+  LayerSpec: {"properties":{"causal":s12,"hasQk":s12,"hasValues":s12,"headSize":s42,"heads":s43,"keys":s44,"kvHeads":s43,"name":s9,"queries":s44,"role":{"enum":["cross","decoder","encoder"]},"rotary":s12,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s12,"softcap":s6,"step":s42,"window":s45},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
   LensSpec: {"properties":{"grouped":s12,"help":s11,"name":s0,"reason":s11,"scale":s10,"title":s9},"required":["name","title"],"type":"object"},
   Live: {"properties":{"session":s0,"view":s0},"required":["session","view"],"type":"object"},
-  Matrix: {"properties":{"cells":s35,"changes":{"default":[],"items":{"items":s45,"type":"array"},"maxItems":10000,"type":"array"},"chosen":{"default":[],"items":s42,"maxItems":2,"type":"array"},"columnTitle":s11,"columns":s46,"kind":{"enum":["matrix"]},"note":s11,"rowTitle":s11,"rows":s46,"title":s11},"required":["kind","rows","columns","cells"],"type":"object"},
-  ModelInfo: {"properties":{"bytes":s47,"device":s9,"dtype":s9,"kind":s9,"name":s9,"parameters":s47,"pinned":s12},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
+  Matrix: {"properties":{"cells":s36,"changes":{"default":[],"items":{"items":s47,"type":"array"},"maxItems":10000,"type":"array"},"chosen":{"default":[],"items":s44,"maxItems":2,"type":"array"},"columnTitle":s11,"columns":s48,"kind":{"enum":["matrix"]},"note":s11,"rowTitle":s11,"rows":s48,"title":s11},"required":["kind","rows","columns","cells"],"type":"object"},
+  ModelInfo: {"properties":{"bytes":s49,"device":s9,"dtype":s9,"kind":s9,"name":s9,"parameters":s49,"pinned":s12},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
   NumberField: {"properties":{"default":s4,"help":s11,"hidden":s12,"kind":{"enum":["number"]},"label":s9,"maximum":s4,"minimum":s4,"name":s13,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
   Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","exported":"Exported","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
   Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s11},"required":["kind","html"],"type":"object"},
-  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s5],"default":null},"attentionNote":s11,"dataSet":{"anyOf":[{"$ref":"DataSetSpec"},s5],"default":null},"fields":s28,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s15,"python":s32,"results":s29,"status":s37,"values":s30,"warnings":{"default":[],"items":s9,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
-  PluginInfo: {"properties":{"error":s48,"name":s9,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s49,"version":s11,"views":s49},"required":["name","state"],"type":"object"},
+  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s5],"default":null},"attentionNote":s11,"dataSet":{"anyOf":[{"$ref":"DataSetSpec"},s5],"default":null},"fields":s29,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s15,"python":s33,"results":s30,"status":s38,"values":s31,"warnings":{"default":[],"items":s9,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
+  PluginInfo: {"properties":{"error":s50,"name":s9,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s51,"version":s11,"views":s51},"required":["name","state"],"type":"object"},
   Progress: {"properties":{"done":s14,"label":s9,"secondsLeft":s6,"total":s14},"required":["label"],"type":"object"},
-  RunRecord: {"properties":{"architecture":s11,"attentionPath":s11,"date":s11,"deviation":s6,"device":s11,"dtype":s11,"fields":{"anyOf":[s23,s5],"default":null},"fingerprint":s11,"lmkit":s11,"model":s11,"python":s11,"revision":s11,"seed":{"anyOf":[s21,s5],"default":null},"task":s11,"tokenizer":s11,"tokenizerHash":s11,"tokens":s40,"torch":s11,"transformers":s11},"required":[],"type":"object"},
-  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s50,"key":s51,"shape":s53},"required":["key","shape","encoding","data"],"type":"object"},
+  RunRecord: {"properties":{"architecture":s11,"attentionPath":s11,"date":s11,"deviation":s6,"device":s11,"dtype":s11,"fields":{"anyOf":[s23,s5],"default":null},"fingerprint":s11,"lmkit":s11,"model":s11,"python":s11,"revision":s11,"seed":{"anyOf":[s21,s5],"default":null},"task":s11,"tokenizer":s11,"tokenizerHash":s11,"tokens":s42,"torch":s11,"transformers":s11},"required":[],"type":"object"},
+  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s52,"key":s53,"shape":s55},"required":["key","shape","encoding","data"],"type":"object"},
   Selected: {"properties":{"selection":{"$ref":"Selection"},"type":{"enum":["selected"]},"view":s0},"required":["type","view","selection"],"type":"object"},
-  Selection: {"properties":{"head":s40,"layer":s40,"lens":{"default":"","maxLength":64,"type":"string"},"picture":s39,"tokens":{"default":[],"items":s42,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
-  Series: {"properties":{"draw":{"default":"line","enum":["bars","line","points","steps"]},"help":s11,"label":s9,"reference":s12,"x":s54,"y":{"items":s33,"maxItems":1000000,"type":"array"}},"required":["label","x","y"],"type":"object"},
-  Span: {"properties":{"end":s42,"label":s11,"score":s6,"start":s42},"required":["start","end"],"type":"object"},
+  Selection: {"properties":{"head":s42,"layer":s42,"lens":{"default":"","maxLength":64,"type":"string"},"picture":s41,"tokens":s56},"required":[],"type":"object"},
+  Series: {"properties":{"draw":{"default":"line","enum":["bars","line","points","steps"]},"help":s11,"label":s9,"reference":s12,"x":s57,"y":{"items":s34,"maxItems":1000000,"type":"array"}},"required":["label","x","y"],"type":"object"},
+  Span: {"properties":{"change":{"anyOf":[s46,s5],"default":null},"end":s44,"label":s11,"score":s6,"start":s44,"tokens":s56},"required":["start","end"],"type":"object"},
   Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s19,"title":s11},"required":["kind","text","spans"],"type":"object"},
   StarterInfo: {"properties":{"installed":s20,"name":s13,"title":s9},"required":["name","title","installed"],"type":"object"},
-  Status: {"properties":{"error":s48,"progress":{"anyOf":[s1,s5],"default":null},"run":{"anyOf":[s0,s5],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
+  Status: {"properties":{"error":s50,"progress":{"anyOf":[s1,s5],"default":null},"run":{"anyOf":[s0,s5],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
   StatusChanged: {"properties":{"status":{"$ref":"Status"},"type":{"enum":["status"]},"view":s0},"required":["type","view","status"],"type":"object"},
-  StepSpec: {"properties":{"first":s42,"label":s9,"last":s42},"required":["label","first","last"],"type":"object"},
-  Table: {"properties":{"changes":{"default":[],"items":s45,"maxItems":1000000,"type":"array"},"columns":s46,"kind":{"enum":["table"]},"note":s11,"rows":{"items":{"items":s22,"type":"array"},"maxItems":1000000,"type":"array"},"title":s11},"required":["kind","columns","rows"],"type":"object"},
+  StepSpec: {"properties":{"first":s44,"label":s9,"last":s44},"required":["label","first","last"],"type":"object"},
+  Table: {"properties":{"changes":{"default":[],"items":s47,"maxItems":1000000,"type":"array"},"columns":s48,"kind":{"enum":["table"]},"note":s11,"rows":{"items":{"items":s22,"type":"array"},"maxItems":1000000,"type":"array"},"title":s11},"required":["kind","columns","rows"],"type":"object"},
   TaskInfo: {"properties":{"help":s11,"name":s13,"plugin":s9,"title":s9},"required":["name","title","plugin"],"type":"object"},
-  Text: {"properties":{"kind":s55,"text":s19,"title":s11},"required":["kind","text"],"type":"object"},
-  TextField: {"properties":{"body":s12,"default":s32,"help":s11,"hidden":s12,"kind":s55,"label":s9,"multiline":s18,"name":s13,"placeholder":s11,"required":s18},"required":["kind","name","label"],"type":"object"},
+  Text: {"properties":{"kind":s58,"text":s19,"title":s11},"required":["kind","text"],"type":"object"},
+  TextField: {"properties":{"body":s12,"default":s33,"help":s11,"hidden":s12,"kind":s58,"label":s9,"multiline":s18,"name":s13,"placeholder":s11,"required":s18},"required":["kind","name","label"],"type":"object"},
   TileAnswer: {"properties":{"id":s0,"tile":{"$ref":"TileHeader"},"type":{"enum":["tile"]},"view":s0},"required":["type","id","view","tile"],"type":"object"},
-  TileHeader: {"properties":{"encoding":s50,"key":s51,"shape":s53},"required":["key","shape","encoding"],"type":"object"},
-  Token: {"properties":{"end":s40,"raw":s19,"special":s12,"start":s40,"text":s19,"word":s43},"required":["text","raw"],"type":"object"},
-  TokenRow: {"properties":{"label":s9,"values":s54},"required":["label","values"],"type":"object"},
+  TileHeader: {"properties":{"encoding":s52,"key":s53,"shape":s55},"required":["key","shape","encoding"],"type":"object"},
+  Token: {"properties":{"end":s42,"raw":s19,"special":s12,"start":s42,"text":s19,"word":s45},"required":["text","raw"],"type":"object"},
+  TokenLabels: {"properties":{"kind":{"enum":["token-labels"]},"labels":s26,"none":{"default":"O","maxLength":10000,"type":"string"},"note":s11,"title":s11,"tokens":s8,"values":{"items":{"items":s39,"type":"array"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens","labels","values"],"type":"object"},
+  TokenRow: {"properties":{"label":s9,"values":s57},"required":["label","values"],"type":"object"},
   TokenScores: {"properties":{"diverging":s12,"kind":{"enum":["token-scores"]},"note":s11,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s11,"tokens":s8},"required":["kind","tokens","rows"],"type":"object"},
-  ViewInfo: {"properties":{"fields":s28,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s11,"name":s13,"plugin":s11,"reason":s11,"title":s9},"required":["name","title"],"type":"object"},
+  ViewInfo: {"properties":{"fields":s29,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s11,"name":s13,"plugin":s11,"reason":s11,"title":s9},"required":["name","title"],"type":"object"},
   ViewSpec: s17,
   Welcome: {"properties":{"id":s0,"session":s0,"spec":s17,"type":{"enum":["welcome"]},"version":s9,"view":s0},"required":["type","id","view","session","version","spec"],"type":"object"},
 };

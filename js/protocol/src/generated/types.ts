@@ -16,7 +16,8 @@ export type Outgoing =
   | Advanced;
 export type Request =
   Hello | TileRequest | Run | Edit | Cancel | Select | Action | Query | Export | Rows;
-export type Result = Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | Chart | Matrix;
+export type Result =
+  Labels | Spans | Text | Table | HeadGrid | TokenScores | TokenLabels | Page | Chart | Matrix;
 export type ViewSpec = PanelSpec | HomeSpec;
 
 /**
@@ -60,7 +61,9 @@ export interface Progress {
  */
 export interface Answered {
   id: string;
-  results: (Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | Chart | Matrix)[];
+  results: (
+    Labels | Spans | Text | Table | HeadGrid | TokenScores | TokenLabels | Page | Chart | Matrix
+  )[];
   type: "answered";
   view: string;
 }
@@ -99,12 +102,26 @@ export interface Spans {
 }
 /**
  * A stretch ``text[start:end]`` with an optional label and score.
+ *
+ * ``tokens`` are those query tokens of the explorer's pass that it covers: a click on the span
+ * selects them. ``change`` is what a click does where the pass does not hold the span.
  */
 export interface Span {
+  change: Change | null;
   end: number;
   label: string;
   score: number | null;
   start: number;
+  tokens: number[];
+}
+/**
+ * What a click in a result does: set these fields of the panel, and run.
+ */
+export interface Change {
+  run: boolean;
+  values: {
+    [k: string]: string | boolean | number | null;
+  };
 }
 /**
  * Plain text, drawn as text.
@@ -126,15 +143,6 @@ export interface Table {
   note: string;
   rows: (string | boolean | number | null)[][];
   title: string;
-}
-/**
- * What a click in a result does: set these fields of the panel, and run.
- */
-export interface Change {
-  run: boolean;
-  values: {
-    [k: string]: string | boolean | number | null;
-  };
 }
 /**
  * Measures of all heads, drawn as a map of layers by heads and as a list to sort and filter.
@@ -191,6 +199,22 @@ export interface Token {
   start: number;
   text: string;
   word: number | null;
+}
+/**
+ * What a model gives each token: a probability for each label, one row a token.
+ *
+ * ``tokens`` are the query tokens of the explorer's pass, in their order. The reader sees the
+ * whole distribution of the token that is pointed at or selected. ``none`` is the label that says
+ * that a token is part of nothing; it has no colour.
+ */
+export interface TokenLabels {
+  kind: "token-labels";
+  labels: string[];
+  none: string;
+  note: string;
+  title: string;
+  tokens: Token[];
+  values: number[][];
 }
 /**
  * An HTML document of a plugin's own, in a frame without network and without an origin.
@@ -509,7 +533,9 @@ export interface PanelSpec {
   kind: "panel";
   protocol: 1;
   python: string;
-  results: (Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | Chart | Matrix)[];
+  results: (
+    Labels | Spans | Text | Table | HeadGrid | TokenScores | TokenLabels | Page | Chart | Matrix
+  )[];
   status: Status;
   values: {
     [k: string]: string | boolean | number | null;
@@ -532,7 +558,9 @@ export interface DataSetSpec {
     [k: string]: string;
   };
   note: string;
-  results: (Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | Chart | Matrix)[];
+  results: (
+    Labels | Spans | Text | Table | HeadGrid | TokenScores | TokenLabels | Page | Chart | Matrix
+  )[];
   rows: number;
   source: string;
   stopped: boolean;
