@@ -417,16 +417,7 @@ class Page(Struct, frozen=True, kw_only=True, tag="page", tag_field="kind"):
 
 
 Result = (
-    Labels
-    | Spans
-    | Text
-    | Table
-    | HeadGrid
-    | TokenScores
-    | TokenLabels
-    | Page
-    | Chart
-    | Matrix
+    Labels | Spans | Text | Table | HeadGrid | TokenScores | TokenLabels | Page | Chart | Matrix
 )
 
 

@@ -14,8 +14,8 @@ ROWS = """
 import lmkit
 texts = ["a moving and honest film", "dull, long and badly acted", "i laughed once",
          "the best thing this year", "a waste of two hours", "warm, funny and wise"]
-rows = [{"review": f"{texts[i % 6]}, number {i}", "stars": "negative positive".split()[i % 6 in (0, 3, 5)],
-         "source": "press" if i % 2 else "public"} for i in range(400)]
+stars = ["positive", "negative", "negative", "positive", "negative", "positive"]
+rows = [{"review": f"{texts[i % 6]}, number {i}", "stars": stars[i % 6]} for i in range(400)]
 rows[7]["review"] = None
 kit = lmkit.load("starter:sentiment")
 """
