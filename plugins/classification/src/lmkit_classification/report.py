@@ -14,8 +14,6 @@ from lmkit.api import (
     Axis,
     Change,
     Chart,
-    Field,
-    FieldSpec,
     Matrix,
     Result,
     RowResults,
@@ -30,11 +28,10 @@ from lmkit_classification.scores import (
     log_loss,
     roc,
 )
+from lmkit_classification.wish import ALL, HARDEST, LEAST_SURE, RIGHT, WRONG, Wish
 
-__all__ = ["REPORT_FIELDS", "Wish", "report"]
+__all__ = ["report"]
 
-ALL, WRONG, RIGHT = "all rows", "wrong rows", "right rows"
-AS_GIVEN, HARDEST, LEAST_SURE = "as in the data set", "hardest first", "least sure first"
 MOST_ROWS = 1_000
 """Rows in the table; order and filters say which, and Python has them all."""
 MOST_TEXT = 280
@@ -45,48 +42,6 @@ MOST_POINTS = 300
 MOST_SLICES = 30
 FEW_NUMBERS = 12
 """More distinct numbers than these are sliced at their quartiles."""
-
-REPORT_FIELDS: tuple[FieldSpec, ...] = (
-    Field.number(
-        "row_threshold",
-        label="Threshold",
-        help="For multi-label models and for two labels.",
-        minimum=0.0,
-        maximum=1.0,
-        default=0.5,
-    ),
-    Field.text(
-        "query",
-        label="Rows that contain",
-        required=False,
-        multiline=False,
-        placeholder="a word or more",
-    ),
-    Field.text(
-        "slice_by",
-        label="Slices by column",
-        required=False,
-        multiline=False,
-        placeholder="name of a column",
-    ),
-    Field.choice("show", (ALL, WRONG, RIGHT), label="Show"),
-    Field.choice("order", (AS_GIVEN, HARDEST, LEAST_SURE), label="Order"),
-    Field.text("gold", required=False, multiline=False, hidden=True),
-    Field.text("predicted", required=False, multiline=False, hidden=True),
-)
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What the report's fields hold."""
-
-    threshold: float = 0.5
-    query: str = ""
-    slice_by: str = ""
-    show: str = ALL
-    order: str = AS_GIVEN
-    gold: str = ""
-    predicted: str = ""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from lmkit_classification.heads import (
     label_names,
     probabilities,
 )
-from lmkit_classification.report import REPORT_FIELDS, Wish, report
+from lmkit_classification.wish import REPORT_FIELDS, Wish
 
 __all__ = ["Classification"]
 
@@ -148,6 +148,8 @@ class Classification(Task):
         predicted: str,
     ) -> Sequence[Result]:
         """Scores, confusion, ROC, calibration, slices, and the rows themselves."""
+        from lmkit_classification.report import report  # numpy: not before it is needed
+
         wish = Wish(row_threshold, query, slice_by, show, order, gold, predicted)
         return report(done, wish)
 

@@ -22,7 +22,7 @@ from lmkit.api import (
     Task,
 )
 from lmkit_classification.heads import check_finite, gold_labels
-from lmkit_classification.report import REPORT_FIELDS, Wish, report
+from lmkit_classification.wish import REPORT_FIELDS, Wish
 
 __all__ = ["ZeroShot"]
 
@@ -180,6 +180,8 @@ class ZeroShot(Task):
         predicted: str,
     ) -> Sequence[Result]:
         """The report of the classification task."""
+        from lmkit_classification.report import report  # numpy: not before it is needed
+
         return report(done, Wish(row_threshold, query, slice_by, show, order, gold, predicted))
 
 
