@@ -60,7 +60,7 @@ from lmkit.protocol.messages import (
     ViewSpec,
     Welcome,
 )
-from lmkit.runner import list_views, run_task, run_view
+from lmkit.runner import check_partial, list_views, run_task, run_view
 from lmkit.tile_queue import BACKGROUND, TileQueue
 from lmkit.trace_cache import TraceCache
 from lmkit.version import __version__
@@ -274,7 +274,10 @@ class Session:
         fields = fields_of(panel.registered.task)
         checked = check_values(fields, {**panel.view.values, **(values or {})})
         panel.view.edit(checked)
-        work = Work(on_progress=functools.partial(panel.view.advance, run))
+        work = Work(
+            on_progress=functools.partial(panel.view.advance, run),
+            on_results=lambda found: panel.view.show(run, check_partial(panel.registered, found)),
+        )
         with self._lock:
             earlier, panel.work = panel.work, work
             self._works[run] = work

@@ -440,7 +440,14 @@ const HEAD_MAP: ViewInfo = {
   help: "Every head scored on this text.",
   plugin: "attention",
   fields: [
-    { kind: "boolean", name: "induction", label: "Induction", default: true, help: "" },
+    {
+      kind: "boolean",
+      name: "induction",
+      label: "Induction",
+      default: true,
+      hidden: false,
+      help: "",
+    },
     {
       kind: "integer",
       name: "seed",
@@ -449,6 +456,7 @@ const HEAD_MAP: ViewInfo = {
       minimum: 0,
       maximum: 9,
       step: 1,
+      hidden: false,
       help: "",
     },
   ],

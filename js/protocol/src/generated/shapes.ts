@@ -3,99 +3,115 @@ import type { Shape } from "../parse.ts";
 
 const s0 = {"maxLength":64,"minLength":1,"type":"string"};
 const s1 = {"$ref":"Progress"};
-const s2 = {"head-grid":"HeadGrid","labels":"Labels","page":"Page","spans":"Spans","table":"Table","text":"Text","token-scores":"TokenScores"};
-const s3 = {"tag":"kind","of":s2};
-const s4 = {"maximum":1e+308,"minimum":-1e+308,"type":"number"};
-const s5 = {"type":"null"};
-const s6 = {"anyOf":[s4,s5],"default":null};
-const s7 = {"$ref":"Token"};
-const s8 = {"items":s7,"maxItems":1000000,"type":"array"};
-const s9 = {"maxLength":10000,"type":"string"};
-const s10 = {"default":"share","enum":["amount","difference","share"]};
-const s11 = {"default":false,"type":"boolean"};
-const s12 = {"default":"","maxLength":10000,"type":"string"};
-const s13 = {"maxLength":128,"minLength":1,"type":"string"};
-const s14 = {"default":0,"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s15 = {"default":1,"enum":[1]};
-const s16 = {"home":"HomeSpec","panel":"PanelSpec"};
-const s17 = {"tag":"kind","of":s16};
-const s18 = {"type":"boolean"};
-const s19 = {"$ref":"ErrorInfo"};
-const s20 = {"default":"","maxLength":4000000,"type":"string"};
-const s21 = {"maxLength":4000000,"type":"string"};
-const s22 = {"error":null,"progress":null,"run":null,"state":"idle"};
-const s23 = {"default":s22,"$ref":"Status"};
-const s24 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
-const s25 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
-const s26 = {"maximum":4096,"minimum":1,"type":"integer"};
-const s27 = {"maximum":10000000,"minimum":0,"type":"integer"};
-const s28 = {"anyOf":[s27,s5],"default":null};
-const s29 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s30 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
-const s31 = {"tag":"kind","of":s30};
-const s32 = {"default":[],"items":s31,"maxItems":1000,"type":"array"};
-const s33 = {"anyOf":[s21,s18,s24,s4,s5]};
-const s34 = {"anyOf":[s19,s5],"default":null};
-const s35 = {"default":[],"items":s9,"type":"array"};
-const s36 = {"enum":["f32","sqrt-u16","sqrt-u8"]};
-const s37 = {"maxLength":4096,"minLength":1,"type":"string"};
-const s38 = {"maximum":65536,"minimum":0,"type":"integer"};
-const s39 = {"items":s38,"maxItems":4,"minItems":1,"type":"array"};
-const s40 = {"enum":["text"]};
-const s41 = {"default":true,"type":"boolean"};
+const s2 = {"$ref":"Change"};
+const s3 = {"type":"null"};
+const s4 = {"anyOf":[s2,s3],"default":null};
+const s5 = {"maximum":1,"minimum":0,"type":"number"};
+const s6 = {"maxLength":4000000,"type":"string"};
+const s7 = {"grid":"Grid","head-grid":"HeadGrid","labels":"Labels","page":"Page","spans":"Spans","table":"Table","text":"Text","token-choices":"TokenChoices","token-scores":"TokenScores","tree":"Tree"};
+const s8 = {"tag":"kind","of":s7};
+const s9 = {"items":s8,"maxItems":1000,"type":"array"};
+const s10 = {"maximum":1e+308,"minimum":-1e+308,"type":"number"};
+const s11 = {"anyOf":[s10,s3],"default":null};
+const s12 = {"$ref":"Token"};
+const s13 = {"items":s12,"maxItems":1000000,"type":"array"};
+const s14 = {"maxLength":10000,"type":"string"};
+const s15 = {"default":"share","enum":["amount","difference","share"]};
+const s16 = {"default":false,"type":"boolean"};
+const s17 = {"default":"","maxLength":10000,"type":"string"};
+const s18 = {"maxLength":128,"minLength":1,"type":"string"};
+const s19 = {"default":0,"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s20 = {"default":1,"enum":[1]};
+const s21 = {"home":"HomeSpec","panel":"PanelSpec"};
+const s22 = {"tag":"kind","of":s21};
+const s23 = {"default":"","maxLength":4000000,"type":"string"};
+const s24 = {"anyOf":[s5,s3],"default":null};
+const s25 = {"default":true,"type":"boolean"};
+const s26 = {"type":"boolean"};
+const s27 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
+const s28 = {"anyOf":[s6,s26,s27,s10,s3]};
+const s29 = {"additionalProperties":s28,"type":"object"};
+const s30 = {"maximum":10000000,"minimum":0,"type":"integer"};
+const s31 = {"anyOf":[s30,s3],"default":null};
+const s32 = {"$ref":"ErrorInfo"};
+const s33 = {"items":s14,"maxItems":10000,"type":"array"};
+const s34 = {"error":null,"kept":false,"progress":null,"run":null,"state":"idle"};
+const s35 = {"default":s34,"$ref":"Status"};
+const s36 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
+const s37 = {"maximum":4096,"minimum":1,"type":"integer"};
+const s38 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s39 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
+const s40 = {"tag":"kind","of":s39};
+const s41 = {"default":[],"items":s40,"maxItems":1000,"type":"array"};
+const s42 = {"anyOf":[s32,s3],"default":null};
+const s43 = {"default":[],"items":s14,"type":"array"};
+const s44 = {"enum":["f32","sqrt-u16","sqrt-u8"]};
+const s45 = {"maxLength":4096,"minLength":1,"type":"string"};
+const s46 = {"maximum":65536,"minimum":0,"type":"integer"};
+const s47 = {"items":s46,"maxItems":4,"minItems":1,"type":"array"};
+const s48 = {"enum":["text"]};
 
 export const shapes: Readonly<Record<string, Shape>> = {
   Accepted: {"properties":{"id":s0,"type":{"enum":["accepted"]},"view":s0},"required":["type","id","view"],"type":"object"},
   Advanced: {"properties":{"progress":s1,"request":s0,"type":{"enum":["advanced"]},"view":s0},"required":["type","view","request","progress"],"type":"object"},
-  Answered: {"properties":{"id":s0,"results":{"items":s3,"maxItems":1000,"type":"array"},"type":{"enum":["answered"]},"view":s0},"required":["type","id","view","results"],"type":"object"},
-  AttentionSpec: {"properties":{"deviation":s6,"keyTokens":{"anyOf":[s8,s5],"default":null},"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"lenses":{"default":[],"items":{"$ref":"LensSpec"},"maxItems":200,"type":"array"},"missing":{"default":[],"items":s9,"maxItems":10000,"type":"array"},"path":s9,"scale":s10,"selection":{"default":{"head":0,"layer":0,"lens":"","picture":"","tokens":[]},"$ref":"Selection"},"steps":{"default":[],"items":{"$ref":"StepSpec"},"maxItems":1000000,"type":"array"},"tokens":s8,"views":{"default":[],"items":{"$ref":"ViewInfo"},"maxItems":1000,"type":"array"}},"required":["layers","tokens","path"],"type":"object"},
-  BooleanField: {"properties":{"default":s11,"help":s12,"kind":{"enum":["boolean"]},"label":s9,"name":s13},"required":["kind","name","label"],"type":"object"},
-  Bundle: {"properties":{"heads":s14,"headsCarried":s14,"live":{"anyOf":[{"$ref":"Live"},s5],"default":null},"protocol":s15,"record":{"anyOf":[{"$ref":"RunRecord"},s5],"default":null},"spec":s17,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s9},"required":["version","spec"],"type":"object"},
+  Alternative: {"properties":{"change":s4,"probability":s5,"text":s6},"required":["text","probability"],"type":"object"},
+  Answered: {"properties":{"id":s0,"results":s9,"type":{"enum":["answered"]},"view":s0},"required":["type","id","view","results"],"type":"object"},
+  AttentionSpec: {"properties":{"deviation":s11,"keyTokens":{"anyOf":[s13,s3],"default":null},"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"lenses":{"default":[],"items":{"$ref":"LensSpec"},"maxItems":200,"type":"array"},"missing":{"default":[],"items":s14,"maxItems":10000,"type":"array"},"path":s14,"scale":s15,"selection":{"default":{"head":0,"layer":0,"lens":"","picture":"","tokens":[]},"$ref":"Selection"},"steps":{"default":[],"items":{"$ref":"StepSpec"},"maxItems":1000000,"type":"array"},"tokens":s13,"views":{"default":[],"items":{"$ref":"ViewInfo"},"maxItems":1000,"type":"array"}},"required":["layers","tokens","path"],"type":"object"},
+  BooleanField: {"properties":{"default":s16,"help":s17,"hidden":s16,"kind":{"enum":["boolean"]},"label":s14,"name":s18},"required":["kind","name","label"],"type":"object"},
+  Bundle: {"properties":{"heads":s19,"headsCarried":s19,"live":{"anyOf":[{"$ref":"Live"},s3],"default":null},"protocol":s20,"record":{"anyOf":[{"$ref":"RunRecord"},s3],"default":null},"spec":s22,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s14},"required":["version","spec"],"type":"object"},
   CancelledAnswer: {"properties":{"id":s0,"type":{"enum":["cancelled"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  Changed: {"properties":{"spec":s17,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
-  ChoiceField: {"properties":{"default":s9,"help":s12,"kind":{"enum":["choice"]},"label":s9,"name":s13,"options":{"items":s9,"maxItems":10000,"minItems":1,"type":"array"}},"required":["kind","name","label","options","default"],"type":"object"},
-  DeviceInfo: {"properties":{"chosen":s18,"memoryTotal":s14,"memoryUsed":s14,"name":s13,"title":s9},"required":["name","title","chosen"],"type":"object"},
+  Cell: {"properties":{"change":s4,"detail":s23,"shade":s24,"text":s6},"required":["text"],"type":"object"},
+  Change: {"properties":{"run":s25,"values":s29},"required":["values"],"type":"object"},
+  Changed: {"properties":{"spec":s22,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
+  ChoiceField: {"properties":{"default":s14,"help":s17,"hidden":s16,"kind":{"enum":["choice"]},"label":s14,"name":s18,"options":{"items":s14,"maxItems":10000,"minItems":1,"type":"array"}},"required":["kind","name","label","options","default"],"type":"object"},
+  ChosenToken: {"properties":{"alternatives":{"default":[],"items":{"$ref":"Alternative"},"maxItems":1000,"type":"array"},"entropy":s11,"forced":s16,"probability":s24,"rank":s31,"step":s31,"token":s12},"required":["token"],"type":"object"},
+  DeviceInfo: {"properties":{"chosen":s26,"memoryTotal":s19,"memoryUsed":s19,"name":s18,"title":s14},"required":["name","title","chosen"],"type":"object"},
   Done: {"properties":{"id":s0,"type":{"enum":["done"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  ErrorAnswer: {"properties":{"error":s19,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
-  ErrorInfo: {"properties":{"code":s13,"details":s20,"hint":s20,"message":s21},"required":["code","message"],"type":"object"},
-  Exported: {"properties":{"id":s0,"mime":s9,"name":s9,"notes":{"default":[],"items":s9,"maxItems":100,"type":"array"},"type":{"enum":["exported"]},"view":s0},"required":["type","id","view","name","mime"],"type":"object"},
-  HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s12,"title":s12},"required":["kind","measures"],"type":"object"},
-  HeadMeasure: {"properties":{"diverging":s11,"help":s12,"name":s13,"title":s9,"unit":s12,"values":{"items":{"items":{"anyOf":[s4,s5]},"type":"array"},"maxItems":10000,"type":"array"}},"required":["name","title","values"],"type":"object"},
-  Header: {"properties":{"device":s12,"dtype":s12,"model":s9,"task":s13,"title":s9},"required":["task","title","model"],"type":"object"},
-  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s14,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s15,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s23,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s9},"required":["kind","version"],"type":"object"},
-  IntegerField: {"properties":{"default":s24,"help":s12,"kind":{"enum":["integer"]},"label":s9,"maximum":s24,"minimum":s24,"name":s13,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
-  LabelScore: {"properties":{"label":s9,"score":{"maximum":1,"minimum":0,"type":"number"}},"required":["label","score"],"type":"object"},
-  Labels: {"properties":{"kind":{"enum":["labels"]},"multi":s11,"scores":{"items":{"$ref":"LabelScore"},"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s12},"required":["kind","scores"],"type":"object"},
-  LayerSpec: {"properties":{"causal":s11,"hasQk":s11,"hasValues":s11,"headSize":s25,"heads":s26,"keys":s27,"kvHeads":s26,"name":s9,"queries":s27,"role":{"enum":["cross","decoder","encoder"]},"rotary":s11,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s11,"softcap":s6,"step":s25,"window":s28},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
-  LensSpec: {"properties":{"grouped":s11,"help":s12,"name":s0,"reason":s12,"scale":s10,"title":s9},"required":["name","title"],"type":"object"},
+  ErrorAnswer: {"properties":{"error":s32,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
+  ErrorInfo: {"properties":{"code":s18,"details":s23,"hint":s23,"message":s6},"required":["code","message"],"type":"object"},
+  Exported: {"properties":{"id":s0,"mime":s14,"name":s14,"notes":{"default":[],"items":s14,"maxItems":100,"type":"array"},"type":{"enum":["exported"]},"view":s0},"required":["type","id","view","name","mime"],"type":"object"},
+  Grid: {"properties":{"cells":{"items":{"items":{"$ref":"Cell"},"type":"array"},"maxItems":10000,"type":"array"},"columns":s33,"kind":{"enum":["grid"]},"legend":s17,"note":s17,"rows":s33,"title":s17},"required":["kind","columns","rows","cells"],"type":"object"},
+  HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s17,"title":s17},"required":["kind","measures"],"type":"object"},
+  HeadMeasure: {"properties":{"diverging":s16,"help":s17,"name":s18,"title":s14,"unit":s17,"values":{"items":{"items":{"anyOf":[s10,s3]},"type":"array"},"maxItems":10000,"type":"array"}},"required":["name","title","values"],"type":"object"},
+  Header: {"properties":{"device":s17,"dtype":s17,"model":s14,"task":s18,"title":s14},"required":["task","title","model"],"type":"object"},
+  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s19,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s20,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s35,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s14},"required":["kind","version"],"type":"object"},
+  IntegerField: {"properties":{"default":s27,"help":s17,"hidden":s16,"kind":{"enum":["integer"]},"label":s14,"maximum":s27,"minimum":s27,"name":s18,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  LabelScore: {"properties":{"label":s14,"score":s5},"required":["label","score"],"type":"object"},
+  Labels: {"properties":{"kind":{"enum":["labels"]},"multi":s16,"scores":{"items":{"$ref":"LabelScore"},"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s17},"required":["kind","scores"],"type":"object"},
+  LayerSpec: {"properties":{"causal":s16,"hasQk":s16,"hasValues":s16,"headSize":s36,"heads":s37,"keys":s30,"kvHeads":s37,"name":s14,"queries":s30,"role":{"enum":["cross","decoder","encoder"]},"rotary":s16,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s16,"softcap":s11,"step":s36,"window":s31},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
+  LensSpec: {"properties":{"grouped":s16,"help":s17,"name":s0,"reason":s17,"scale":s15,"title":s14},"required":["name","title"],"type":"object"},
   Live: {"properties":{"session":s0,"view":s0},"required":["session","view"],"type":"object"},
-  ModelInfo: {"properties":{"bytes":s29,"device":s9,"dtype":s9,"kind":s9,"name":s9,"parameters":s29,"pinned":s11},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
-  NumberField: {"properties":{"default":s4,"help":s12,"kind":{"enum":["number"]},"label":s9,"maximum":s4,"minimum":s4,"name":s13,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
-  Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","exported":"Exported","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
-  Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s12},"required":["kind","html"],"type":"object"},
-  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s5],"default":null},"attentionNote":s12,"fields":s32,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s15,"python":s20,"results":{"default":[],"items":s3,"maxItems":1000,"type":"array"},"status":s23,"values":{"additionalProperties":s33,"default":{},"type":"object"},"warnings":{"default":[],"items":s9,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
-  PluginInfo: {"properties":{"error":s34,"name":s9,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s35,"version":s12,"views":s35},"required":["name","state"],"type":"object"},
-  Progress: {"properties":{"done":s14,"label":s9,"secondsLeft":s6,"total":s14},"required":["label"],"type":"object"},
-  RunRecord: {"properties":{"architecture":s12,"attentionPath":s12,"date":s12,"deviation":s6,"device":s12,"dtype":s12,"fields":{"anyOf":[{"additionalProperties":s33,"type":"object"},s5],"default":null},"fingerprint":s12,"lmkit":s12,"model":s12,"python":s12,"revision":s12,"seed":{"anyOf":[s24,s5],"default":null},"task":s12,"tokenizer":s12,"tokenizerHash":s12,"tokens":s25,"torch":s12,"transformers":s12},"required":[],"type":"object"},
-  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s36,"key":s37,"shape":s39},"required":["key","shape","encoding","data"],"type":"object"},
+  ModelInfo: {"properties":{"bytes":s38,"device":s14,"dtype":s14,"kind":s14,"name":s14,"parameters":s38,"pinned":s16},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
+  NumberField: {"properties":{"default":s10,"help":s17,"hidden":s16,"kind":{"enum":["number"]},"label":s14,"maximum":s10,"minimum":s10,"name":s18,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","exported":"Exported","partial":"Partial","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
+  Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s17},"required":["kind","html"],"type":"object"},
+  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s3],"default":null},"attentionNote":s17,"fields":s41,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s20,"python":s23,"results":{"default":[],"items":s8,"maxItems":1000,"type":"array"},"status":s35,"values":{"additionalProperties":s28,"default":{},"type":"object"},"warnings":{"default":[],"items":s14,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
+  Partial: {"properties":{"results":s9,"run":s0,"type":{"enum":["partial"]},"view":s0},"required":["type","view","run","results"],"type":"object"},
+  PluginInfo: {"properties":{"error":s42,"name":s14,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s43,"version":s17,"views":s43},"required":["name","state"],"type":"object"},
+  Progress: {"properties":{"done":s19,"label":s14,"secondsLeft":s11,"total":s19},"required":["label"],"type":"object"},
+  RunRecord: {"properties":{"architecture":s17,"attentionPath":s17,"date":s17,"deviation":s11,"device":s17,"dtype":s17,"fields":{"anyOf":[s29,s3],"default":null},"fingerprint":s17,"lmkit":s17,"model":s17,"python":s17,"revision":s17,"seed":{"anyOf":[s27,s3],"default":null},"task":s17,"tokenizer":s17,"tokenizerHash":s17,"tokens":s36,"torch":s17,"transformers":s17},"required":[],"type":"object"},
+  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s44,"key":s45,"shape":s47},"required":["key","shape","encoding","data"],"type":"object"},
   Selected: {"properties":{"selection":{"$ref":"Selection"},"type":{"enum":["selected"]},"view":s0},"required":["type","view","selection"],"type":"object"},
-  Selection: {"properties":{"head":s25,"layer":s25,"lens":{"default":"","maxLength":64,"type":"string"},"picture":{"default":"","maxLength":128,"type":"string"},"tokens":{"default":[],"items":s27,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
-  Span: {"properties":{"end":s27,"label":s12,"score":s6,"start":s27},"required":["start","end"],"type":"object"},
-  Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s21,"title":s12},"required":["kind","text","spans"],"type":"object"},
-  StarterInfo: {"properties":{"installed":s18,"name":s13,"title":s9},"required":["name","title","installed"],"type":"object"},
-  Status: {"properties":{"error":s34,"progress":{"anyOf":[s1,s5],"default":null},"run":{"anyOf":[s0,s5],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
+  Selection: {"properties":{"head":s36,"layer":s36,"lens":{"default":"","maxLength":64,"type":"string"},"picture":{"default":"","maxLength":128,"type":"string"},"tokens":{"default":[],"items":s30,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
+  Span: {"properties":{"end":s30,"label":s17,"score":s11,"start":s30},"required":["start","end"],"type":"object"},
+  Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s6,"title":s17},"required":["kind","text","spans"],"type":"object"},
+  StarterInfo: {"properties":{"installed":s26,"name":s18,"title":s14},"required":["name","title","installed"],"type":"object"},
+  Status: {"properties":{"error":s42,"kept":s16,"progress":{"anyOf":[s1,s3],"default":null},"run":{"anyOf":[s0,s3],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
   StatusChanged: {"properties":{"status":{"$ref":"Status"},"type":{"enum":["status"]},"view":s0},"required":["type","view","status"],"type":"object"},
-  StepSpec: {"properties":{"first":s27,"label":s9,"last":s27},"required":["label","first","last"],"type":"object"},
-  Table: {"properties":{"columns":{"items":s9,"maxItems":10000,"type":"array"},"kind":{"enum":["table"]},"rows":{"items":{"items":s33,"type":"array"},"maxItems":1000000,"type":"array"},"title":s12},"required":["kind","columns","rows"],"type":"object"},
-  TaskInfo: {"properties":{"help":s12,"name":s13,"plugin":s9,"title":s9},"required":["name","title","plugin"],"type":"object"},
-  Text: {"properties":{"kind":s40,"text":s21,"title":s12},"required":["kind","text"],"type":"object"},
-  TextField: {"properties":{"body":s11,"default":s20,"help":s12,"kind":s40,"label":s9,"multiline":s41,"name":s13,"placeholder":s12,"required":s41},"required":["kind","name","label"],"type":"object"},
+  StepSpec: {"properties":{"first":s30,"label":s14,"last":s30},"required":["label","first","last"],"type":"object"},
+  Table: {"properties":{"columns":s33,"kind":{"enum":["table"]},"rows":{"items":{"items":s28,"type":"array"},"maxItems":1000000,"type":"array"},"title":s17},"required":["kind","columns","rows"],"type":"object"},
+  TaskInfo: {"properties":{"help":s17,"name":s18,"plugin":s14,"title":s14},"required":["name","title","plugin"],"type":"object"},
+  Text: {"properties":{"kind":s48,"text":s6,"title":s17},"required":["kind","text"],"type":"object"},
+  TextField: {"properties":{"body":s16,"default":s23,"help":s17,"hidden":s16,"kind":s48,"label":s14,"multiline":s25,"name":s18,"placeholder":s17,"required":s25},"required":["kind","name","label"],"type":"object"},
   TileAnswer: {"properties":{"id":s0,"tile":{"$ref":"TileHeader"},"type":{"enum":["tile"]},"view":s0},"required":["type","id","view","tile"],"type":"object"},
-  TileHeader: {"properties":{"encoding":s36,"key":s37,"shape":s39},"required":["key","shape","encoding"],"type":"object"},
-  Token: {"properties":{"end":s25,"raw":s21,"special":s11,"start":s25,"text":s21,"word":s28},"required":["text","raw"],"type":"object"},
-  TokenRow: {"properties":{"label":s9,"values":{"items":s4,"maxItems":1000000,"type":"array"}},"required":["label","values"],"type":"object"},
-  TokenScores: {"properties":{"diverging":s11,"kind":{"enum":["token-scores"]},"note":s12,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s12,"tokens":s8},"required":["kind","tokens","rows"],"type":"object"},
-  ViewInfo: {"properties":{"fields":s32,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s12,"name":s13,"plugin":s12,"reason":s12,"title":s9},"required":["name","title"],"type":"object"},
-  ViewSpec: s17,
-  Welcome: {"properties":{"id":s0,"session":s0,"spec":s17,"type":{"enum":["welcome"]},"version":s9,"view":s0},"required":["type","id","view","session","version","spec"],"type":"object"},
+  TileHeader: {"properties":{"encoding":s44,"key":s45,"shape":s47},"required":["key","shape","encoding"],"type":"object"},
+  Token: {"properties":{"end":s36,"raw":s6,"special":s16,"start":s36,"text":s6,"word":s31},"required":["text","raw"],"type":"object"},
+  TokenChoices: {"properties":{"kind":{"enum":["token-choices"]},"measure":{"default":"probability","enum":["entropy","probability","rank"]},"note":s17,"streaming":s16,"title":s17,"tokens":{"items":{"$ref":"ChosenToken"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens"],"type":"object"},
+  TokenRow: {"properties":{"label":s14,"values":{"items":s10,"maxItems":1000000,"type":"array"}},"required":["label","values"],"type":"object"},
+  TokenScores: {"properties":{"diverging":s16,"kind":{"enum":["token-scores"]},"note":s17,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s17,"tokens":s13},"required":["kind","tokens","rows"],"type":"object"},
+  Tree: {"properties":{"kind":{"enum":["tree"]},"nodes":{"items":{"$ref":"TreeNode"},"maxItems":100000,"type":"array"},"note":s17,"title":s17},"required":["kind","nodes"],"type":"object"},
+  TreeNode: {"properties":{"best":s16,"change":s4,"detail":s17,"kept":s16,"parent":s31,"score":s11,"text":s6},"required":["text"],"type":"object"},
+  ViewInfo: {"properties":{"fields":s41,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s17,"name":s18,"plugin":s17,"reason":s17,"title":s14},"required":["name","title"],"type":"object"},
+  ViewSpec: s22,
+  Welcome: {"properties":{"id":s0,"session":s0,"spec":s22,"type":{"enum":["welcome"]},"version":s14,"view":s0},"required":["type","id","view","session","version","spec"],"type":"object"},
 };
