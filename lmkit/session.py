@@ -68,7 +68,14 @@ from lmkit.protocol.messages import (
     Welcome,
 )
 from lmkit.rows import RowResults
-from lmkit.runner import list_views, report_rows, run_rows, run_task, run_view
+from lmkit.runner import (
+    check_partial,
+    list_views,
+    report_rows,
+    run_rows,
+    run_task,
+    run_view,
+)
 from lmkit.tile_queue import BACKGROUND, TileQueue
 from lmkit.trace_cache import TraceCache
 from lmkit.version import __version__
@@ -298,7 +305,10 @@ class Session:
     def _start_work(self, panel: TaskPanel, run: str = "") -> tuple[str, Work]:
         """A run of a panel begins; an earlier one of it is stopped."""
         run = run or str(uuid.uuid4())
-        work = Work(on_progress=functools.partial(panel.view.advance, run))
+        work = Work(
+            on_progress=functools.partial(panel.view.advance, run),
+            on_results=lambda found: panel.view.show(run, check_partial(panel.registered, found)),
+        )
         with self._lock:
             earlier, panel.work = panel.work, work
             self._works[run] = work

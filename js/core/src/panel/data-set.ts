@@ -265,6 +265,7 @@ export function dataSet(
       ...spec.results.map((result) =>
         drawResult(result, context, resultScope, store, {
           apply: state.live ? (change: Change) => handlers.apply(change) : null,
+          step: null,
           fields: null,
         }),
       ),

@@ -13,11 +13,3 @@ export interface Fields {
   /** Called when values came from elsewhere; returns the undo. */
   subscribe(listener: () => void): () => void;
 }
-
-export interface Hooks {
-  /** Null where there is no kernel: what could be clicked is shown plain. */
-  readonly apply: Apply | null;
-  readonly fields: Fields | null;
-}
-
-export const NO_HOOKS: Hooks = { apply: null, fields: null };

@@ -1,6 +1,6 @@
 /** A task's panel: header, form, results, tokens, explorer, sentence. */
 
-import type { Change, FieldValue, PanelSpec, Status } from "@lmkit/protocol";
+import type { Change, FieldValue, PanelSpec, Result, Status } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { h, refill, type Scope } from "../dom.ts";
 import { explorer } from "../explorer/explorer.ts";
@@ -8,7 +8,7 @@ import { HeadModel } from "../explorer/head-model.ts";
 import { command } from "../explorer/keys.ts";
 import { stepHead } from "../explorer/layers.ts";
 import { lensOf, type Seen, through } from "../explorer/lens.ts";
-import { scrubber } from "../explorer/scrubber.ts";
+import { scrubber, stepRow } from "../explorer/scrubber.ts";
 import type { MessageKey } from "../messages.ts";
 import { MAPPINGS } from "../scale.ts";
 import { errorInfo, type FieldValues, fingerprint, type SourceEvent } from "../source.ts";
@@ -16,11 +16,11 @@ import { choiceOf, type Mapping, Store, selectionOf, type ViewState } from "../s
 import { visibleProse } from "../text.ts";
 import { type DataSetView, dataSet } from "./data-set.ts";
 import { copyPython, sentence } from "./footer.ts";
-import { type Form, form } from "./form.ts";
+import { type Form, form, hiddenDefaults } from "./form.ts";
 import { drawHeader, savedText } from "./header.ts";
 import { help } from "./help.ts";
 import type { Apply, Fields } from "./hooks.ts";
-import { drawResult } from "./results.ts";
+import { drawResult, type ResultActions } from "./results.ts";
 import { saveMenu } from "./save.ts";
 import { progressBar, statusLine } from "./status.ts";
 import { tokenStrip } from "./tokens.ts";
@@ -147,7 +147,7 @@ export function panel(
   const began = (id: string) => {
     stopping = false;
     run = id;
-    setStatus({ state: "running", run: id, progress: null, error: null });
+    setStatus({ state: "running", run: id, progress: null, error: null, kept: false });
     context.announce(t("status.running"));
   };
   const start = (values: FieldValues) => {
@@ -164,13 +164,15 @@ export function panel(
       (names.has(name) ? reported : own)[name] = value;
     }
     if (Object.keys(reported).length > 0) theData?.report(reported);
-    if (Object.keys(own).length === 0 || status.state === "running") return;
-    theForm?.take(own);
-    const values = { ...spec.values, ...theForm?.values(), ...own };
-    if (change.run) {
+    if (Object.keys(own).length === 0) return;
+    const values = { ...theForm?.values(), ...own };
+    theForm?.take(own, true);
+    if (!change.run) source.edit(values);
+    else {
+      // A click on a row of the data set leads to what is below it.
+      seek = theData?.open === true;
       start(values);
-      seek = true;
-    } else source.edit(values);
+    }
   };
   /** Whether the run in progress, or the last one, is over the rows of the data set. */
   let overRows = first.dataSet !== null && first.results.length === 0;
@@ -225,7 +227,7 @@ export function panel(
               spec.fields,
               spec.values,
               {
-                run: start,
+                run: (values) => start({ ...hiddenDefaults(spec.fields), ...values }),
                 stop,
                 edit(values) {
                   source.edit(values);
@@ -245,6 +247,12 @@ export function panel(
       running: status.state === "running",
       stopping,
     });
+  };
+
+  const toStep = (step: number) => {
+    const { attention } = spec;
+    if (!attention || step >= attention.steps.length || partial !== null) return;
+    store.set({ step, tokens: [stepRow(attention, step)], focus: null });
   };
 
   const stop = () => {
@@ -272,7 +280,7 @@ export function panel(
     const shown: Status = stale ? { ...status, state: "idle", progress: null } : status;
     const rows = overRows && theData?.open === true;
     if (theData) drawRows = drawRows ?? statusLine(theData.status, context);
-    const resting: Status = { state: "idle", run: null, progress: null, error: null };
+    const resting: Status = { state: "idle", run: null, progress: null, error: null, kept: false };
     // What was stopped is said by the data set's own note, with numbers.
     const told = rows && shown.state !== "cancelled";
     drawRows?.(told ? shown : resting, stopping, false, statusScope);
@@ -285,37 +293,45 @@ export function panel(
     const ended = status.state === "running" && next.state !== "running";
     status = next;
     if (next.run !== null) run = next.run;
+    if (next.state !== "running" && partial !== null) {
+      partial = null;
+      drawPartial();
+    }
     if (next.state !== "running") {
       stopping = false;
       run = null;
     }
     drawStatus();
-    if (spec.results.length === 0) drawResults(); // the note of an empty panel goes and comes
+    if (spec.results.length === 0 && partial === null) drawResults(); // the note of an empty panel goes and comes
     showForm();
     if (ended && (next.state === "done" || next.state === "cancelled")) {
       context.announce(t(next.state === "done" ? "status.done" : "status.cancelled"));
     }
   };
 
+  /** What a run in progress has found so far. */
+  let partial: readonly Result[] | null = null;
   let resultScope = scope.child();
+  const drawPartial = scope.frame(() => drawResults());
   let drawnResults = "";
   const drawResults = () => {
     const live = source.state === "live";
+    const found = partial ?? spec.results;
     // The same results stand: a slider in them keeps the hand that moves it.
-    const wanted = JSON.stringify([spec.results, live]);
+    const wanted = JSON.stringify([found, live]);
     if (wanted !== drawnResults) {
       drawnResults = wanted;
       resultScope.dispose();
       resultScope = scope.child();
+      const actions: ResultActions = { apply: live ? apply : null, step: toStep, fields };
       refill(
         shownResults,
-        ...spec.results.map((result) =>
-          drawResult(result, context, resultScope, store, { apply: live ? apply : null, fields }),
-        ),
+        ...found.map((result) => drawResult(result, context, resultScope, store, actions)),
       );
     }
     refill(results, ...(shownResults.childNodes.length > 0 ? [shownResults] : []));
     const empty =
+      partial === null &&
       spec.results.length === 0 &&
       spec.attention === null &&
       spec.fields.length > 0 &&
@@ -463,6 +479,7 @@ export function panel(
 
   const update = (next: PanelSpec) => {
     spec = next;
+    if (next.status.state !== "running") partial = null;
     // A page that is loaded again shows what the kernel shows, until its user chooses.
     if (!chosen && next.attention) {
       const { attention } = next;
@@ -493,6 +510,10 @@ export function panel(
       drawResults();
     } else if (event.type === "status") {
       setStatus(event.status);
+    } else if (event.type === "partial") {
+      if (status.state !== "running" || event.run !== run) return;
+      partial = event.results;
+      drawPartial();
     } else if (event.type === "selected" && spec.attention) {
       const choice = choiceOf(spec.attention, event.selection, store.state);
       quietly(() => store.set(choice));

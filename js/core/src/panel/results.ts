@@ -1,21 +1,37 @@
 /** What a task or a view found: labels, marked text, text, a table, numbers of heads or tokens. */
 
-import type { LabelScore, Labels, Text as PlainText, Result } from "@lmkit/protocol";
+import type { Change, LabelScore, Labels, Text as PlainText, Result } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, h, refill, type Scope, uniqueId } from "../dom.ts";
 import { drawLines, labelStyle } from "../labels.ts";
 import { count, exact, three } from "../numbers.ts";
 import type { Store, ViewState } from "../store.ts";
 import { codePoints, head, visibleLabel, visibleProse } from "../text.ts";
+import { cellGrid } from "./cell-grid.ts";
 import { chart } from "./chart.ts";
 import { headGrid } from "./head-grid.ts";
-import { type Fields, type Hooks, NO_HOOKS } from "./hooks.ts";
+import type { Fields } from "./hooks.ts";
 import { marked } from "./marked.ts";
 import { matrix } from "./matrix.ts";
 import { page } from "./page.ts";
 import { table } from "./table.ts";
+import { tokenChoices } from "./token-choices.ts";
 import { tokenLabels } from "./token-labels.ts";
 import { tokenScores } from "./token-scores.ts";
+import { tree } from "./tree.ts";
+
+/** What a click in a result can do; null where it can do nothing, as in a saved output. */
+export interface ResultActions {
+  /** Set fields of the panel and run. */
+  readonly apply: ((change: Change) => void) | null;
+  /** Show a step of a generated text in the explorer. */
+  readonly step: ((step: number) => void) | null;
+  /** Follow and set the panel's fields. */
+  readonly fields: Fields | null;
+}
+
+/** Nothing can be done: a saved output, or a result of a view. */
+export const NO_ACTIONS: ResultActions = { apply: null, step: null, fields: null };
 
 const FIRST_LABELS = 20;
 const FIRST_CHARACTERS = 20_000;
@@ -254,19 +270,19 @@ export function drawResult(
   context: Context,
   scope: Scope,
   store: Store<ViewState> | null = null,
-  hooks: Hooks = NO_HOOKS,
+  actions: ResultActions = NO_ACTIONS,
 ): HTMLElement {
   switch (result.kind) {
     case "labels":
-      return labels(result, context, scope, hooks.fields);
+      return labels(result, context, scope, actions.fields);
     case "spans":
       return titled(result.title, "spans", ...marked(result, context, scope, store));
     case "text":
       return plainText(result, context, scope);
     case "table":
-      return titled(result.title, "table", ...table(result, context, scope, hooks.apply));
+      return titled(result.title, "table", ...table(result, context, scope, actions.apply));
     case "matrix":
-      return titled(result.title, "matrix", ...matrix(result, context, scope, hooks.apply));
+      return titled(result.title, "matrix", ...matrix(result, context, scope, actions.apply));
     case "chart":
       return titled(result.title, "chart", ...chart(result, context, scope));
     case "head-grid":
@@ -275,6 +291,16 @@ export function drawResult(
       return titled(result.title, "token-scores", ...tokenScores(result, context, scope));
     case "token-labels":
       return titled(result.title, "token-labels", ...tokenLabels(result, context, scope, store));
+    case "token-choices":
+      return titled(
+        result.title,
+        "token-choices",
+        ...tokenChoices(result, context, scope, actions),
+      );
+    case "tree":
+      return titled(result.title, "tree-result", ...tree(result, context, scope, actions));
+    case "grid":
+      return titled(result.title, "cell-grid", ...cellGrid(result, context, scope, actions));
     case "page":
       return titled(result.title, "page", ...page(result, context));
   }
