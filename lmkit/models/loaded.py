@@ -8,7 +8,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -269,6 +269,35 @@ class HuggingFaceModel(LoadedModel):
             work.traces.append(made)
         return made
 
+    @property
+    def kind(self) -> str:
+        """Class of the model below wrappers; known also while it is unloaded."""
+        return self.facts.kind
+
+    @property
+    def free_memory(self) -> int:
+        """Bytes that are free on its device; 0 where that is not known."""
+        return free_memory(self.device)
+
+    @contextmanager
+    def borrow(self, doing: str = "this pass") -> Iterator[Any]:
+        """The model itself for a block; see :meth:`LoadedModel.borrow`."""
+        import torch
+
+        from lmkit.capture.context import run_uncompiled
+
+        with ExitStack() as stack:
+            stack.enter_context(self.hold())
+            model = self._ready().model
+            stack.enter_context(waiting_for(_lock_of(model)))
+            stack.enter_context(memory_errors(self.name, self.device, doing))
+            stack.enter_context(_undisturbed(model))
+            run_uncompiled(unwrapped(model), model, stack)
+            # The caller may stand in a block of its own without gradients.
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            yield model
+
     # beyond the contract
 
     @property
@@ -468,6 +497,14 @@ class HuggingFaceModel(LoadedModel):
                 self._failures(),
             ):
                 return write(self, recipe)
+
+    def inputs_of(self, encoded: Encoded) -> dict[str, Any]:
+        """Keyword arguments of the model for encoded ids, on its device.
+
+        Raises:
+            ModelError: the ids are not the model's.
+        """
+        return self._inputs(self._ready().model, encoded)
 
     def generation_inputs(self, encoded: Encoded) -> dict[str, Any]:
         """What ``generate`` is given of an encoded prompt, on the model's device."""
@@ -669,6 +706,24 @@ class HuggingFaceModel(LoadedModel):
                 hint="The full error is in the details.",
                 details=traceback.format_exc()[-20_000:],
             ) from error
+
+
+@contextmanager
+def _undisturbed(model: Any) -> Iterator[None]:
+    """Eval mode and weights without gradients, put back one by one."""
+    training = [module for module in model.modules() if module.training]
+    learning = [weight for weight in model.parameters() if weight.requires_grad]
+    try:
+        for module in training:
+            module.training = False
+        for weight in learning:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for module in training:
+            module.training = True
+        for weight in learning:
+            weight.requires_grad_(True)
 
 
 def _encoded_ids(ids: Sequence[int]) -> Encoded:

@@ -102,6 +102,14 @@ class ModelTrace:
         """The ids that went in."""
         return tuple(self._encoded.ids)
 
+    def inputs(self) -> dict[str, Any]:
+        """Keyword arguments of the model for this pass: a batch of one, on its device.
+
+        Raises:
+            ModelError: the model can't be loaded again.
+        """
+        return self.model.inputs_of(self._encoded)
+
     @property
     def output(self) -> Any:
         """What the model returned, logits included, on its device."""

@@ -123,11 +123,15 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
 
 
 class FieldBase(Struct, frozen=True, kw_only=True):
-    """What every field has: its name (a Python identifier), label and help text."""
+    """What every field has: its name (a Python identifier), label and help text.
+
+    With ``later`` a form draws it behind More, unless its value is not the default.
+    """
 
     name: Name
     label: Line
     help: Line = ""
+    later: bool = False
 
 
 class TextField(FieldBase, frozen=True, kw_only=True, tag="text", tag_field="kind"):
@@ -286,10 +290,11 @@ class HeadGrid(Struct, frozen=True, kw_only=True, tag="head-grid", tag_field="ki
 
 
 class TokenRow(Struct, frozen=True, kw_only=True):
-    """One number for each token."""
+    """One number for each token. ``note`` is drawn below the row: what to think of its numbers."""
 
     label: Line
     values: Annotated[tuple[Finite, ...], Meta(max_length=1_000_000)]
+    note: Line = ""
 
 
 class TokenScores(Struct, frozen=True, kw_only=True, tag="token-scores", tag_field="kind"):

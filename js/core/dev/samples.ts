@@ -440,7 +440,14 @@ const HEAD_MAP: ViewInfo = {
   help: "Every head scored on this text.",
   plugin: "attention",
   fields: [
-    { kind: "boolean", name: "induction", label: "Induction", default: true, help: "" },
+    {
+      kind: "boolean",
+      name: "induction",
+      label: "Induction",
+      default: true,
+      help: "",
+      later: false,
+    },
     {
       kind: "integer",
       name: "seed",
@@ -450,6 +457,7 @@ const HEAD_MAP: ViewInfo = {
       maximum: 9,
       step: 1,
       help: "",
+      later: true,
     },
   ],
   follows: [],
@@ -502,6 +510,7 @@ export const ANSWERS: Record<string, () => Result[]> = {
     const row = (label: string, sign: number) => ({
       label,
       values: tokens.map((_, at) => sign * Math.sin(at * 1.7)),
+      note: sign < 0 ? "delta 0.002 <i>of the change</i>" : "",
     });
     return [
       {

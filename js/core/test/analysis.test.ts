@@ -81,6 +81,23 @@ describe("a view beside the pictures", () => {
     expect(view.all("measure-choose")).toHaveLength(Math.min(20, above));
   });
 
+  test("draws a field that may wait behind More, and a row's note as text", async () => {
+    const { view } = await opened();
+    const analysis = view.one("analysis");
+    const field = (name: string) => analysis.querySelector<HTMLElement>(`[data-field="${name}"]`);
+    const more = analysis.querySelector<HTMLButtonElement>('[data-lmkit="more-fields"]');
+    expect(field("induction")?.closest("[hidden]")).toBeNull();
+    expect(field("seed")?.closest("[hidden]")).not.toBeNull();
+    expect(more?.getAttribute("aria-expanded")).toBe("false");
+    more?.click();
+    expect(field("seed")?.closest("[hidden]")).toBeNull();
+    choose(view, "rollout");
+    await vi.waitFor(() => expect(view.all("scored-row")).toHaveLength(2));
+    expect(view.all("scored-note").map((one) => one.textContent)).toEqual([
+      "delta 0.002 <i>of the change</i>",
+    ]);
+  });
+
   test("asks again when what it follows changes, not otherwise, and knows what it was told", async () => {
     const { view, kernel } = await opened();
     await vi.waitFor(() => expect(view.all("measure-cell")).toHaveLength(72));

@@ -22,7 +22,10 @@ export function tokenScores(result: TokenScores, context: Context, scope: Scope)
     for (const value of row.values) top = Math.max(top, Math.abs(value));
     const tokens = result.tokens.slice(0, FIRST_TOKENS).map((token, index) => {
       const value = row.values[index] ?? 0;
-      const element = bdi(shortToken(token.text), { class: "scored", "data-lmkit": "scored" });
+      const element = bdi(shortToken(token.text), {
+        class: token.special ? "scored special" : "scored",
+        "data-lmkit": "scored",
+      });
       element.setAttribute("data-value", String(value));
       element.title = `${index} ${visibleLabel(token.raw)}\n${exact(value)}`;
       painted.push({ element, part: top > 0 ? value / top : 0 });
@@ -45,6 +48,13 @@ export function tokenScores(result: TokenScores, context: Context, scope: Scope)
         ...tokens,
       ),
       h("span", { class: "note number" }, words),
+      row.note === ""
+        ? null
+        : h(
+            "p",
+            { class: "note scored-note", "data-lmkit": "scored-note", dir: "auto" },
+            visibleProse(row.note),
+          ),
     );
   };
   const lines = rows.map(line);

@@ -153,10 +153,11 @@ export interface TokenScores {
   tokens: Token[];
 }
 /**
- * One number for each token.
+ * One number for each token. ``note`` is drawn below the row: what to think of its numbers.
  */
 export interface TokenRow {
   label: string;
+  note: string;
   values: number[];
 }
 /**
@@ -295,6 +296,7 @@ export interface TextField {
   help: string;
   kind: "text";
   label: string;
+  later: boolean;
   multiline: boolean;
   name: string;
   placeholder: string;
@@ -308,6 +310,7 @@ export interface IntegerField {
   help: string;
   kind: "integer";
   label: string;
+  later: boolean;
   maximum: number;
   minimum: number;
   name: string;
@@ -321,6 +324,7 @@ export interface NumberField {
   help: string;
   kind: "number";
   label: string;
+  later: boolean;
   maximum: number;
   minimum: number;
   name: string;
@@ -334,6 +338,7 @@ export interface ChoiceField {
   help: string;
   kind: "choice";
   label: string;
+  later: boolean;
   name: string;
   options: string[];
 }
@@ -345,6 +350,7 @@ export interface BooleanField {
   help: string;
   kind: "boolean";
   label: string;
+  later: boolean;
   name: string;
 }
 /**
