@@ -8,7 +8,7 @@ from lmkit.api import RegisterView, hookimpl
 from lmkit_attribution.views import AttributionView
 
 if TYPE_CHECKING:
-    from lmkit_attribution.attribute import attribute
+    from lmkit_attribution.asking import attribute
     from lmkit_attribution.scores import Attribution, Curve, Faithfulness, Settings
 
 __all__ = [
@@ -29,7 +29,7 @@ _HOMES = {
     "Curve": "scores",
     "Faithfulness": "scores",
     "Settings": "scores",
-    "attribute": "attribute",
+    "attribute": "asking",
 }
 
 

@@ -160,23 +160,35 @@ _OF: dict[str, Callable[[Asked], tuple[torch.Tensor, float | None]]] = {
 }
 
 
+_BROKEN_PATH = "an autograd kernel was not registered"
+_NO_DERIVATIVE = (
+    _BROKEN_PATH,
+    "does not require grad",
+    "not to have been used in the graph",
+    "derivative for",
+    "Inference tensors",
+    "not differentiable",
+)
+
+
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
     """Say what autograd means where a model has no derivative."""
-    signs = ("does not require grad", "derivative for", "Inference tensors", "not differentiable")
     try:
         yield
-    except (RuntimeError, NotImplementedError) as error:
-        if any(sign in str(error) for sign in signs):
+    except (RuntimeError, NotImplementedError, UserWarning) as error:
+        if any(sign in str(error) for sign in _NO_DERIVATIVE):
             raise without_gradients(name) from None
         raise
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Captum warns that it sets requires_grad on the inputs, which is what is wanted."""
+    """Captum's warnings that it does what is wanted are dropped; one of torch's is an error."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*required_grads.*")
         warnings.filterwarnings("ignore", message=".*requires_grad.*")
         warnings.filterwarnings("ignore", message=".*Internal batch size.*")
+        # A quantised layer beside a residual: what is left of the gradient would be taken for all.
+        warnings.filterwarnings("error", message=f".*{_BROKEN_PATH}.*")
         yield

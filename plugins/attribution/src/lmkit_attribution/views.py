@@ -119,7 +119,7 @@ class AttributionView(View):
         **settings: Any,
     ) -> Sequence[Result]:
         """The tokens shaded, a row a method, and the measures of each."""
-        from lmkit_attribution.attribute import attributions
+        from lmkit_attribution.asking import attributions
 
         asked = tuple(METHODS) if method == ALL else (method,)
         made = list(attributions(trace, asked, target=target, at=at, settings=Settings(**settings)))
