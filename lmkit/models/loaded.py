@@ -291,7 +291,8 @@ class HuggingFaceModel(LoadedModel):
             model = self._ready().model
             stack.enter_context(waiting_for(_lock_of(model)))
             stack.enter_context(memory_errors(self.name, self.device, doing))
-            stack.enter_context(_undisturbed(model))
+            stack.enter_context(_in_eval_mode(model))
+            stack.enter_context(_without_weight_gradients(model))
             run_uncompiled(unwrapped(model), model, stack)
             # The caller may stand in a block of its own without gradients.
             stack.enter_context(torch.inference_mode(False))
@@ -709,19 +710,27 @@ class HuggingFaceModel(LoadedModel):
 
 
 @contextmanager
-def _undisturbed(model: Any) -> Iterator[None]:
-    """Eval mode and weights without gradients, put back one by one."""
+def _in_eval_mode(model: Any) -> Iterator[None]:
+    """Eval mode for a block; training mode is put back module by module."""
     training = [module for module in model.modules() if module.training]
-    learning = [weight for weight in model.parameters() if weight.requires_grad]
+    for module in training:
+        module.training = False
     try:
-        for module in training:
-            module.training = False
-        for weight in learning:
-            weight.requires_grad_(False)
         yield
     finally:
         for module in training:
             module.training = True
+
+
+@contextmanager
+def _without_weight_gradients(model: Any) -> Iterator[None]:
+    """Weights that ask for no gradients; put back one by one."""
+    learning = [weight for weight in model.parameters() if weight.requires_grad]
+    try:
+        for weight in learning:
+            weight.requires_grad_(False)
+        yield
+    finally:
         for weight in learning:
             weight.requires_grad_(True)
 

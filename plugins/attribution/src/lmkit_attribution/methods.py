@@ -64,7 +64,7 @@ def scores_of(method: str, asked: Asked) -> tuple[torch.Tensor, float | None]:
         FieldError: there is no such block.
         Cancelled: the user pressed Stop.
     """
-    with _explained(asked.probe.name), _quiet():
+    with _explained(asked.probe.name):
         scores, delta = _OF[method](asked)
     if not torch.isfinite(scores).all():
         raise ModelError(
@@ -161,10 +161,10 @@ _OF: dict[str, Callable[[Asked], tuple[torch.Tensor, float | None]]] = {
 
 
 _BROKEN_PATH = "an autograd kernel was not registered"
+_CAPTUM_SAYS = ("required_grads", "requires_grad", "Internal batch size")
 _NO_DERIVATIVE = (
-    _BROKEN_PATH,
     "does not require grad",
-    "not to have been used in the graph",
+    "not have been used in the graph",
     "derivative for",
     "Inference tensors",
     "not differentiable",
@@ -173,22 +173,21 @@ _NO_DERIVATIVE = (
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Say what autograd means where a model has no derivative."""
-    try:
-        yield
-    except (RuntimeError, NotImplementedError, UserWarning) as error:
-        if any(sign in str(error) for sign in _NO_DERIVATIVE):
-            raise without_gradients(name) from None
-        raise
+    """Say in a sentence where a model has no derivative.
 
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Captum's warnings that it does what is wanted are dropped; one of torch's is an error."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*required_grads.*")
-        warnings.filterwarnings("ignore", message=".*requires_grad.*")
-        warnings.filterwarnings("ignore", message=".*Internal batch size.*")
-        # A quantised layer beside a residual: what is left of the gradient would be taken for all.
-        warnings.filterwarnings("error", message=f".*{_BROKEN_PATH}.*")
-        yield
+    Where a quantised layer stands beside a residual, torch warns and gives what is left of the
+    gradient; that is refused too. Captum's own warnings say that it does what is wanted.
+    """
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            yield
+        except (RuntimeError, NotImplementedError) as error:
+            if any(sign in str(error) for sign in _NO_DERIVATIVE):
+                raise without_gradients(name) from None
+            raise
+    if any(_BROKEN_PATH in str(one.message) for one in said):
+        raise without_gradients(name)
+    for one in said:
+        if not any(sign in str(one.message) for sign in _CAPTUM_SAYS):
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
