@@ -129,6 +129,11 @@ def test_scores_of_words_are_sums_over_their_tokens(tmp_path: Path) -> None:
     for unit, score in zip(words.units, words.scores, strict=True):
         assert score == pytest.approx(sum(tokens[token] for token in unit), abs=1e-6)
     assert words.units == units_of(trace, "words")
+    printed = str(words).splitlines()
+    assert printed[0] == "Integrated gradients: label positive"
+    assert printed[2].split()[0] == "filming"
+    assert float(printed[2].split()[1]) == pytest.approx(words.scores[1], abs=6e-4)
+    assert printed[-1] == words.measures
 
 
 MODELS: dict[str, tuple[Any, str, str | None]] = {

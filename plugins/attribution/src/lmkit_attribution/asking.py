@@ -27,7 +27,7 @@ from lmkit_attribution.targets import (
     why_not,
 )
 
-__all__ = ["attribute", "attributions", "units_of"]
+__all__ = ["attribute", "attributions", "text_of", "units_of"]
 
 
 def attribute(
@@ -192,6 +192,7 @@ def _one(method: str, work: _Work, notes: tuple[str, ...]) -> Attribution:
         method=method,
         target=target.title,
         units=work.units,
+        texts=tuple(text_of(work.passed, unit, settings.units) for unit in work.units),
         scores=scores,
         signed=method != "saliency",
         value=work.value,
@@ -271,6 +272,14 @@ def units_of(passed: TextTrace, units: str) -> tuple[Unit, ...]:
     found = [tuple(sorted(word.tokens)) for word in passed.words]
     alone = set(range(count)) - {token for unit in found for token in unit}
     return tuple(sorted([*found, *((token,) for token in alone)]))
+
+
+def text_of(passed: TextTrace, unit: Unit, units: str) -> str:
+    """What a unit says: a token as it is shown, a word as it stands in the text."""
+    tokens = [passed.tokens[index] for index in unit]
+    if units == "words" and tokens[0].word is not None:
+        return passed.text[tokens[0].start : max(token.end for token in tokens)]
+    return tokens[0].text
 
 
 @contextmanager

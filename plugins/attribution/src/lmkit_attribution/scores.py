@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from statistics import mean, stdev
 
 from lmkit.api import FieldError
 
@@ -20,6 +20,7 @@ __all__ = [
     "Faithfulness",
     "Settings",
     "Unit",
+    "spread",
 ]
 
 METHODS = {
@@ -126,6 +127,7 @@ class Attribution:
         method: One of ``METHODS``.
         target: What was attributed, in words.
         units: Which tokens each score is of.
+        texts: What each unit says.
         scores: One number a unit; of signed methods those above 0 speak for the target.
         signed: False for saliency, which has no direction.
         value: The output for the text.
@@ -141,6 +143,7 @@ class Attribution:
     method: str
     target: str
     units: tuple[Unit, ...]
+    texts: tuple[str, ...]
     scores: tuple[float, ...]
     signed: bool
     value: float
@@ -158,6 +161,37 @@ class Attribution:
         change = abs(self.value - self.without)
         return None if self.delta is None or change == 0 else abs(self.delta) / change
 
-    def as_dict(self) -> dict[str, Any]:
-        """Scores by unit's first token, for a DataFrame."""
-        return {"token": [u[0] for u in self.units], "score": list(self.scores)}
+    @property
+    def measures(self) -> str:
+        """Delta, deletion and insertion in one line, each beside what it is to be held against."""
+        parts = []
+        if self.delta is not None:
+            share = self.relative_delta
+            said = "" if share is None else f" ({100 * share:.2g}% of the change)"
+            parts.append(f"delta {self.delta:.2g}{said}")
+        faith = self.faithfulness
+        if faith is not None:
+            parts.append(
+                f"deletion {faith.deletion.area:.2f} (random {spread(faith.random_deletion)})"
+            )
+            parts.append(
+                f"insertion {faith.insertion.area:.2f} (random {spread(faith.random_insertion)})"
+            )
+        return " · ".join(parts)
+
+    def __str__(self) -> str:
+        """A line a unit, with a bar; for a terminal, and for a notebook that stays readable."""
+        top = max((abs(score) for score in self.scores), default=0.0) or 1.0
+        shown = [text.encode("unicode_escape").decode() if not text.isprintable() else text
+                 for text in self.texts]  # fmt: skip
+        width = min(max((len(text) for text in shown), default=0), 24)
+        lines = [f"{METHODS[self.method]}: {self.target}"]
+        for text, score in zip(shown, self.scores, strict=True):
+            bar = ("+" if score > 0 else "-") * round(24 * abs(score) / top)
+            lines.append(f"  {text[:24]:<{width}} {score:+10.3f}  {bar}".rstrip())
+        return "\n".join([*lines, self.measures])
+
+
+def spread(areas: Sequence[float]) -> str:
+    """Mean and standard deviation of the areas of random orders."""
+    return f"{mean(areas):.2f} ± {stdev(areas):.2f}"

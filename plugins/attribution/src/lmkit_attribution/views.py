@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lmkit.api import (
@@ -18,7 +17,15 @@ from lmkit.api import (
     View,
     pass_of,
 )
-from lmkit_attribution.scores import BASELINES, METHODS, OUTPUTS, PRECISIONS, UNITS, Settings
+from lmkit_attribution.scores import (
+    BASELINES,
+    METHODS,
+    OUTPUTS,
+    PRECISIONS,
+    UNITS,
+    Settings,
+    spread,
+)
 from lmkit_attribution.targets import why_not
 
 if TYPE_CHECKING:
@@ -141,13 +148,13 @@ def shaded(
         TokenRow(
             label=METHODS[one.method],
             values=tuple(one.scores[place] for place in shown),
-            note=_scores_in_words(one),
+            note=one.measures,
         )
         for one in made
     )
     return TokenScores(
         title=_title(first),
-        tokens=tuple(_token(trace, first.units[place]) for place in shown),
+        tokens=tuple(_token(trace, first.units[place], first.texts[place]) for place in shown),
         rows=rows,
         diverging=any(one.signed for one in made),
         note=" ".join(_notes(made, hidden)),
@@ -165,9 +172,9 @@ def measures(made: Sequence[Attribution]) -> Table:
                 one.delta,
                 one.relative_delta,
                 None if faith is None else faith.deletion.area,
-                "" if faith is None else _spread(faith.random_deletion),
+                "" if faith is None else spread(faith.random_deletion),
                 None if faith is None else faith.insertion.area,
-                "" if faith is None else _spread(faith.random_insertion),
+                "" if faith is None else spread(faith.random_insertion),
             )
         )
     return Table(
@@ -185,39 +192,16 @@ def measures(made: Sequence[Attribution]) -> Table:
     )
 
 
-def _token(trace: TextTrace, unit: Unit) -> Token:
-    tokens = [trace.tokens[index] for index in unit]
-    if len(tokens) == 1:
-        return tokens[0]
-    start, end = tokens[0].start, max(token.end for token in tokens)
-    text = trace.text[start:end]
-    return Token(text=text, raw=text, word=tokens[0].word, start=start, end=end)
+def _token(trace: TextTrace, unit: Unit, text: str) -> Token:
+    first, last = trace.tokens[unit[0]], trace.tokens[unit[-1]]
+    if len(unit) == 1 and text == first.text:
+        return first
+    return Token(text=text, raw=text, word=first.word, start=first.start, end=last.end)
 
 
 def _title(one: Attribution) -> str:
     what = "" if one.probability is None else f", probability {one.probability:.3g}"
     return f"{one.target}{what}"
-
-
-def _scores_in_words(one: Attribution) -> str:
-    parts = []
-    if one.delta is not None:
-        share = one.relative_delta
-        said = "" if share is None else f" ({100 * share:.2g}% of the change)"
-        parts.append(f"delta {one.delta:.2g}{said}")
-    faith = one.faithfulness
-    if faith is not None:
-        parts.append(
-            f"deletion {faith.deletion.area:.2f} (random {_spread(faith.random_deletion)})"
-        )
-        parts.append(
-            f"insertion {faith.insertion.area:.2f} (random {_spread(faith.random_insertion)})"
-        )
-    return " · ".join(parts)
-
-
-def _spread(areas: Sequence[float]) -> str:
-    return f"{mean(areas):.2f} ± {stdev(areas):.2f}"
 
 
 def _notes(made: Sequence[Attribution], hidden: Sequence[int]) -> list[str]:
