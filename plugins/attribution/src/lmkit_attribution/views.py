@@ -225,7 +225,7 @@ def _notes(made: Sequence[Attribution], hidden: Sequence[int]) -> list[str]:
         names = " and ".join(METHODS[one.method].lower() for one in off)
         notes.append(
             f"The sum of {names} is off by more than {100 * _DELTA_TO_NOTE:.0f}% of the change: "
-            "take more steps, or another baseline, before you rely on it."
+            "take more steps, another baseline, or occlusion, before you rely on it."
         )
     if hidden:
         parts = [sum(one.scores[place] for place in hidden) for one in made]
