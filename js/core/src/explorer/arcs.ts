@@ -49,12 +49,12 @@ export function arcs(
   const { theme } = context;
   const canvas = h("canvas", { "aria-hidden": "true", "data-lmkit": "picture-canvas" });
   let labels: { query: Map<number, string>; key: Map<number, string>; width: number } | null = null;
-  const redraw = scope.frame(() => draw());
+  let redraw = () => {};
   const table = columns(host, canvas, model, store, context, scope, height, {
     measured() {
       labels = null;
     },
-    redraw,
+    redraw: () => redraw(),
   });
 
   const draw = () => {
@@ -206,9 +206,8 @@ export function arcs(
     side("query", queries, seenQueries, model.queries);
     side("key", keys, seenKeys, model.keys);
   };
+  redraw = scope.sized(host, draw);
   scope.add(model.subscribe(redraw));
   scope.add(theme.subscribe(redraw));
-  scope.resize(host, redraw);
-  redraw();
   return { key: table.key };
 }

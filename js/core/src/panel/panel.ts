@@ -240,7 +240,7 @@ export function panel(
       : `note:${spec.attentionNote}`;
     if (wanted === drawnAttention) return;
     drawnAttention = wanted;
-    const hold = holdPlace();
+    const hold = explorerHost.hasChildNodes() ? holdPlace() : () => {};
     attentionScope.dispose();
     attentionScope = scope.child();
     strip = null;
