@@ -128,12 +128,16 @@ class Visit:
         """
         self._said.forget()
         self.page.evaluate(
-            f"(argument) => {{ setTimeout(async () => {{"
-            f" const answer = await ({script})(argument);"
-            f" console.debug('{SAID}' + JSON.stringify(answer)); }}); }}",
+            f"(argument) => {{ setTimeout(async () => {{ let said;"
+            f" try {{ said = {{ answer: await ({script})(argument) }}; }}"
+            f" catch (error) {{ said = {{ error: String(error) }}; }}"
+            f" console.debug('{SAID}' + JSON.stringify(said)); }}); }}",
             argument,
         )
-        return self._said.wait(self._limit, self._watch)
+        said = self._said.wait(self._limit, self._watch)
+        if "error" in said:
+            raise RuntimeError(f"The page's script failed: {said['error']}")
+        return said["answer"]
 
     @property
     def memory(self) -> int:
