@@ -96,8 +96,8 @@ export function tokenStrip(
   whole.hidden = true;
   host.append(
     h(
-      "section",
-      { class: "tokens", "data-lmkit": "tokens", "aria-label": t("tokens.label") },
+      "div",
+      { class: "tokens", role: "group", "data-lmkit": "tokens", "aria-label": t("tokens.label") },
       bar,
       body,
       whole,
