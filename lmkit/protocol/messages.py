@@ -107,7 +107,7 @@ Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 TileKey = Annotated[str, Meta(min_length=1, max_length=4_096)]
 Dimension = Annotated[int, Meta(ge=0, le=65_536)]
 LensName = Annotated[str, Meta(max_length=64)]
-Encoding = Literal["f32", "sqrt-u8", "sqrt-u16"]
+Encoding = Literal["f32", "sqrt-u6", "sqrt-u8", "sqrt-u16"]
 Scale = Literal["share", "amount", "difference"]
 """What numbers mean: shares of 1; amounts of 0 and more, unbounded; differences in [-1, 1]."""
 # Beyond these a browser reads another number; NaN and infinity are not JSON.

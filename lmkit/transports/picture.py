@@ -11,7 +11,16 @@ import numpy as np
 
 from lmkit.protocol.codec import load_tile
 from lmkit.protocol.keys import Key, format_key
-from lmkit.protocol.messages import Bundle, HomeSpec, Labels, PanelSpec, Spans, Table, Text
+from lmkit.protocol.messages import (
+    Bundle,
+    HomeSpec,
+    Labels,
+    LayerSpec,
+    PanelSpec,
+    Spans,
+    Table,
+    Text,
+)
 from lmkit.protocol.tiles import decode
 
 if TYPE_CHECKING:
@@ -79,9 +88,10 @@ def draw(bundle: Bundle) -> bytes:
     from PIL import Image, ImageDraw
 
     spec = bundle.spec
-    canvas = Image.new("RGB", (WIDTH * 2, 4_000), PAPER)
-    pen = ImageDraw.Draw(canvas)
     lines = describe(spec).split("\n")
+    height = min(4_000, _most_height(spec, lines) * 2)
+    canvas = Image.new("RGB", (WIDTH * 2, height), PAPER)
+    pen = ImageDraw.Draw(canvas)
     y = MARGIN
     y = _text(pen, MARGIN, y, lines[0], 17, INK) + 6
     if isinstance(spec, PanelSpec):
@@ -102,11 +112,29 @@ def draw(bundle: Bundle) -> bytes:
     else:
         for part in lines[0].split(". "):
             y = _text(pen, MARGIN, y, part, 13, FAINT)
-    picture = canvas.crop((0, 0, WIDTH * 2, min(4_000, (y + MARGIN) * 2)))
+    picture = canvas.crop((0, 0, WIDTH * 2, min(height, (y + MARGIN) * 2)))
     file = io.BytesIO()
     # A palette of one's own: to find the best one took ten times as long as all the rest.
-    picture.quantize(palette=_palette(), dither=Image.Dither.NONE).save(file, "PNG")
+    # Packed at level 3: an eighth larger than at 6, in a third of the time that a first look waits.
+    picture.quantize(palette=_palette(), dither=Image.Dither.NONE).save(
+        file, "PNG", compress_level=3
+    )
     return file.getvalue()
+
+
+def _most_height(spec: PanelSpec | HomeSpec, lines: Sequence[str]) -> int:
+    """At least the height that is needed: memory is filled before it is drawn on."""
+    height = 2 * MARGIN + 26 * (len(lines) + 2)
+    if isinstance(spec, PanelSpec) and spec.attention is not None:
+        layers = spec.attention.layers
+        height += 24 * SHOWN_TOKENS // 3 + max(HEAD_SIDE, len(layers) * _cell(layers)) + 60
+    return height
+
+
+def _cell(layers: Sequence[LayerSpec]) -> int:
+    """Side of a thumbnail."""
+    most = max(layer.heads for layer in layers)
+    return max(4, min(32, GRID_WIDTH // most, HEAD_SIDE * 2 // max(1, len(layers))))
 
 
 @cache
@@ -181,16 +209,16 @@ def _attention(canvas: Any, pen: ImageDraw, y: int, bundle: Bundle) -> int:
     chosen = spec.attention.selection
     layers = spec.attention.layers
     top = _text(pen, MARGIN, y, "Heads (layers down)", 12, FAINT)
-    most = max(layer.heads for layer in layers)
-    cell = max(4, min(32, GRID_WIDTH // most, HEAD_SIDE * 2 // max(1, len(layers))))
+    cell = _cell(layers)
     for index, layer in enumerate(layers):
         tile = tiles.get(format_key(Key("thumb", index)))
         if tile is None:
             continue
         values = decode(load_tile(tile), tuple(tile.shape), tile.encoding)
+        colours = _colours(values)
         for head in range(layer.heads):
             place = ((MARGIN + head * cell) * 2, (top + index * cell) * 2)
-            canvas.paste(_picture(values[head], (cell - 1) * 2), place)
+            canvas.paste(_picture(colours[head], (cell - 1) * 2), place)
             if (index, head) == (chosen.layer, chosen.head):
                 box = [place[0] - 2, place[1] - 2, place[0] + cell * 2, place[1] + cell * 2]
                 pen.rectangle(box, outline=ACCENT, width=3)
@@ -200,15 +228,21 @@ def _attention(canvas: Any, pen: ImageDraw, y: int, bundle: Bundle) -> int:
         left = MARGIN + GRID_WIDTH + 16
         _text(pen, left, y, f"Layer {chosen.layer}, head {chosen.head}", 12, FAINT)
         values = decode(load_tile(shown), tuple(shown.shape), shown.encoding)
-        canvas.paste(_picture(values, HEAD_SIDE * 2), (left * 2, top * 2))
+        canvas.paste(_picture(_colours(values), HEAD_SIDE * 2), (left * 2, top * 2))
         bottom = max(bottom, top + HEAD_SIDE)
     return bottom + 6
 
 
-def _picture(values: np.ndarray, side: int) -> Any:
+def _colours(values: np.ndarray) -> np.ndarray:
+    """Weights of any shape as uint8 colours, in a last axis of three."""
+    strength = np.sqrt(np.clip(values, 0.0, 1.0))[..., None]
+    paper, accent = np.array(PAPER, np.float32), np.array(ACCENT, np.float32)
+    mixed: np.ndarray = (paper + (accent - paper) * strength).round().astype(np.uint8)
+    return mixed
+
+
+def _picture(colours: np.ndarray, side: int) -> Any:
     from PIL import Image
 
-    strength = np.sqrt(np.clip(values, 0.0, 1.0))[..., None]
-    colours = np.array(PAPER) * (1 - strength) + np.array(ACCENT) * strength
-    image = Image.fromarray(colours.round().astype(np.uint8), "RGB")
+    image = Image.fromarray(np.ascontiguousarray(colours), "RGB")
     return image.resize((side, side), Image.Resampling.NEAREST)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from lmkit.protocol.codec import save_tile
+from lmkit.protocol.codec import save_tile, to_builtins
 from lmkit.protocol.keys import Key, format_key
 from lmkit.protocol.messages import (
     Bundle,
@@ -29,6 +30,9 @@ from lmkit.views.panel import PanelView
 
 __all__ = ["snapshot"]
 
+FIRST = 290_000
+"""Bytes of an output's own form that a first look takes: spec, thumbnails, shown head. What
+exceeds it is packed in 6 bits, and nothing else is added."""
 SMALL = 96_000
 """All heads of a view are carried when they take no more than this, packed: first paint counts."""
 HTML_TILES = 64_000
@@ -70,7 +74,7 @@ def snapshot(
         whole: For a file that a user asks for: as many heads as the budget allows and however
             long it takes, where an output of a cell stays small and quick.
     """
-    budget = options.budget // 2 if budget is None else budget
+    budget = most = options.budget // 2 if budget is None else budget
     if selection is not None and view.tiles is not None:
         selection = view.tiles.clip(selection)
     spec = _shorten(view.spec(selection))
@@ -85,15 +89,27 @@ def snapshot(
         if carried and not whole and time.monotonic() > until:
             break
         carried.append(save_tile(*tiles.tile(key)))
-    used = sum(len(tile.data) for tile in carried)
     shown = format_key(Key("head", chosen.layer, chosen.head))
+    first = save_tile(*tiles.tile(shown, fine=_fine(tiles, shown)))
+    if not whole:
+        budget = min(
+            budget, FIRST - len(json.dumps(to_builtins(spec), ensure_ascii=False).encode())
+        )
+        # Thumbnails are looked at and never read off: they lose nothing that the eye would see.
+        if _size(carried) + len(first.data) > budget:
+            carried = [save_tile(*tiles.tile(tile.key, coarse=True)) for tile in carried]
+        if _size(carried) + len(first.data) > budget:
+            first = save_tile(*tiles.tile(shown, coarse=True))
+    used = _size(carried)
     heads = [shown, *(key for key in tiles.head_keys() if key != shown)]
     count = 0
     others = 0
     for key in heads:
-        tile = save_tile(*tiles.tile(key, fine=_fine(tiles, key)))
+        tile = first if key == shown else save_tile(*tiles.tile(key, fine=_fine(tiles, key)))
         size = len(tile.data)
-        if used + size > budget or (count > 0 and not whole and others + size > SMALL):
+        # The head on show is there however large the rest is, unless a user set a budget.
+        fits = used + size <= (most if count == 0 else budget)
+        if not fits or (count > 0 and not whole and others + size > SMALL):
             break
         used += size
         others += size if count else 0
@@ -102,11 +118,16 @@ def snapshot(
         if key == shown:
             room = budget - used if whole else min(NEURON, budget - used)
             vectors = _neuron(tiles, chosen.layer, chosen.head, room)
-            used += sum(len(one.data) for one in vectors)
+            used += _size(vectors)
             carried.extend(vectors)
     return bundle_of(
         spec, live, tuple(carried), heads=tiles.heads, heads_carried=count, record=record
     )
+
+
+def _size(tiles: Sequence[SavedTile]) -> int:
+    """Characters of tiles as they are saved."""
+    return sum(len(tile.data) for tile in tiles)
 
 
 def _short_record(view: PanelView) -> RunRecord | None:

@@ -447,6 +447,7 @@ def _tiles() -> list[dict[str, Any]]:
     for key, shape, encoding in [
         ("thumb/0", (2, 3, 3), "sqrt-u8"),
         ("head/0/1", (5, 4), "sqrt-u16"),
+        ("head/0/2", (5, 4), "sqrt-u6"),
         ("rows/0/1/0-2", (2, 7), "f32"),
         ("score/0/1/0-2", (2, 7), "f32"),
         ("sum/0/1/1,4", (7,), "f32"),

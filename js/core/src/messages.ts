@@ -389,11 +389,12 @@ export function pickLocale(asked: string | undefined): string {
 export function translator(asked: string | undefined): Translate {
   const locale = pickLocale(asked);
   const chinese = locale.toLowerCase().startsWith("zh");
-  const rules = new Intl.PluralRules(chinese ? "zh" : "en");
   const translate = (key: MessageKey, values: Values = {}) =>
     fillIn(MESSAGES[key][chinese ? 1 : 0], values);
   const plural = (stem: string, n: number, values: Values = {}) => {
-    const form = rules.select(n) === "one" ? "one" : "other";
+    // The rule of English, and of Chinese, which has one form. To load the rules of all languages
+    // would take longer than all other words of a view.
+    const form = n === 1 && !chinese ? "one" : "other";
     return translate(`${stem}.${form}` as MessageKey, { n, ...values });
   };
   return Object.assign(translate, { plural, locale: chinese ? "zh-Hans" : locale });

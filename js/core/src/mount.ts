@@ -55,7 +55,8 @@ function mountView(
   style(shadow);
   const root = h("div", {
     class: "lmkit",
-    role: "region",
+    // Not a landmark: a notebook has dozens of outputs, and many have the same name.
+    role: "group",
     lang: t.locale,
     "aria-label": "lmkit",
     "data-lmkit": "root",

@@ -171,6 +171,7 @@ export class KernelSource implements Source {
     this.#settled = new Promise((resolve) => {
       this.#settle = resolve;
     });
+    this.#begin(options.spec ?? null);
     const channel = this.#where ? options.channel : null;
     this.#state = channel ? "connecting" : "saved";
     if (!channel) this.#settle();
@@ -485,6 +486,19 @@ export class KernelSource implements Source {
   }
 
   // -- tiles ------------------------------------------------------------------------------------
+
+  /** Unpack what a view draws first while its elements are being made. */
+  #begin(spec: ViewSpec | null): void {
+    if (spec?.kind !== "panel" || !spec.attention) return;
+    const { layer, head, lens } = spec.attention.selection;
+    const end = lens === "" ? "" : `@${lens}`;
+    const keys = [`head/${layer}/${head}${end}`];
+    for (const index of spec.attention.layers.keys()) keys.push(`thumb/${index}${end}`);
+    for (const key of keys) {
+      // Who asks for it later hears what is wrong.
+      if (this.#savedTiles.has(key)) this.tile(key).catch(() => undefined);
+    }
+  }
 
   #launch(key: string, background: boolean): Flight {
     const stopped = new AbortController();

@@ -260,11 +260,16 @@ export function form(
   if (main.length === 1 && main[0]?.field.help === "") line.classList.add("lone");
   const element = h(
     "form",
-    { class: "form", "data-lmkit": "form", "aria-label": label },
-    line,
-    shown.length > 0 ? box(null, shown) : null,
-    waiting.length > 0 ? restBox : null,
-    problem,
+    // The name is the group's: a form that has one is a landmark, and a notebook has many alike.
+    { class: "form", "data-lmkit": "form" },
+    h(
+      "div",
+      { class: "form-group", role: "group", "aria-label": label },
+      line,
+      shown.length > 0 ? box(null, shown) : null,
+      waiting.length > 0 ? restBox : null,
+      problem,
+    ),
   );
   element.noValidate = true;
   host.append(element);

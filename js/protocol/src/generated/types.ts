@@ -545,7 +545,7 @@ export interface OpenViewInfo {
  */
 export interface SavedTile {
   data: string;
-  encoding: "f32" | "sqrt-u16" | "sqrt-u8";
+  encoding: "f32" | "sqrt-u16" | "sqrt-u6" | "sqrt-u8";
   key: string;
   shape: number[];
 }
@@ -698,7 +698,7 @@ export interface TileAnswer {
  * What the bytes of a tile are: C order, little-endian; see :mod:`lmkit.protocol.tiles`.
  */
 export interface TileHeader {
-  encoding: "f32" | "sqrt-u16" | "sqrt-u8";
+  encoding: "f32" | "sqrt-u16" | "sqrt-u6" | "sqrt-u8";
   key: string;
   shape: number[];
 }
