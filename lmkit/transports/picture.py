@@ -36,7 +36,7 @@ def describe(spec: PanelSpec | HomeSpec) -> str:
         plugins = ", ".join(f"{one.name} ({one.state})" for one in spec.plugins) or "none"
         models = ", ".join(one.name for one in spec.models) or "none"
         return f"lmkit {spec.version}. Plugins: {plugins}. Models loaded: {models}."
-    lines = [f"{spec.header.title} · {spec.header.model}"]
+    lines = [" · ".join(filter(None, (spec.header.title, spec.header.model)))]
     for result in spec.results:
         lines.extend(_result_lines(result))
     lines.extend(f"Note: {warning}" for warning in spec.warnings)
@@ -70,8 +70,9 @@ def _result_lines(result: Any) -> list[str]:
         ]
     if isinstance(result, Text):
         return [result.text[:2_000]]
-    assert isinstance(result, Table)
-    return [f"Table of {len(result.rows)} rows: {', '.join(result.columns[:20])}"]
+    if isinstance(result, Table):
+        return [f"Table of {len(result.rows)} rows: {', '.join(result.columns[:20])}"]
+    return [str(getattr(result, "title", "") or type(result).__name__)[:200]]
 
 
 def draw(bundle: Bundle) -> bytes:
@@ -114,7 +115,7 @@ def _palette() -> Any:
     """The colours that are drawn with, each mixed with the paper in the steps that it needs."""
     from PIL import Image
 
-    steps = {ACCENT: 80, INK: 20, FAINT: 12, LINE: 3, ALERT: 12}
+    steps = {ACCENT: 80, INK: 20, FAINT: 12, LINE: 3, ALERT: 40}
     values = list(PAPER)
     for colour, count in steps.items():
         for step in range(1, count + 1):
@@ -188,9 +189,10 @@ def _attention(canvas: Any, pen: ImageDraw, y: int, bundle: Bundle) -> int:
         if tile is None:
             continue
         values = decode(load_tile(tile), tuple(tile.shape), tile.encoding)
+        end = _top(values, spec.attention.scale)
         for head in range(layer.heads):
             place = ((MARGIN + head * cell) * 2, (top + index * cell) * 2)
-            canvas.paste(_picture(values[head], (cell - 1) * 2), place)
+            canvas.paste(_picture(values[head], (cell - 1) * 2, end), place)
             if (index, head) == (chosen.layer, chosen.head):
                 box = [place[0] - 2, place[1] - 2, place[0] + cell * 2, place[1] + cell * 2]
                 pen.rectangle(box, outline=ACCENT, width=3)
@@ -200,15 +202,23 @@ def _attention(canvas: Any, pen: ImageDraw, y: int, bundle: Bundle) -> int:
         left = MARGIN + GRID_WIDTH + 16
         _text(pen, left, y, f"Layer {chosen.layer}, head {chosen.head}", 12, FAINT)
         values = decode(load_tile(shown), tuple(shown.shape), shown.encoding)
-        canvas.paste(_picture(values, HEAD_SIDE * 2), (left * 2, top * 2))
+        end = _top(values, spec.attention.scale)
+        canvas.paste(_picture(values, HEAD_SIDE * 2, end), (left * 2, top * 2))
         bottom = max(bottom, top + HEAD_SIDE)
     return bottom + 6
 
 
-def _picture(values: np.ndarray, side: int) -> Any:
+def _top(values: np.ndarray, scale: str) -> float:
+    """The number with the full colour: 1 for shares, else the largest there is."""
+    return 1.0 if scale == "share" else float(np.abs(values).max(initial=0.0)) or 1.0
+
+
+def _picture(values: np.ndarray, side: int, top: float = 1.0) -> Any:
+    """An image; ``top`` has the full colour, and what is below 0 has the other one."""
     from PIL import Image
 
-    strength = np.sqrt(np.clip(values, 0.0, 1.0))[..., None]
-    colours = np.array(PAPER) * (1 - strength) + np.array(ACCENT) * strength
+    strength = np.sqrt(np.clip(np.abs(values) / top, 0.0, 1.0))[..., None]
+    own = np.where(values[..., None] < 0, np.array(ALERT), np.array(ACCENT))
+    colours = np.array(PAPER) * (1 - strength) + own * strength
     image = Image.fromarray(colours.round().astype(np.uint8), "RGB")
     return image.resize((side, side), Image.Resampling.NEAREST)

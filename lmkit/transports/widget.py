@@ -24,9 +24,9 @@ from lmkit.session import ServedView, Session, TaskPanel
 from lmkit.transports.assets import core_source, loader_source
 from lmkit.transports.main_thread import call_on_main
 from lmkit.transports.mimebundle import mimebundle
-from lmkit.views.panel import Outcome
+from lmkit.views.panel import Outcome, PanelView
 
-__all__ = ["Panel", "ViewWidget", "panel_class"]
+__all__ = ["ExplorerWidget", "Panel", "ViewWidget", "panel_class"]
 
 
 _log = logging.getLogger("lmkit")
@@ -64,6 +64,8 @@ class ViewWidget(anywidget.AnyWidget):
         self._served = session
         self._served_view = view
         self._shown = False
+        self._filling = False
+        self._timer: threading.Timer | None = None
         super().__init__(_session=session.id, _view=view.id, _esm=loader_source(), **traits)
         self._channel = WidgetChannel(self)
         self.on_msg(self._receive)
@@ -101,14 +103,65 @@ class ViewWidget(anywidget.AnyWidget):
             bundle[0], bundle[1], transient={"display_id": self.display_id}, update=update
         )
 
+    def _save_soon(self) -> None:
+        """Let the notebook keep what is shown now, once the user has come to rest."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = threading.Timer(REST, self._save)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _save(self) -> None:
+        try:
+            bundle = self._repr_mimebundle_()
+            call_on_main(lambda: self._publish(bundle, update=True))
+        except Exception:
+            # The output keeps its last saved form; the live view is not touched.
+            _log.warning("This panel's saved output could not be renewed.", exc_info=True)
+
     def close(self) -> None:
         """Close the widget; its view is forgotten and its capture released."""
         if sys.is_finalizing():
             return  # ipywidgets would import what the interpreter has already put away
+        timer = getattr(self, "_timer", None)
+        if timer is not None:
+            timer.cancel()
         served = getattr(self, "_served", None)
         if served is not None:
             served.leave(self._channel)
             served.close(self._served_view.id)
+        super().close()
+
+
+class ExplorerWidget(ViewWidget):
+    """The explorer of a pass that no task made. ``selection`` is what all copies of it show."""
+
+    selection = traitlets.Instance(Selection, args=())
+
+    def __init__(self, session: Session, view: PanelView) -> None:
+        self._state = view
+        super().__init__(session, view)
+        self.selection = view.selection
+        self._undo = view.listen(self._heard)
+        self.observe(self._selection_set, "selection")
+
+    def _heard(self, event: Event) -> None:
+        if self._shown and not isinstance(event, StatusChanged):
+            self._save_soon()
+        call_on_main(self._follow)
+
+    def _follow(self) -> None:
+        self.selection = self._state.selection
+
+    def _selection_set(self, change: Mapping[str, Any]) -> None:
+        if change["new"] != self._state.selection:
+            self._state.select(change["new"])
+
+    def close(self) -> None:
+        """Close the explorer; its capture is released where it can be made again."""
+        undo = getattr(self, "_undo", None)
+        if undo is not None:
+            undo()
         super().close()
 
 
@@ -129,8 +182,6 @@ class Panel(ViewWidget):
     def __init__(self, session: Session, panel: TaskPanel) -> None:
         self._panel = panel
         self._syncing = False
-        self._filling = False
-        self._timer: threading.Timer | None = None
         self._fields = fields_of(panel.registered.task)
         super().__init__(session, panel.view, **panel.view.values)
         self._undo = panel.view.listen(self._heard)
@@ -196,28 +247,9 @@ class Panel(ViewWidget):
         undo = getattr(self, "_undo", None)
         if undo is not None:
             undo()
-        timer = getattr(self, "_timer", None)
-        if timer is not None:
-            timer.cancel()
         super().close()
 
     # The view is the truth; traits follow it, and what a user sets on traits goes to the view.
-
-    def _save_soon(self) -> None:
-        """Let the notebook keep what is shown now, once the user has come to rest."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = threading.Timer(REST, self._save)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _save(self) -> None:
-        try:
-            bundle = self._repr_mimebundle_()
-            call_on_main(lambda: self._publish(bundle, update=True))
-        except Exception:
-            # The output keeps its last saved form; the live view is not touched.
-            _log.warning("This panel's saved output could not be renewed.", exc_info=True)
 
     def _heard(self, event: Event) -> None:
         if self._shown and not self._filling and not isinstance(event, StatusChanged):

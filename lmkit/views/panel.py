@@ -31,6 +31,7 @@ from lmkit.protocol.messages import (
 )
 from lmkit.protocol.record import RunRecord
 from lmkit.views.attention import AttentionTiles, CapturedTrace
+from lmkit.views.compared import PreviousRun
 from lmkit.views.lens import Lens
 
 __all__ = ["Outcome", "PanelView"]
@@ -90,6 +91,7 @@ class PanelView:
         self._selection = Selection()
         self._outcome: Outcome | None = None
         self._tiles: AttentionTiles | None = None
+        self._previous: CapturedTrace | None = None
         self._listeners: list[Listener] = []
         self._lock = threading.RLock()
 
@@ -125,6 +127,11 @@ class PanelView:
     def tiles(self) -> AttentionTiles | None:
         """The attention of the last run, or None where there is none."""
         return self._tiles
+
+    @property
+    def previous(self) -> CapturedTrace | None:
+        """The pass of the run before, which the present one can be compared with."""
+        return self._previous
 
     def spec(self, selection: Selection | None = None) -> PanelSpec:
         """The whole view as it is now, or as it would be with another selection."""
@@ -206,21 +213,29 @@ class PanelView:
 
     def finish(self, run: str, outcome: Outcome, header: Header) -> None:
         """The run gave this."""
-        tiles = self._tiles_of(outcome.trace) if outcome.trace is not None else None
+        with self._lock:
+            before = self._outcome.trace if self._outcome else None
+        tiles = self._tiles_of(outcome.trace, before) if outcome.trace is not None else None
         with self._lock:
             if self._status.run != run:
                 return
             self._outcome, self._header, self._tiles = outcome, header, tiles
+            self._previous = before
             self._selection = tiles.clip(self._selection) if tiles else Selection()
             # tokens of another text mean nothing here
             self._selection = msgspec.structs.replace(self._selection, tokens=())
             self._status = Status(state="done")
         self._tell(Changed(view=self.id, spec=self.spec()))
 
-    def _tiles_of(self, trace: CapturedTrace) -> AttentionTiles:
+    def _tiles_of(self, trace: CapturedTrace, before: CapturedTrace | None) -> AttentionTiles:
         views = self._views(trace) if self._views is not None else ()
+        # What has no form has no runs either.
+        runs = (PreviousRun(before),) if self.fields and self._lenses else ()
         return AttentionTiles(
-            trace, lenses=self._lenses, views=views, scale=getattr(trace, "scale", "share")
+            trace,
+            lenses=(*self._lenses, *runs),
+            views=views,
+            scale=getattr(trace, "scale", "share"),
         )
 
     def listen(self, listener: Listener) -> Callable[[], None]:

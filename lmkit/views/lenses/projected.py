@@ -194,6 +194,17 @@ class ProjectedTrace(ABC):
         return self.base.output
 
     @property
+    def nbytes(self) -> int:
+        """Bytes that the pass holds now."""
+        return int(getattr(self.base, "nbytes", 0))
+
+    def release(self) -> None:
+        """Let go of the pass, where it can be made again."""
+        release = getattr(self.base, "release", None)
+        if callable(release):
+            release()
+
+    @property
     def path(self) -> str:
         """How the attention of the pass was obtained."""
         return self.base.path
