@@ -149,21 +149,23 @@ class Attention:
             head: The head, from 0.
             tokens: Query tokens to hold.
             lens: One of :attr:`lenses`; empty for the attention itself.
-            picture: Which tab: ``"arcs"``, ``"map"``, or the name of a view; empty keeps it.
+            picture: Which tab: ``"arcs"``, ``"map"``, or the name of a view; empty keeps it. A
+                view is asked at once, so that a saved output has its answer.
         """
         chosen = self if lens is None or lens == self._lens else self._owner.attention
         if lens is not None and lens != self._lens:
             chosen = chosen.lens(lens) if lens else chosen
         layer, head = chosen._place((layer, head))
-        self._owner.select(
-            Selection(
-                layer=layer,
-                head=head,
-                tokens=chosen._some(layer, tokens),
-                lens=chosen._lens,
-                picture=picture or self._owner.view.selection.picture,
-            )
+        selection = Selection(
+            layer=layer,
+            head=head,
+            tokens=chosen._some(layer, tokens),
+            lens=chosen._lens,
+            picture=picture or self._owner.view.selection.picture,
         )
+        if picture in self.views:
+            self._owner.ask(picture, {}, selection)
+        self._owner.select(selection)
         return self
 
     @property

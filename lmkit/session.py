@@ -52,6 +52,7 @@ from lmkit.protocol.messages import (
     Request,
     Result,
     Run,
+    SavedAnswer,
     Select,
     Selection,
     TileAnswer,
@@ -605,6 +606,11 @@ class Session:
         results = run_view(self.host, registered, tiles.trace, values, tiles.plain(selection), work)
         if view.id in self._views:
             self.traces.use(view.id, tiles.trace)  # type: ignore[arg-type]
+        asked = {**defaults(tuple(registered.view.fields)), **values}
+        view.keep_answer(
+            SavedAnswer(name=name, arguments=asked, selection=selection, results=results),
+            tiles.trace,
+        )
         return results
 
     def _query(self, request: Query, channel: Channel) -> tuple[Result, ...]:

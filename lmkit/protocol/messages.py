@@ -67,6 +67,7 @@ __all__ = [
     "Result",
     "Run",
     "RunRecord",
+    "SavedAnswer",
     "SavedTile",
     "Scale",
     "Select",
@@ -771,11 +772,21 @@ class Live(Struct, frozen=True, kw_only=True):
     view: Id
 
 
+class SavedAnswer(Struct, frozen=True, kw_only=True):
+    """What a view of :class:`ViewInfo` showed last: what it was asked, and its results."""
+
+    name: Name
+    arguments: dict[str, FieldValue] = {}
+    selection: Selection = Selection()
+    results: Annotated[tuple[Result, ...], Meta(max_length=1_000)] = ()
+
+
 class Bundle(Struct, frozen=True, kw_only=True):
     """The value under lmkit's MIME type in a saved output.
 
     ``heads`` counts all heads, ``heads_carried`` those whose tiles are in ``tiles``. ``record`` is
-    that of the run whose results are shown.
+    that of the run whose results are shown. ``answers`` are those of the views that were looked at
+    last, as far as there was room, the latest first.
     """
 
     protocol: Literal[1] = 1
@@ -786,3 +797,4 @@ class Bundle(Struct, frozen=True, kw_only=True):
     heads: Count = 0
     heads_carried: Count = 0
     record: RunRecord | None = None
+    answers: Annotated[tuple[SavedAnswer, ...], Meta(max_length=100)] = ()

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 import msgspec
 
 from lmkit.errors import AttentionUnavailableError, SaveError
+from lmkit.protocol.keys import Key, format_key
 from lmkit.protocol.messages import (
     Bundle,
     ExportOptions,
@@ -387,7 +388,10 @@ class _Maker:
     def _html(self) -> _Made:
         wish = self.wish
         budget = settings.budget if wish.budget is None else parse_size(wish.budget)
-        shown = msgspec.structs.replace(self.selection, lens="")
+        # A view on show is drawn from its answer, where that is carried.
+        shown = msgspec.structs.replace(
+            self.selection, picture=wish.picture or self.view.selection.picture
+        )
         # The heads get what the renderer, the picture and the text leave, which is known only when
         # they are there: the picture shows a head.
         room, page = budget, ""
@@ -405,10 +409,11 @@ class _Maker:
                 f"{bundle.heads_carried} of {bundle.heads} heads fit into {size_text(budget)}; a "
                 'larger budget carries more: budget="20MB".'
             )
-        if self.lens:
-            notes.append("A page shows the attention itself; a lens needs the kernel.")
-        if wish.picture not in (None, "arcs"):
-            notes.append("A page has all pictures and opens on the arcs; press 2 for the map.")
+        if self.lens and not _carries_lens(bundle, self.selection):
+            notes.append(
+                "The lens does not fit, so that the page shows the attention itself; a larger "
+                'budget carries it: budget="20MB".'
+            )
         data = page.encode()
         return _Made(lambda file: file.write(data), tuple(notes))
 
@@ -425,18 +430,34 @@ class _Maker:
 
 
 def _alone(bundle: Bundle) -> Bundle:
-    """The bundle without what only a kernel can answer.
-
-    No tile of a lens is carried, and the tokens that each lens has of its own would take the room
-    of heads.
-    """
+    """The bundle without what only a kernel can answer: lenses and views that are not carried."""
     spec = bundle.spec
     assert isinstance(spec, PanelSpec)
     if spec.attention is None:
         return bundle
-    attention = msgspec.structs.replace(spec.attention, lenses=(), views=())
+    chosen = spec.attention.selection
+    carried = _carries_lens(bundle, chosen)
+    answered = {answer.name for answer in bundle.answers}
+    if not carried:
+        chosen = msgspec.structs.replace(
+            chosen, lens="", tokens=() if chosen.lens else chosen.tokens
+        )
+    attention = msgspec.structs.replace(
+        spec.attention,
+        selection=chosen,
+        lenses=tuple(one for one in spec.attention.lenses if carried and one.name == chosen.lens),
+        views=tuple(one for one in spec.attention.views if one.name in answered),
+    )
     spec = msgspec.structs.replace(spec, attention=attention)
     return msgspec.structs.replace(bundle, spec=spec)
+
+
+def _carries_lens(bundle: Bundle, chosen: Selection) -> bool:
+    """Whether the head that is chosen is there through the lens that is chosen."""
+    if not chosen.lens:
+        return False
+    key = format_key(Key("head", chosen.layer, chosen.head, lens=chosen.lens))
+    return any(tile.key == key for tile in bundle.tiles)
 
 
 def _without_text(bundle: Bundle) -> Bundle:
@@ -449,6 +470,7 @@ def _without_text(bundle: Bundle) -> Bundle:
         attention = msgspec.structs.replace(
             attention,
             steps=(),  # their labels quote the text
+            views=(),
             tokens=_numbered(attention.tokens),
             key_tokens=None if keys is None else _numbered(keys),
         )
@@ -463,7 +485,10 @@ def _without_text(bundle: Bundle) -> Bundle:
     )
     record = bundle.record
     return msgspec.structs.replace(
-        bundle, spec=spec, record=None if record is None else without_text(record)
+        bundle,
+        spec=spec,
+        record=None if record is None else without_text(record),
+        answers=(),  # they name tokens
     )
 
 

@@ -111,6 +111,10 @@ class ViewWidget(anywidget.AnyWidget):
         self._timer.daemon = True
         self._timer.start()
 
+    def _save_if_shown(self) -> None:
+        if self._shown and not self._filling:
+            self._save_soon()
+
     def _save(self) -> None:
         try:
             bundle = self._repr_mimebundle_()
@@ -143,6 +147,7 @@ class ExplorerWidget(ViewWidget):
         super().__init__(session, view)
         self.selection = view.selection
         self._undo = view.listen(self._heard)
+        self._undo_keeping = view.on_keep(self._save_if_shown)
         self.observe(self._selection_set, "selection")
 
     def _heard(self, event: Event) -> None:
@@ -162,6 +167,7 @@ class ExplorerWidget(ViewWidget):
         undo = getattr(self, "_undo", None)
         if undo is not None:
             undo()
+            self._undo_keeping()
         super().close()
 
 
@@ -185,6 +191,7 @@ class Panel(ViewWidget):
         self._fields = fields_of(panel.registered.task)
         super().__init__(session, panel.view, **panel.view.values)
         self._undo = panel.view.listen(self._heard)
+        self._undo_keeping = panel.view.on_keep(self._save_if_shown)
         self._take_over()
         self.observe(self._field_set, [field.name for field in self._fields])
         self.observe(self._selection_set, "selection")
@@ -247,6 +254,7 @@ class Panel(ViewWidget):
         undo = getattr(self, "_undo", None)
         if undo is not None:
             undo()
+            self._undo_keeping()
         super().close()
 
     # The view is the truth; traits follow it, and what a user sets on traits goes to the view.

@@ -22,6 +22,7 @@ from lmkit.protocol.messages import (
     Header,
     PanelSpec,
     Progress,
+    SavedAnswer,
     Selected,
     Selection,
     Status,
@@ -92,6 +93,8 @@ class PanelView:
         self._outcome: Outcome | None = None
         self._tiles: AttentionTiles | None = None
         self._previous: CapturedTrace | None = None
+        self._answers: dict[str, SavedAnswer] = {}
+        self._keepers: list[Callable[[], None]] = []
         self._listeners: list[Listener] = []
         self._lock = threading.RLock()
 
@@ -160,6 +163,12 @@ class PanelView:
         shows_attention = self._outcome is None or self._tiles is not None
         return self._python(values, selection if shows_attention else None)
 
+    @property
+    def answers(self) -> tuple[SavedAnswer, ...]:
+        """What the views of this pass showed last, the latest first: for the saved output."""
+        with self._lock:
+            return tuple(reversed(self._answers.values()))
+
     def tile(
         self, key: str, *, fine: bool = False, cancel: Callable[[], bool] | None = None
     ) -> tuple[TileHeader, bytes]:
@@ -189,6 +198,29 @@ class PanelView:
             self._selection = chosen
         if not same:
             self._tell(Selected(view=self.id, selection=chosen))
+
+    def keep_answer(self, answer: SavedAnswer, trace: CapturedTrace) -> None:
+        """Note what a view showed of a pass, in place of what it showed before."""
+        with self._lock:
+            if self._outcome is None or self._outcome.trace is not trace:
+                return  # another run came in between
+            self._answers.pop(answer.name, None)
+            self._answers[answer.name] = answer
+            keepers = list(self._keepers)
+        for keeper in keepers:
+            keeper()
+
+    def on_keep(self, keeper: Callable[[], None]) -> Callable[[], None]:
+        """Be told when there is more to save; returns the undo. Must not block."""
+        with self._lock:
+            self._keepers.append(keeper)
+
+        def undo() -> None:
+            with self._lock:
+                if keeper in self._keepers:
+                    self._keepers.remove(keeper)
+
+        return undo
 
     def begin(self, run: str, label: str) -> None:
         """A run has been queued or has begun; an earlier one is superseded."""
@@ -221,6 +253,7 @@ class PanelView:
                 return
             self._outcome, self._header, self._tiles = outcome, header, tiles
             self._previous = before
+            self._answers.clear()
             self._selection = tiles.clip(self._selection) if tiles else Selection()
             # tokens of another text mean nothing here
             self._selection = msgspec.structs.replace(self._selection, tokens=())

@@ -6,26 +6,32 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import lmkit
 from lmkit.errors import CaptureError, FieldError, ModelError
 from lmkit.kernel_session import current_session
-from lmkit.protocol.codec import MIME
+from lmkit.protocol.codec import MIME, decode_bundle, to_builtins
 from lmkit.protocol.messages import (
     Done,
     Export,
     Exported,
+    HeadGrid,
     PanelSpec,
+    SavedAnswer,
     Select,
     Selection,
     TileAnswer,
     TileRequest,
 )
 from lmkit.transports.mimebundle import mimebundle
+from lmkit.transports.snapshot import snapshot
 from tests.tiny import TEXT, tiny_bart, tiny_bert, tiny_gpt2, tiny_llama
 
 OTHER = "The film is thin, but I was moved."
@@ -260,3 +266,61 @@ def test_a_run_is_compared_with_the_run_before(folders: dict[str, Path]) -> None
     r.panel.run(text="xyzzy 123")
     spec = {one.name: one for one in r.attention._tiles.lens_specs}["previous-run"]
     assert spec.reason == "" or "in common" in spec.reason
+
+
+# -- what a saved output carries ------------------------------------------------------------------
+
+
+def test_a_saved_output_carries_the_lens_and_the_answers_on_show(
+    folders: dict[str, Path],
+) -> None:
+    r = lmkit.load(str(folders["bert"])).classify(TEXT)
+    r.attention.show(1, 2, lens="no-special", picture="rollout")
+    r.attention.show(1, 2, lens="no-special", picture="head-map")
+    bundle = snapshot(r.view, None, budget=1_000_000)
+    keys = [tile.key for tile in bundle.tiles]
+    assert {"query-groups/0@no-special", "head/1/2@no-special", "thumb/1@no-special"} <= set(keys)
+    assert [answer.name for answer in bundle.answers] == ["head-map", "rollout"]
+    assert bundle.answers[0].arguments["seed"] == 0
+    assert isinstance(bundle.answers[0].results[0], HeadGrid)
+    read = decode_bundle(json.loads(json.dumps(to_builtins(bundle))))
+    assert read == bundle
+    # the page of the other forms keeps both where there is room, and a file has them too
+    page = r.save(folders["bert"].parent / "page.html", lens="no-special")
+    assert page.notes == ()
+    text = Path(page).read_text(encoding="utf-8")
+    assert "head/1/2@no-special" in text
+    without = r.save(folders["bert"].parent / "bare.html", text=False)
+    assert '"answers":[]' in Path(without).read_text(encoding="utf-8")
+    r.panel.run(text=OTHER)
+    assert snapshot(r.view, None, budget=1_000_000).answers == ()
+
+
+def test_an_answer_of_another_run_is_not_kept(folders: dict[str, Path]) -> None:
+    r = lmkit.load(str(folders["bert"])).classify(TEXT)
+    old = r.attention.trace
+    r.panel.run(text=OTHER)
+    r.view.keep_answer(SavedAnswer(name="late"), old)
+    assert r.view.answers == ()
+
+
+@pytest.fixture(scope="module")
+def shown(folders: dict[str, Path]) -> lmkit.Analysis:
+    r = lmkit.load(str(folders["bert"])).classify(TEXT)
+    r.attention.show(0, 0, lens="no-special", picture="switch-off")
+    r.attention.show(0, 0, lens="no-special", picture="head-map")
+    return r
+
+
+@given(budget=st.integers(0, 60_000))
+@settings(max_examples=25, deadline=None)
+def test_a_saved_output_keeps_to_its_budget(shown: lmkit.Analysis, budget: int) -> None:
+    bundle = snapshot(shown.view, None, budget=budget)
+    # thumbnails come whatever the budget: they are the picture itself
+    fixed = sum(len(tile.data) for tile in bundle.tiles if tile.key in ("thumb/0", "thumb/1"))
+    tiles = sum(len(tile.data) for tile in bundle.tiles) - fixed
+    answers = sum(len(msgspec.json.encode(answer)) for answer in bundle.answers)
+    assert tiles + answers <= max(0, budget - fixed)
+    through = {tile.key for tile in bundle.tiles if "@" in tile.key}
+    assert not through or "head/0/0@no-special" in through
+    assert decode_bundle(to_builtins(bundle)) == bundle

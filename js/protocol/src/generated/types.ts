@@ -351,9 +351,11 @@ export interface BooleanField {
  * The value under lmkit's MIME type in a saved output.
  *
  * ``heads`` counts all heads, ``heads_carried`` those whose tiles are in ``tiles``. ``record`` is
- * that of the run whose results are shown.
+ * that of the run whose results are shown. ``answers`` are those of the views that were looked at
+ * last, as far as there was room, the latest first.
  */
 export interface Bundle {
+  answers: SavedAnswer[];
   heads: number;
   headsCarried: number;
   live: Live | null;
@@ -362,6 +364,31 @@ export interface Bundle {
   spec: PanelSpec | HomeSpec;
   tiles: SavedTile[];
   version: string;
+}
+/**
+ * What a view of :class:`ViewInfo` showed last: what it was asked, and its results.
+ */
+export interface SavedAnswer {
+  arguments: {
+    [k: string]: string | boolean | number | null;
+  };
+  name: string;
+  results: (Labels | Spans | Text | Table | HeadGrid | TokenScores | Page)[];
+  selection: Selection1;
+}
+/**
+ * The one selection that all views of an output share.
+ *
+ * ``layer`` indexes ``AttentionSpec.layers``; ``tokens`` are indices of selected query tokens, in
+ * the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
+ * the attention itself and the first picture.
+ */
+export interface Selection1 {
+  head: number;
+  layer: number;
+  lens: string;
+  picture: string;
+  tokens: number[];
 }
 /**
  * Where a saved output finds its kernel again. Random UUIDs: they tell nothing.
@@ -614,7 +641,7 @@ export interface Export {
 export interface ExportOptions {
   mapping: "linear" | "log" | "sqrt";
   picture: "arcs" | "grid" | "map";
-  selection: Selection1 | null;
+  selection: Selection2 | null;
   text: boolean;
   theme: "dark" | "light";
 }
@@ -625,7 +652,7 @@ export interface ExportOptions {
  * the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
  * the attention itself and the first picture.
  */
-export interface Selection1 {
+export interface Selection2 {
   head: number;
   layer: number;
   lens: string;
@@ -640,7 +667,7 @@ export interface Selection1 {
 export interface ExportOptions1 {
   mapping: "linear" | "log" | "sqrt";
   picture: "arcs" | "grid" | "map";
-  selection: Selection1 | null;
+  selection: Selection2 | null;
   text: boolean;
   theme: "dark" | "light";
 }
@@ -717,7 +744,7 @@ export interface Status2 {
  * The selection was changed from elsewhere (another copy of the view, or Python).
  */
 export interface Selected {
-  selection: Selection1;
+  selection: Selection2;
   type: "selected";
   view: string;
 }
@@ -730,7 +757,7 @@ export interface Query {
   };
   id: string;
   name: string;
-  selection: Selection2;
+  selection: Selection3;
   type: "query";
   view: string;
 }
@@ -741,7 +768,7 @@ export interface Query {
  * the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
  * the attention itself and the first picture.
  */
-export interface Selection2 {
+export interface Selection3 {
   head: number;
   layer: number;
   lens: string;
@@ -773,7 +800,7 @@ export interface Run {
  */
 export interface Select {
   id: string;
-  selection: Selection1;
+  selection: Selection2;
   type: "select";
   view: string;
 }
