@@ -72,6 +72,13 @@ class RawTrace:
     def release(self) -> None:
         """Nothing: it could not be made again."""
 
+    @property
+    def no_value_norms(self) -> str:
+        """Why there are no ``value_norms``; empty where the values were kept."""
+        if any(layer.has_values for layer in self.layers):
+            return ""
+        return "The values of this pass were not kept: capture(model, values=True) keeps them."
+
     def tokens_of(self, role: str, *, keys: bool = False) -> tuple[Token, ...]:
         """The tokens that attend in layers of a role, or with ``keys`` those attended to."""
         if role == "decoder" or (role == "cross" and not keys):

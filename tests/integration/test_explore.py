@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lmkit
-from lmkit.errors import CaptureError, FieldError, ModelError
+from lmkit.analysis.views import RolloutView
+from lmkit.errors import Cancelled, CaptureError, FieldError, ModelError
 from lmkit.kernel_session import current_session
+from lmkit.models import loaded
 from lmkit.protocol.codec import MIME, decode_bundle, to_builtins
 from lmkit.protocol.messages import (
     Done,
@@ -324,3 +326,52 @@ def test_a_saved_output_keeps_to_its_budget(shown: lmkit.Analysis, budget: int) 
     through = {tile.key for tile in bundle.tiles if "@" in tile.key}
     assert not through or "head/0/0@no-special" in through
     assert decode_bundle(to_builtins(bundle)) == bundle
+
+
+# -- long texts -----------------------------------------------------------------------------------
+
+
+def test_large_logits_are_not_kept_and_there_when_asked_for(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit = lmkit.load(str(folders["llama"]))
+    views = [kit.explore("The plot is thin.")]
+    monkeypatch.setattr(loaded, "KEPT_OUTPUT", 1_000)
+    views.append(kit.explore("The plot is thin."))
+    whole, cut = (view.trace for view in views)
+    assert cut.capture.output is None  # type: ignore[attr-defined]
+    assert cut.nbytes < whole.nbytes  # type: ignore[attr-defined]
+    assert cut.output.logits.shape == whole.output.logits.shape
+    assert torch.equal(cut.output.logits, whole.output.logits)
+    np.testing.assert_array_equal(cut.attention(1, 1), whole.attention(1, 1))
+
+
+@pytest.mark.parametrize("lens", ["words", "norm", "no-sink-renormalised", "previous-run"])
+def test_lenses_pool_as_the_map_asks(folders: dict[str, Path], lens: str) -> None:
+    r = lmkit.load(str(folders["bert"])).classify(OTHER)
+    r.panel.run(text=TEXT)
+    trace: Any = r.attention.lens(lens).trace
+    whole = trace.attention(1, 2)
+    pooled = trace.pool(1, 2, 1, 9, 2, 9, 3, 4)
+    expected = np.array(
+        [
+            [whole[q : min(9, q + 3), k : min(9, k + 4)].sum(axis=1).mean() for k in (2, 6)]
+            for q in (1, 4, 7)
+        ]
+    )
+    np.testing.assert_allclose(pooled, expected, atol=1e-6)
+    with pytest.raises(CaptureError, match="not inside"):
+        trace.pool(1, 2, 0, 99, 0, 4, 1, 1)
+    with pytest.raises(CaptureError, match="at least one"):
+        trace.pool(1, 2, 0, 4, 0, 4, 0, 1)
+    with pytest.raises(Cancelled):
+        trace.pool(1, 2, 0, 4, 0, 4, 1, 1, cancel=lambda: True)
+
+
+def test_what_is_not_there_is_known_before_it_is_asked_for(folders: dict[str, Path]) -> None:
+    trace, _, _ = captured(folders["bert"])
+    reasons = {one.name: one.reason for one in lmkit.explore(trace)._tiles.lens_specs}
+    assert "were not kept" in reasons["norm"]
+    assert "rollout" in lmkit.load(str(folders["bart"])).explore(TEXT).views  # of the encoder
+    difference = lmkit.load(str(folders["bert"])).compare(TEXT, OTHER)
+    assert RolloutView().unavailable(difference.trace) != ""

@@ -254,6 +254,23 @@ class DifferenceTrace:
         """Pooled: sum over a bin's keys, mean over its queries; differences in a bin add up."""
         return self._difference(layer, head, lambda t, x, h: t.mass(x, h, n_rows, n_cols))
 
+    def pool(
+        self,
+        layer: int,
+        head: int,
+        q0: int,
+        q1: int,
+        k0: int,
+        k1: int,
+        row_bin: int,
+        column_bin: int,
+        *,
+        cancel: Callable[[], bool] | None = None,
+    ) -> Floats:
+        """A rectangle in bins of so many tokens: (row bins, column bins)."""
+        box = q0, q1, k0, k1, row_bin, column_bin
+        return self._difference(layer, head, lambda t, x, h: t.pool(x, h, *box, cancel=cancel))
+
     def summed(self, layer: int, head: int, queries: Sequence[int]) -> Floats:
         """Sum of some rows: (keys,)."""
         return self._difference(layer, head, lambda t, x, h: t.summed(x, h, queries))
