@@ -195,7 +195,7 @@ class Attention:
         lens: str | None = None,
         width: float | None = None,
         dpi: float = 300,
-        heads: str | None = None,
+        heads: str | Sequence[int] | None = None,
         text: bool = True,
         budget: int | float | str | None = None,
     ) -> SavedFile:
@@ -210,14 +210,17 @@ class Attention:
             layer: Default: the one that is shown. Negative ones count from the end.
             head: Likewise.
             tokens: Queries to mark; default: those that are selected.
-            picture: ``"arcs"`` (default), ``"map"`` or ``"grid"`` (all heads).
+            picture: ``"arcs"`` (default), ``"map"``, ``"grid"`` (all heads as small maps),
+                ``"heads"`` (several in colours), ``"neuron"`` (the equation of the first chosen
+                query and its heaviest key), or the name of a view that was asked.
             theme: ``"light"`` or ``"dark"``; a page follows its reader's system without.
             mapping: Of values to colours: ``"sqrt"`` (default), ``"linear"`` or ``"log"``.
             lens: Name of a lens to read the attention through; default: the one on show, ``""``
                 for the attention itself.
             width: Of the picture, in inches.
             dpi: Pixels per inch of a PNG.
-            heads: ``"all"``: every head's numbers in NPZ and JSON.
+            heads: ``"all"``: every head's numbers in NPZ and JSON; for the picture of several
+                heads their numbers.
             text: False leaves texts and tokens out and shows token indices.
             budget: Bytes of a page, or of the numbers of all heads: ``"5MB"``.
 

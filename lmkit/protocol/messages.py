@@ -631,11 +631,13 @@ ExportFormat = Literal["html", "svg", "png", "pdf", "npz", "json"]
 class ExportOptions(Struct, frozen=True, kw_only=True):
     """What a saved file shows; ``selection`` None: what the view shows in the kernel.
 
-    ``picture`` is the one to draw: not all that a selection may name can be.
+    ``picture`` is the one to draw, one of the view's own or the name of one of its
+    :class:`ViewInfo`; ``heads`` those of the picture of several heads, none for the usual ones.
     """
 
     selection: Selection | None = None
-    picture: Literal["arcs", "map", "grid"] = "arcs"
+    picture: Annotated[str, Meta(min_length=1, max_length=128)] = "arcs"
+    heads: Annotated[tuple[Index, ...], Meta(max_length=4_096)] = ()
     theme: Literal["light", "dark"] = "light"
     mapping: Literal["sqrt", "linear", "log"] = "sqrt"
     text: bool = True

@@ -249,9 +249,7 @@ describe("a saved output", () => {
     const spec = sample();
     const attention = spec.attention as NonNullable<PanelSpec["attention"]>;
     const selection = { ...attention.selection, picture };
-    const views = attention.views.map(
-      (one): ViewInfo => ({ ...one, follows: ["layer", "head"] }),
-    );
+    const views = attention.views.map((one): ViewInfo => ({ ...one, follows: ["layer", "head"] }));
     const bundle = {
       ...(saved({
         ...spec,

@@ -636,11 +636,13 @@ export interface Export {
 /**
  * What a saved file shows; ``selection`` None: what the view shows in the kernel.
  *
- * ``picture`` is the one to draw: not all that a selection may name can be.
+ * ``picture`` is the one to draw, one of the view's own or the name of one of its
+ * :class:`ViewInfo`; ``heads`` those of the picture of several heads, none for the usual ones.
  */
 export interface ExportOptions {
+  heads: number[];
   mapping: "linear" | "log" | "sqrt";
-  picture: "arcs" | "grid" | "map";
+  picture: string;
   selection: Selection2 | null;
   text: boolean;
   theme: "dark" | "light";
@@ -662,11 +664,13 @@ export interface Selection2 {
 /**
  * What a saved file shows; ``selection`` None: what the view shows in the kernel.
  *
- * ``picture`` is the one to draw: not all that a selection may name can be.
+ * ``picture`` is the one to draw, one of the view's own or the name of one of its
+ * :class:`ViewInfo`; ``heads`` those of the picture of several heads, none for the usual ones.
  */
 export interface ExportOptions1 {
+  heads: number[];
   mapping: "linear" | "log" | "sqrt";
-  picture: "arcs" | "grid" | "map";
+  picture: string;
   selection: Selection2 | null;
   text: boolean;
   theme: "dark" | "light";
