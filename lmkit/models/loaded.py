@@ -258,7 +258,11 @@ class HuggingFaceModel(LoadedModel):
                 encoded = self._encode(parts.tokenizer, first, None, limit, bare=chat)
             said = (
                 *self._said_of_length(parts.tokenizer, encoded, stated, False),
-                *_said_of_surrogates(prompt if isinstance(prompt, str) else None, first),
+                *(
+                    _said_of_surrogates(prompt, clean_text(prompt))
+                    if isinstance(prompt, str)
+                    else ()
+                ),
             )
             self._warn_of_text(() if chat else said, work)
             recipe = Recipe(

@@ -22,6 +22,7 @@ from lmkit.protocol.codec import to_builtins
 from lmkit.protocol.messages import Event, Outgoing, Selection, StatusChanged
 from lmkit.session import ServedView, Session, TaskPanel
 from lmkit.transports.assets import core_source, loader_source
+from lmkit.transports.comm import TARGET, register
 from lmkit.transports.main_thread import call_on_main
 from lmkit.transports.mimebundle import mimebundle
 from lmkit.views.panel import Outcome, PanelView
@@ -86,7 +87,19 @@ class ViewWidget(anywidget.AnyWidget):
     def _ipython_display_(self) -> None:
         # An execute_result has no identity; a display with one can be filled in later.
         self._shown = True
+        self._be_reachable()
         self._publish(self._repr_mimebundle_(), update=False)
+
+    def _be_reachable(self) -> None:
+        """Let the page's comm find the session, also where nobody loaded the extension."""
+        from IPython.core.interactiveshell import InteractiveShell
+
+        if not InteractiveShell.initialized():
+            return
+        shell = InteractiveShell.instance()
+        manager = getattr(getattr(shell, "kernel", None), "comm_manager", None)
+        if manager is not None and TARGET not in manager.targets:
+            register(manager, lambda: self._served)
 
     @property
     def display_id(self) -> str:

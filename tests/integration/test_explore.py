@@ -308,7 +308,7 @@ def test_an_answer_of_another_run_is_not_kept(folders: dict[str, Path]) -> None:
 
 @pytest.fixture(scope="module")
 def shown(folders: dict[str, Path]) -> lmkit.Analysis:
-    r = lmkit.load(str(folders["bert"])).classify(TEXT)
+    r: lmkit.Analysis = lmkit.load(str(folders["bert"])).classify(TEXT)
     r.attention.show(0, 0, lens="no-special", picture="switch-off")
     r.attention.show(0, 0, lens="no-special", picture="head-map")
     return r

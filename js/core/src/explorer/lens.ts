@@ -132,7 +132,7 @@ export function lensChooser(
   const select = h(
     "select",
     { id, "data-lmkit": "lens" },
-    h("option", { value: "" }, t("lens.none")),
+    h("option", { value: "" }, t(spec.scale === "difference" ? "lens.difference" : "lens.none")),
     ...spec.lenses.map((lens) => h("option", { value: lens.name }, visibleLabel(lens.title))),
   );
   const note = h("p", { class: "note", "data-lmkit": "lens-note", dir: "auto" });
