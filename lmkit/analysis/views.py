@@ -250,9 +250,12 @@ class RolloutView(View):
 
     def unavailable(self, trace: TextTrace) -> str:
         """Rollout multiplies the self-attention of one stack."""
-        if not any(layer.role != "cross" for layer in trace.layers):
-            return "This pass has no self-attention."
-        return ""
+        from lmkit.views.lenses.rollouts import no_rollout
+
+        source: Any = trace
+        if getattr(trace, "scale", "share") != "share":
+            return "Rollout multiplies attention, not other numbers of a pass."
+        return no_rollout(source)
 
     def show(
         self,

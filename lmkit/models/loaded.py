@@ -38,8 +38,11 @@ if TYPE_CHECKING:
     from lmkit.capture import Trace
     from lmkit.capture.interventions import Change
 
-__all__ = ["Facts", "HuggingFaceModel", "Parts", "facts_of"]
+__all__ = ["KEPT_OUTPUT", "Facts", "HuggingFaceModel", "Parts", "facts_of"]
 
+KEPT_OUTPUT = 256 * 1024**2
+"""Bytes of output that a trace keeps. SmolLM2's logits over 8,192 tokens would be 1.6 GB, six times
+what its queries and keys take, and no picture asks for them."""
 _MAX_LABEL = 1_000
 _SHARE_OF_MEMORY = 0.8
 """Of the memory that is free before a pass, what its queries and keys may take."""
@@ -255,7 +258,11 @@ class HuggingFaceModel(LoadedModel):
                 encoded = self._encode(parts.tokenizer, first, None, limit, bare=chat)
             said = (
                 *self._said_of_length(parts.tokenizer, encoded, stated, False),
-                *_said_of_surrogates(prompt if isinstance(prompt, str) else None, first),
+                *(
+                    _said_of_surrogates(prompt, clean_text(prompt))
+                    if isinstance(prompt, str)
+                    else ()
+                ),
             )
             self._warn_of_text(() if chat else said, work)
             recipe = Recipe(
@@ -393,13 +400,16 @@ class HuggingFaceModel(LoadedModel):
         with self.hold():
             model = self._ready().model
             inputs = self._inputs(model, encoded)
+            large = _logit_bytes(unwrapped(model), len(encoded.ids)) > KEPT_OUTPUT
+            if large and _can_leave_out(unwrapped(model)):
+                inputs["logits_to_keep"] = 1
             # Eval mode is set and put back module by module: one pass at a time for one model.
             with (
                 waiting_for(_lock_of(model)),
                 memory_errors(self.name, self.device, "this pass"),
                 self._failures(),
             ):
-                return trace_forward(
+                trace = trace_forward(
                     model,
                     inputs,
                     values=values,
@@ -409,6 +419,9 @@ class HuggingFaceModel(LoadedModel):
                     if work is None
                     else lambda done, total: work.report("Forward pass", done, total),
                 )
+            if large:
+                trace.output = None  # made again for those who ask
+            return trace
 
     def trace_ids(self, ids: Sequence[int]) -> Trace:
         """One captured pass over ids as they are, without the tokenizer.
@@ -776,6 +789,23 @@ def _labels_of(model: Any) -> tuple[str, ...]:
     return tuple(
         clean_text(named.get(index, f"LABEL_{index}"))[:_MAX_LABEL] for index in range(count)
     )
+
+
+def _logit_bytes(inner: Any, tokens: int) -> int:
+    """Bytes of the logits of all positions; 0 for a model without an output embedding."""
+    try:
+        head = inner.get_output_embeddings()
+    except (AttributeError, NotImplementedError):
+        return 0
+    weight = getattr(head, "weight", None)
+    if weight is None:
+        return 0
+    rows, size = int(weight.shape[0]), int(weight.element_size())
+    return rows * size * tokens
+
+
+def _can_leave_out(inner: Any) -> bool:
+    return "logits_to_keep" in inspect.signature(inner.forward).parameters
 
 
 def _input_device(inner: Any) -> Any:

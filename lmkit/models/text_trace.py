@@ -112,8 +112,16 @@ class ModelTrace:
 
     @property
     def output(self) -> Any:
-        """What the model returned, logits included, on its device."""
-        return self.capture.output
+        """What the model returned, logits included, on its device.
+
+        Where that is more than :data:`~lmkit.models.loaded.KEPT_OUTPUT` bytes (the logits of all
+        positions of a long text) it is not kept: each question runs the model once more.
+
+        Raises:
+            DeviceMemoryError, ModelError: that pass fails.
+        """
+        held = self.capture.output
+        return self.model.output_of(self._encoded) if held is None else held
 
     @property
     def capture(self) -> Trace:

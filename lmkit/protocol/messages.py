@@ -67,6 +67,7 @@ __all__ = [
     "Result",
     "Run",
     "RunRecord",
+    "SavedAnswer",
     "SavedTile",
     "Scale",
     "Select",
@@ -635,11 +636,13 @@ ExportFormat = Literal["html", "svg", "png", "pdf", "npz", "json"]
 class ExportOptions(Struct, frozen=True, kw_only=True):
     """What a saved file shows; ``selection`` None: what the view shows in the kernel.
 
-    ``picture`` is the one to draw: not all that a selection may name can be.
+    ``picture`` is the one to draw, one of the view's own or the name of one of its
+    :class:`ViewInfo`; ``heads`` those of the picture of several heads, none for the usual ones.
     """
 
     selection: Selection | None = None
-    picture: Literal["arcs", "map", "grid"] = "arcs"
+    picture: Annotated[str, Meta(min_length=1, max_length=128)] = "arcs"
+    heads: Annotated[tuple[Index, ...], Meta(max_length=4_096)] = ()
     theme: Literal["light", "dark"] = "light"
     mapping: Literal["sqrt", "linear", "log"] = "sqrt"
     text: bool = True
@@ -776,11 +779,21 @@ class Live(Struct, frozen=True, kw_only=True):
     view: Id
 
 
+class SavedAnswer(Struct, frozen=True, kw_only=True):
+    """What a view of :class:`ViewInfo` showed last: what it was asked, and its results."""
+
+    name: Name
+    arguments: dict[str, FieldValue] = {}
+    selection: Selection = Selection()
+    results: Annotated[tuple[Result, ...], Meta(max_length=1_000)] = ()
+
+
 class Bundle(Struct, frozen=True, kw_only=True):
     """The value under lmkit's MIME type in a saved output.
 
     ``heads`` counts all heads, ``heads_carried`` those whose tiles are in ``tiles``. ``record`` is
-    that of the run whose results are shown.
+    that of the run whose results are shown. ``answers`` are those of the views that were looked at
+    last, as far as there was room, the latest first.
     """
 
     protocol: Literal[1] = 1
@@ -791,3 +804,4 @@ class Bundle(Struct, frozen=True, kw_only=True):
     heads: Count = 0
     heads_carried: Count = 0
     record: RunRecord | None = None
+    answers: Annotated[tuple[SavedAnswer, ...], Meta(max_length=100)] = ()

@@ -45,7 +45,7 @@ def describe(spec: PanelSpec | HomeSpec) -> str:
         plugins = ", ".join(f"{one.name} ({one.state})" for one in spec.plugins) or "none"
         models = ", ".join(one.name for one in spec.models) or "none"
         return f"lmkit {spec.version}. Plugins: {plugins}. Models loaded: {models}."
-    lines = [f"{spec.header.title} · {spec.header.model}"]
+    lines = [" · ".join(filter(None, (spec.header.title, spec.header.model)))]
     for result in spec.results:
         lines.extend(_result_lines(result))
     lines.extend(f"Note: {warning}" for warning in spec.warnings)
@@ -79,8 +79,9 @@ def _result_lines(result: Any) -> list[str]:
         ]
     if isinstance(result, Text):
         return [result.text[:2_000]]
-    assert isinstance(result, Table)
-    return [f"Table of {len(result.rows)} rows: {', '.join(result.columns[:20])}"]
+    if isinstance(result, Table):
+        return [f"Table of {len(result.rows)} rows: {', '.join(result.columns[:20])}"]
+    return [str(getattr(result, "title", "") or type(result).__name__)[:200]]
 
 
 def draw(bundle: Bundle) -> bytes:
@@ -142,7 +143,7 @@ def _palette() -> Any:
     """The colours that are drawn with, each mixed with the paper in the steps that it needs."""
     from PIL import Image
 
-    steps = {ACCENT: 80, INK: 20, FAINT: 12, LINE: 3, ALERT: 12}
+    steps = {ACCENT: 80, INK: 20, FAINT: 12, LINE: 3, ALERT: 40}
     values = list(PAPER)
     for colour, count in steps.items():
         for step in range(1, count + 1):
@@ -215,7 +216,7 @@ def _attention(canvas: Any, pen: ImageDraw, y: int, bundle: Bundle) -> int:
         if tile is None:
             continue
         values = decode(load_tile(tile), tuple(tile.shape), tile.encoding)
-        colours = _colours(values)
+        colours = _colours(values, _top(values, spec.attention.scale))
         for head in range(layer.heads):
             place = ((MARGIN + head * cell) * 2, (top + index * cell) * 2)
             canvas.paste(_picture(colours[head], (cell - 1) * 2), place)
@@ -228,16 +229,26 @@ def _attention(canvas: Any, pen: ImageDraw, y: int, bundle: Bundle) -> int:
         left = MARGIN + GRID_WIDTH + 16
         _text(pen, left, y, f"Layer {chosen.layer}, head {chosen.head}", 12, FAINT)
         values = decode(load_tile(shown), tuple(shown.shape), shown.encoding)
-        canvas.paste(_picture(_colours(values), HEAD_SIDE * 2), (left * 2, top * 2))
+        colours = _colours(values, _top(values, spec.attention.scale))
+        canvas.paste(_picture(colours, HEAD_SIDE * 2), (left * 2, top * 2))
         bottom = max(bottom, top + HEAD_SIDE)
     return bottom + 6
 
 
-def _colours(values: np.ndarray) -> np.ndarray:
-    """Weights of any shape as uint8 colours, in a last axis of three."""
-    strength = np.sqrt(np.clip(values, 0.0, 1.0))[..., None]
-    paper, accent = np.array(PAPER, np.float32), np.array(ACCENT, np.float32)
-    mixed: np.ndarray = (paper + (accent - paper) * strength).round().astype(np.uint8)
+def _top(values: np.ndarray, scale: str) -> float:
+    """The number with the full colour: 1 for shares, else the largest there is."""
+    return 1.0 if scale == "share" else float(np.abs(values).max(initial=0.0)) or 1.0
+
+
+def _colours(values: np.ndarray, top: float) -> np.ndarray:
+    """Weights of any shape as uint8 colours, in a last axis of three.
+
+    ``top`` has the full colour, and what is below 0 has the other one.
+    """
+    strength = np.sqrt(np.clip(np.abs(values) / top, 0.0, 1.0))[..., None]
+    paper, accent, alert = (np.array(one, np.float32) for one in (PAPER, ACCENT, ALERT))
+    own = np.where(values[..., None] < 0, alert, accent) if values.min(initial=0.0) < 0 else accent
+    mixed: np.ndarray = (paper + (own - paper) * strength).round().astype(np.uint8)
     return mixed
 
 

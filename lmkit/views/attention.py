@@ -199,7 +199,8 @@ class AttentionTiles:
     def spec(self, selection: Selection) -> AttentionSpec:
         """What a view needs before the first tile."""
         trace = self.trace
-        layers = tuple(_layer_spec(layer) for layer in trace.layers)
+        vectors = hasattr(trace, "queries")
+        layers = tuple(_layer_spec(layer, vectors=vectors) for layer in trace.layers)
         # An encoder-decoder reads two sequences: the decoder's queries, the encoder's keys.
         decoder = trace.decoder_tokens
         return AttentionSpec(
@@ -262,7 +263,7 @@ class AttentionTiles:
     def neuron_keys(self, layer: int, head: int) -> list[str]:
         """The names of all tiles that the neuron view of a head asks for; none without q and k."""
         info = self.trace.layers[layer]
-        if not getattr(info, "has_qk", False):
+        if not getattr(info, "has_qk", False) or not hasattr(self.trace, "queries"):
             return []
         parts: list[tuple[Kind, int, int]] = [
             ("q", info.queries, VECTOR_BLOCK),
@@ -435,7 +436,8 @@ def _map_tile(trace: CapturedTrace, key: Key, cancel: Cancel) -> np.ndarray:
     return np.array(rows, dtype=np.float32)
 
 
-def _layer_spec(layer: Any) -> LayerSpec:
+def _layer_spec(layer: Any, *, vectors: bool) -> LayerSpec:
+    """A layer as views are told of it; ``vectors``: the trace can be asked for them."""
     return LayerSpec(
         name=layer.name,
         role=layer.role,
@@ -451,7 +453,7 @@ def _layer_spec(layer: Any) -> LayerSpec:
         scale=getattr(layer, "scale", 0.0),
         softcap=getattr(layer, "softcap", None),
         sinks=getattr(layer, "sinks", False),
-        has_qk=getattr(layer, "has_qk", False),
-        has_values=getattr(layer, "has_values", False),
+        has_qk=vectors and getattr(layer, "has_qk", False),
+        has_values=vectors and getattr(layer, "has_values", False),
         rotary=getattr(layer, "rotary", False),
     )

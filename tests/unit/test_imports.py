@@ -17,8 +17,8 @@ PACKAGE = ROOT / "lmkit"
 CHAIN = (
     "version", "errors", "settings", "protocol", "work", "api", "run_record", "declarations",
     "fields", "hookspecs", "host", "runner", "trace_cache", "tile_queue", "session", "home",
-    "kernel_session", "transports", "saving", "kit", "arguments", "reports", "completion", "magics",
-    "cli",
+    "kernel_session", "transports", "saving", "attention", "explorer", "kit", "arguments",
+    "reports", "completion", "magics", "cli",
 )  # fmt: skip
 ROOMS = {
     "capture": {"errors", "protocol"},

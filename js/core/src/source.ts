@@ -14,6 +14,7 @@ import {
   type Request,
   type Result,
   type RunRecord,
+  type SavedAnswer,
   type SavedTile,
   type Selection,
   type Status,
@@ -52,6 +53,8 @@ export interface Source {
   readonly reason: string;
   /** How many heads a saved output carries; null where nothing was saved. */
   readonly saved: { readonly heads: number; readonly carried: number } | null;
+  /** What views showed last, as far as it was saved; of this very pass. */
+  readonly answers: readonly SavedAnswer[];
   /** True when the tile is at hand, or may be asked of a kernel. */
   reaches(key: string): boolean;
   /** True when the tile is at hand. */
@@ -135,6 +138,7 @@ export interface SourceOptions {
   readonly saved?: { readonly heads: number; readonly carried: number } | null;
   readonly spec?: ViewSpec | null;
   readonly record?: RunRecord | null;
+  readonly answers?: readonly SavedAnswer[];
   readonly channel?: Promise<Channel> | Channel | null;
 }
 
@@ -149,6 +153,7 @@ export class KernelSource implements Source {
   #cache = new TileCache(CACHE_BYTES);
   #savedTiles: Map<string, SavedTile>;
   #record: RunRecord | null;
+  #answers: readonly SavedAnswer[];
   #fingerprint: string;
   #pending = new Map<string, Pending>();
   #flights = new Map<string, Flight>();
@@ -167,6 +172,7 @@ export class KernelSource implements Source {
     this.#savedTiles = new Map((options.tiles ?? []).map((tile) => [tile.key, tile]));
     this.saved = options.saved ?? null;
     this.#record = options.record ?? null;
+    this.#answers = options.answers ?? [];
     this.#fingerprint = fingerprint(options.spec ?? null);
     this.#settled = new Promise((resolve) => {
       this.#settle = resolve;
@@ -191,6 +197,10 @@ export class KernelSource implements Source {
 
   get state(): Liveness {
     return this.#state;
+  }
+
+  get answers(): readonly SavedAnswer[] {
+    return this.#answers;
   }
 
   reaches(key: string): boolean {
@@ -303,6 +313,7 @@ export class KernelSource implements Source {
       heads: this.saved?.heads ?? 0,
       headsCarried: this.#savedTiles.size > 0 ? (this.saved?.carried ?? 0) : 0,
       record: this.#record,
+      answers: this.#answers,
     };
   }
 
@@ -481,6 +492,7 @@ export class KernelSource implements Source {
     this.#cache.clear();
     this.#savedTiles.clear();
     this.#record = null;
+    this.#answers = [];
     for (const flight of [...this.#flights.values()]) flight.stop();
     this.#flights.clear();
   }

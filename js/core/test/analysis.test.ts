@@ -254,3 +254,45 @@ test("a question is its fields and what it follows, nothing else", () => {
   store.set({ layer: 2 });
   expect(questionOf(info, { k: 1 }, store.state)).not.toBe(before);
 });
+
+describe("a saved output", () => {
+  const kept = (name: string, selection = {}) => ({
+    name,
+    arguments: {},
+    selection,
+    results: [{ kind: "text", text: `what ${name} said` }],
+  });
+  const mounted = (picture: string, answers: object[]) => {
+    const spec = sample();
+    const attention = spec.attention as NonNullable<PanelSpec["attention"]>;
+    const selection = { ...attention.selection, picture };
+    const views = attention.views.map((one): ViewInfo => ({ ...one, follows: ["layer", "head"] }));
+    const bundle = {
+      ...(saved({
+        ...spec,
+        attention: { ...attention, selection, views: [...views] },
+      } as PanelSpec) as object),
+      live: null,
+      answers,
+    };
+    return new Mounted((element) => mountBundle(element, bundle, null, options));
+  };
+
+  test("shows what a view said last, and for which head it was, without a kernel", () => {
+    const name = sample().attention?.views.find((one) => one.reason === "")?.name ?? "";
+    const view = mounted(name, [kept(name, sample().attention?.selection)]);
+    expect(view.text("analysis-results")).toContain(`what ${name} said`);
+    expect(view.text("analysis-status")).toBe("");
+    const other = mounted(name, [kept(name, { layer: 3, head: 5 })]);
+    expect(other.text("analysis-results")).toContain(`what ${name} said`);
+    expect(other.text("kept-note")).toContain("head 5");
+    expect(other.text("kept-note")).toContain("Run the cell");
+  });
+
+  test("says how to get a view that it does not carry", () => {
+    const [first, second] = sample().attention?.views.filter((one) => one.reason === "") ?? [];
+    const view = mounted(second?.name ?? "", [kept(first?.name ?? "")]);
+    expect(view.text("page-note")).toContain("run the cell");
+    expect(view.text("analysis-results")).toBe("");
+  });
+});

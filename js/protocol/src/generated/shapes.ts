@@ -12,91 +12,96 @@ const s7 = {"$ref":"Token"};
 const s8 = {"items":s7,"maxItems":1000000,"type":"array"};
 const s9 = {"maxLength":10000,"type":"string"};
 const s10 = {"default":"share","enum":["amount","difference","share"]};
-const s11 = {"default":false,"type":"boolean"};
-const s12 = {"default":"","maxLength":10000,"type":"string"};
-const s13 = {"maxLength":128,"minLength":1,"type":"string"};
-const s14 = {"default":0,"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s15 = {"default":1,"enum":[1]};
-const s16 = {"home":"HomeSpec","panel":"PanelSpec"};
-const s17 = {"tag":"kind","of":s16};
-const s18 = {"type":"boolean"};
-const s19 = {"$ref":"ErrorInfo"};
-const s20 = {"default":"","maxLength":4000000,"type":"string"};
-const s21 = {"maxLength":4000000,"type":"string"};
-const s22 = {"error":null,"progress":null,"run":null,"state":"idle"};
-const s23 = {"default":s22,"$ref":"Status"};
-const s24 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
-const s25 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
-const s26 = {"maximum":4096,"minimum":1,"type":"integer"};
-const s27 = {"maximum":10000000,"minimum":0,"type":"integer"};
-const s28 = {"anyOf":[s27,s5],"default":null};
-const s29 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s30 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
-const s31 = {"tag":"kind","of":s30};
-const s32 = {"default":[],"items":s31,"maxItems":1000,"type":"array"};
-const s33 = {"anyOf":[s21,s18,s24,s4,s5]};
-const s34 = {"anyOf":[s19,s5],"default":null};
-const s35 = {"default":[],"items":s9,"type":"array"};
-const s36 = {"enum":["f32","sqrt-u16","sqrt-u6","sqrt-u8"]};
-const s37 = {"maxLength":4096,"minLength":1,"type":"string"};
-const s38 = {"maximum":65536,"minimum":0,"type":"integer"};
-const s39 = {"items":s38,"maxItems":4,"minItems":1,"type":"array"};
-const s40 = {"enum":["text"]};
-const s41 = {"default":true,"type":"boolean"};
+const s11 = {"head":0,"layer":0,"lens":"","picture":"","tokens":[]};
+const s12 = {"default":s11,"$ref":"Selection"};
+const s13 = {"default":false,"type":"boolean"};
+const s14 = {"default":"","maxLength":10000,"type":"string"};
+const s15 = {"maxLength":128,"minLength":1,"type":"string"};
+const s16 = {"default":0,"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s17 = {"default":1,"enum":[1]};
+const s18 = {"home":"HomeSpec","panel":"PanelSpec"};
+const s19 = {"tag":"kind","of":s18};
+const s20 = {"type":"boolean"};
+const s21 = {"$ref":"ErrorInfo"};
+const s22 = {"default":"","maxLength":4000000,"type":"string"};
+const s23 = {"maxLength":4000000,"type":"string"};
+const s24 = {"error":null,"progress":null,"run":null,"state":"idle"};
+const s25 = {"default":s24,"$ref":"Status"};
+const s26 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
+const s27 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
+const s28 = {"maximum":4096,"minimum":1,"type":"integer"};
+const s29 = {"maximum":10000000,"minimum":0,"type":"integer"};
+const s30 = {"anyOf":[s29,s5],"default":null};
+const s31 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s32 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
+const s33 = {"tag":"kind","of":s32};
+const s34 = {"default":[],"items":s33,"maxItems":1000,"type":"array"};
+const s35 = {"default":[],"items":s3,"maxItems":1000,"type":"array"};
+const s36 = {"anyOf":[s23,s20,s26,s4,s5]};
+const s37 = {"additionalProperties":s36,"default":{},"type":"object"};
+const s38 = {"anyOf":[s21,s5],"default":null};
+const s39 = {"default":[],"items":s9,"type":"array"};
+const s40 = {"enum":["f32","sqrt-u16","sqrt-u6","sqrt-u8"]};
+const s41 = {"maxLength":4096,"minLength":1,"type":"string"};
+const s42 = {"maximum":65536,"minimum":0,"type":"integer"};
+const s43 = {"items":s42,"maxItems":4,"minItems":1,"type":"array"};
+const s44 = {"enum":["text"]};
+const s45 = {"default":true,"type":"boolean"};
 
 export const shapes: Readonly<Record<string, Shape>> = {
   Accepted: {"properties":{"id":s0,"type":{"enum":["accepted"]},"view":s0},"required":["type","id","view"],"type":"object"},
   Advanced: {"properties":{"progress":s1,"request":s0,"type":{"enum":["advanced"]},"view":s0},"required":["type","view","request","progress"],"type":"object"},
   Answered: {"properties":{"id":s0,"results":{"items":s3,"maxItems":1000,"type":"array"},"type":{"enum":["answered"]},"view":s0},"required":["type","id","view","results"],"type":"object"},
-  AttentionSpec: {"properties":{"deviation":s6,"keyTokens":{"anyOf":[s8,s5],"default":null},"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"lenses":{"default":[],"items":{"$ref":"LensSpec"},"maxItems":200,"type":"array"},"missing":{"default":[],"items":s9,"maxItems":10000,"type":"array"},"path":s9,"scale":s10,"selection":{"default":{"head":0,"layer":0,"lens":"","picture":"","tokens":[]},"$ref":"Selection"},"steps":{"default":[],"items":{"$ref":"StepSpec"},"maxItems":1000000,"type":"array"},"tokens":s8,"views":{"default":[],"items":{"$ref":"ViewInfo"},"maxItems":1000,"type":"array"}},"required":["layers","tokens","path"],"type":"object"},
-  BooleanField: {"properties":{"default":s11,"help":s12,"kind":{"enum":["boolean"]},"label":s9,"later":s11,"name":s13},"required":["kind","name","label"],"type":"object"},
-  Bundle: {"properties":{"heads":s14,"headsCarried":s14,"live":{"anyOf":[{"$ref":"Live"},s5],"default":null},"protocol":s15,"record":{"anyOf":[{"$ref":"RunRecord"},s5],"default":null},"spec":s17,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s9},"required":["version","spec"],"type":"object"},
+  AttentionSpec: {"properties":{"deviation":s6,"keyTokens":{"anyOf":[s8,s5],"default":null},"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"lenses":{"default":[],"items":{"$ref":"LensSpec"},"maxItems":200,"type":"array"},"missing":{"default":[],"items":s9,"maxItems":10000,"type":"array"},"path":s9,"scale":s10,"selection":s12,"steps":{"default":[],"items":{"$ref":"StepSpec"},"maxItems":1000000,"type":"array"},"tokens":s8,"views":{"default":[],"items":{"$ref":"ViewInfo"},"maxItems":1000,"type":"array"}},"required":["layers","tokens","path"],"type":"object"},
+  BooleanField: {"properties":{"default":s13,"help":s14,"kind":{"enum":["boolean"]},"label":s9,"later":s13,"name":s15},"required":["kind","name","label"],"type":"object"},
+  Bundle: {"properties":{"answers":{"default":[],"items":{"$ref":"SavedAnswer"},"maxItems":100,"type":"array"},"heads":s16,"headsCarried":s16,"live":{"anyOf":[{"$ref":"Live"},s5],"default":null},"protocol":s17,"record":{"anyOf":[{"$ref":"RunRecord"},s5],"default":null},"spec":s19,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s9},"required":["version","spec"],"type":"object"},
   CancelledAnswer: {"properties":{"id":s0,"type":{"enum":["cancelled"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  Changed: {"properties":{"spec":s17,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
-  ChoiceField: {"properties":{"default":s9,"help":s12,"kind":{"enum":["choice"]},"label":s9,"later":s11,"name":s13,"options":{"items":s9,"maxItems":10000,"minItems":1,"type":"array"}},"required":["kind","name","label","options","default"],"type":"object"},
-  DeviceInfo: {"properties":{"chosen":s18,"memoryTotal":s14,"memoryUsed":s14,"name":s13,"title":s9},"required":["name","title","chosen"],"type":"object"},
+  Changed: {"properties":{"spec":s19,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
+  ChoiceField: {"properties":{"default":s9,"help":s14,"kind":{"enum":["choice"]},"label":s9,"later":s13,"name":s15,"options":{"items":s9,"maxItems":10000,"minItems":1,"type":"array"}},"required":["kind","name","label","options","default"],"type":"object"},
+  DeviceInfo: {"properties":{"chosen":s20,"memoryTotal":s16,"memoryUsed":s16,"name":s15,"title":s9},"required":["name","title","chosen"],"type":"object"},
   Done: {"properties":{"id":s0,"type":{"enum":["done"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  ErrorAnswer: {"properties":{"error":s19,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
-  ErrorInfo: {"properties":{"code":s13,"details":s20,"hint":s20,"message":s21},"required":["code","message"],"type":"object"},
+  ErrorAnswer: {"properties":{"error":s21,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
+  ErrorInfo: {"properties":{"code":s15,"details":s22,"hint":s22,"message":s23},"required":["code","message"],"type":"object"},
   Exported: {"properties":{"id":s0,"mime":s9,"name":s9,"notes":{"default":[],"items":s9,"maxItems":100,"type":"array"},"type":{"enum":["exported"]},"view":s0},"required":["type","id","view","name","mime"],"type":"object"},
-  HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s12,"title":s12},"required":["kind","measures"],"type":"object"},
-  HeadMeasure: {"properties":{"diverging":s11,"help":s12,"name":s13,"title":s9,"unit":s12,"values":{"items":{"items":{"anyOf":[s4,s5]},"type":"array"},"maxItems":10000,"type":"array"}},"required":["name","title","values"],"type":"object"},
-  Header: {"properties":{"device":s12,"dtype":s12,"model":s9,"task":s13,"title":s9},"required":["task","title","model"],"type":"object"},
-  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s14,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s15,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s23,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s9,"views":{"default":[],"items":{"$ref":"OpenViewInfo"},"maxItems":1000,"type":"array"}},"required":["kind","version"],"type":"object"},
-  IntegerField: {"properties":{"default":s24,"help":s12,"kind":{"enum":["integer"]},"label":s9,"later":s11,"maximum":s24,"minimum":s24,"name":s13,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s14,"title":s14},"required":["kind","measures"],"type":"object"},
+  HeadMeasure: {"properties":{"diverging":s13,"help":s14,"name":s15,"title":s9,"unit":s14,"values":{"items":{"items":{"anyOf":[s4,s5]},"type":"array"},"maxItems":10000,"type":"array"}},"required":["name","title","values"],"type":"object"},
+  Header: {"properties":{"device":s14,"dtype":s14,"model":s9,"task":s15,"title":s9},"required":["task","title","model"],"type":"object"},
+  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s16,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s17,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s25,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s9,"views":{"default":[],"items":{"$ref":"OpenViewInfo"},"maxItems":1000,"type":"array"}},"required":["kind","version"],"type":"object"},
+  IntegerField: {"properties":{"default":s26,"help":s14,"kind":{"enum":["integer"]},"label":s9,"later":s13,"maximum":s26,"minimum":s26,"name":s15,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
   LabelScore: {"properties":{"label":s9,"score":{"maximum":1,"minimum":0,"type":"number"}},"required":["label","score"],"type":"object"},
-  Labels: {"properties":{"kind":{"enum":["labels"]},"multi":s11,"scores":{"items":{"$ref":"LabelScore"},"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s12},"required":["kind","scores"],"type":"object"},
-  LayerSpec: {"properties":{"causal":s11,"hasQk":s11,"hasValues":s11,"headSize":s25,"heads":s26,"keys":s27,"kvHeads":s26,"name":s9,"queries":s27,"role":{"enum":["cross","decoder","encoder"]},"rotary":s11,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s11,"softcap":s6,"step":s25,"window":s28},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
-  LensSpec: {"properties":{"grouped":s11,"help":s12,"name":s0,"reason":s12,"scale":s10,"title":s9},"required":["name","title"],"type":"object"},
+  Labels: {"properties":{"kind":{"enum":["labels"]},"multi":s13,"scores":{"items":{"$ref":"LabelScore"},"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s14},"required":["kind","scores"],"type":"object"},
+  LayerSpec: {"properties":{"causal":s13,"hasQk":s13,"hasValues":s13,"headSize":s27,"heads":s28,"keys":s29,"kvHeads":s28,"name":s9,"queries":s29,"role":{"enum":["cross","decoder","encoder"]},"rotary":s13,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s13,"softcap":s6,"step":s27,"window":s30},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
+  LensSpec: {"properties":{"grouped":s13,"help":s14,"name":s0,"reason":s14,"scale":s10,"title":s9},"required":["name","title"],"type":"object"},
   Live: {"properties":{"session":s0,"view":s0},"required":["session","view"],"type":"object"},
-  ModelInfo: {"properties":{"bytes":s29,"device":s9,"dtype":s9,"kind":s9,"name":s9,"parameters":s29,"pinned":s11},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
-  NumberField: {"properties":{"default":s4,"help":s12,"kind":{"enum":["number"]},"label":s9,"later":s11,"maximum":s4,"minimum":s4,"name":s13,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
-  OpenViewInfo: {"properties":{"model":s12,"text":s12,"title":s9,"view":s0},"required":["view","title"],"type":"object"},
+  ModelInfo: {"properties":{"bytes":s31,"device":s9,"dtype":s9,"kind":s9,"name":s9,"parameters":s31,"pinned":s13},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
+  NumberField: {"properties":{"default":s4,"help":s14,"kind":{"enum":["number"]},"label":s9,"later":s13,"maximum":s4,"minimum":s4,"name":s15,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  OpenViewInfo: {"properties":{"model":s14,"text":s14,"title":s9,"view":s0},"required":["view","title"],"type":"object"},
   Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","exported":"Exported","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
-  Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s12},"required":["kind","html"],"type":"object"},
-  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s5],"default":null},"attentionNote":s12,"fields":s32,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s15,"python":s20,"results":{"default":[],"items":s3,"maxItems":1000,"type":"array"},"status":s23,"values":{"additionalProperties":s33,"default":{},"type":"object"},"warnings":{"default":[],"items":s9,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
-  PluginInfo: {"properties":{"error":s34,"name":s9,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s35,"version":s12,"views":s35},"required":["name","state"],"type":"object"},
-  Progress: {"properties":{"done":s14,"label":s9,"secondsLeft":s6,"total":s14},"required":["label"],"type":"object"},
-  RunRecord: {"properties":{"architecture":s12,"attentionPath":s12,"date":s12,"deviation":s6,"device":s12,"dtype":s12,"fields":{"anyOf":[{"additionalProperties":s33,"type":"object"},s5],"default":null},"fingerprint":s12,"lmkit":s12,"model":s12,"python":s12,"revision":s12,"seed":{"anyOf":[s24,s5],"default":null},"task":s12,"tokenizer":s12,"tokenizerHash":s12,"tokens":s25,"torch":s12,"transformers":s12},"required":[],"type":"object"},
-  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s36,"key":s37,"shape":s39},"required":["key","shape","encoding","data"],"type":"object"},
+  Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s14},"required":["kind","html"],"type":"object"},
+  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s5],"default":null},"attentionNote":s14,"fields":s34,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s17,"python":s22,"results":s35,"status":s25,"values":s37,"warnings":{"default":[],"items":s9,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
+  PluginInfo: {"properties":{"error":s38,"name":s9,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s39,"version":s14,"views":s39},"required":["name","state"],"type":"object"},
+  Progress: {"properties":{"done":s16,"label":s9,"secondsLeft":s6,"total":s16},"required":["label"],"type":"object"},
+  RunRecord: {"properties":{"architecture":s14,"attentionPath":s14,"date":s14,"deviation":s6,"device":s14,"dtype":s14,"fields":{"anyOf":[{"additionalProperties":s36,"type":"object"},s5],"default":null},"fingerprint":s14,"lmkit":s14,"model":s14,"python":s14,"revision":s14,"seed":{"anyOf":[s26,s5],"default":null},"task":s14,"tokenizer":s14,"tokenizerHash":s14,"tokens":s27,"torch":s14,"transformers":s14},"required":[],"type":"object"},
+  SavedAnswer: {"properties":{"arguments":s37,"name":s15,"results":s35,"selection":s12},"required":["name"],"type":"object"},
+  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s40,"key":s41,"shape":s43},"required":["key","shape","encoding","data"],"type":"object"},
   Selected: {"properties":{"selection":{"$ref":"Selection"},"type":{"enum":["selected"]},"view":s0},"required":["type","view","selection"],"type":"object"},
-  Selection: {"properties":{"head":s25,"layer":s25,"lens":{"default":"","maxLength":64,"type":"string"},"picture":{"default":"","maxLength":128,"type":"string"},"tokens":{"default":[],"items":s27,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
-  Span: {"properties":{"end":s27,"label":s12,"score":s6,"start":s27},"required":["start","end"],"type":"object"},
-  Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s21,"title":s12},"required":["kind","text","spans"],"type":"object"},
-  StarterInfo: {"properties":{"installed":s18,"name":s13,"title":s9},"required":["name","title","installed"],"type":"object"},
-  Status: {"properties":{"error":s34,"progress":{"anyOf":[s1,s5],"default":null},"run":{"anyOf":[s0,s5],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
+  Selection: {"properties":{"head":s27,"layer":s27,"lens":{"default":"","maxLength":64,"type":"string"},"picture":{"default":"","maxLength":128,"type":"string"},"tokens":{"default":[],"items":s29,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
+  Span: {"properties":{"end":s29,"label":s14,"score":s6,"start":s29},"required":["start","end"],"type":"object"},
+  Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s23,"title":s14},"required":["kind","text","spans"],"type":"object"},
+  StarterInfo: {"properties":{"installed":s20,"name":s15,"title":s9},"required":["name","title","installed"],"type":"object"},
+  Status: {"properties":{"error":s38,"progress":{"anyOf":[s1,s5],"default":null},"run":{"anyOf":[s0,s5],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
   StatusChanged: {"properties":{"status":{"$ref":"Status"},"type":{"enum":["status"]},"view":s0},"required":["type","view","status"],"type":"object"},
-  StepSpec: {"properties":{"first":s27,"label":s9,"last":s27},"required":["label","first","last"],"type":"object"},
-  Table: {"properties":{"columns":{"items":s9,"maxItems":10000,"type":"array"},"kind":{"enum":["table"]},"rows":{"items":{"items":s33,"type":"array"},"maxItems":1000000,"type":"array"},"title":s12},"required":["kind","columns","rows"],"type":"object"},
-  TaskInfo: {"properties":{"help":s12,"name":s13,"plugin":s9,"title":s9},"required":["name","title","plugin"],"type":"object"},
-  Text: {"properties":{"kind":s40,"text":s21,"title":s12},"required":["kind","text"],"type":"object"},
-  TextField: {"properties":{"body":s11,"default":s20,"help":s12,"kind":s40,"label":s9,"later":s11,"multiline":s41,"name":s13,"placeholder":s12,"required":s41},"required":["kind","name","label"],"type":"object"},
+  StepSpec: {"properties":{"first":s29,"label":s9,"last":s29},"required":["label","first","last"],"type":"object"},
+  Table: {"properties":{"columns":{"items":s9,"maxItems":10000,"type":"array"},"kind":{"enum":["table"]},"rows":{"items":{"items":s36,"type":"array"},"maxItems":1000000,"type":"array"},"title":s14},"required":["kind","columns","rows"],"type":"object"},
+  TaskInfo: {"properties":{"help":s14,"name":s15,"plugin":s9,"title":s9},"required":["name","title","plugin"],"type":"object"},
+  Text: {"properties":{"kind":s44,"text":s23,"title":s14},"required":["kind","text"],"type":"object"},
+  TextField: {"properties":{"body":s13,"default":s22,"help":s14,"kind":s44,"label":s9,"later":s13,"multiline":s45,"name":s15,"placeholder":s14,"required":s45},"required":["kind","name","label"],"type":"object"},
   TileAnswer: {"properties":{"id":s0,"tile":{"$ref":"TileHeader"},"type":{"enum":["tile"]},"view":s0},"required":["type","id","view","tile"],"type":"object"},
-  TileHeader: {"properties":{"encoding":s36,"key":s37,"shape":s39},"required":["key","shape","encoding"],"type":"object"},
-  Token: {"properties":{"end":s25,"raw":s21,"special":s11,"start":s25,"text":s21,"word":s28},"required":["text","raw"],"type":"object"},
-  TokenRow: {"properties":{"label":s9,"note":s12,"values":{"items":s4,"maxItems":1000000,"type":"array"}},"required":["label","values"],"type":"object"},
-  TokenScores: {"properties":{"diverging":s11,"kind":{"enum":["token-scores"]},"note":s12,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s12,"tokens":s8},"required":["kind","tokens","rows"],"type":"object"},
-  ViewInfo: {"properties":{"fields":s32,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s12,"name":s13,"plugin":s12,"reason":s12,"title":s9},"required":["name","title"],"type":"object"},
-  ViewSpec: s17,
-  Welcome: {"properties":{"id":s0,"session":s0,"spec":s17,"type":{"enum":["welcome"]},"version":s9,"view":s0},"required":["type","id","view","session","version","spec"],"type":"object"},
+  TileHeader: {"properties":{"encoding":s40,"key":s41,"shape":s43},"required":["key","shape","encoding"],"type":"object"},
+  Token: {"properties":{"end":s27,"raw":s23,"special":s13,"start":s27,"text":s23,"word":s30},"required":["text","raw"],"type":"object"},
+  TokenRow: {"properties":{"label":s9,"note":s14,"values":{"items":s4,"maxItems":1000000,"type":"array"}},"required":["label","values"],"type":"object"},
+  TokenScores: {"properties":{"diverging":s13,"kind":{"enum":["token-scores"]},"note":s14,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s14,"tokens":s8},"required":["kind","tokens","rows"],"type":"object"},
+  ViewInfo: {"properties":{"fields":s34,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s14,"name":s15,"plugin":s14,"reason":s14,"title":s9},"required":["name","title"],"type":"object"},
+  ViewSpec: s19,
+  Welcome: {"properties":{"id":s0,"session":s0,"spec":s19,"type":{"enum":["welcome"]},"version":s9,"view":s0},"required":["type","id","view","session","version","spec"],"type":"object"},
 };

@@ -357,9 +357,11 @@ export interface BooleanField {
  * The value under lmkit's MIME type in a saved output.
  *
  * ``heads`` counts all heads, ``heads_carried`` those whose tiles are in ``tiles``. ``record`` is
- * that of the run whose results are shown.
+ * that of the run whose results are shown. ``answers`` are those of the views that were looked at
+ * last, as far as there was room, the latest first.
  */
 export interface Bundle {
+  answers: SavedAnswer[];
   heads: number;
   headsCarried: number;
   live: Live | null;
@@ -368,6 +370,31 @@ export interface Bundle {
   spec: PanelSpec | HomeSpec;
   tiles: SavedTile[];
   version: string;
+}
+/**
+ * What a view of :class:`ViewInfo` showed last: what it was asked, and its results.
+ */
+export interface SavedAnswer {
+  arguments: {
+    [k: string]: string | boolean | number | null;
+  };
+  name: string;
+  results: (Labels | Spans | Text | Table | HeadGrid | TokenScores | Page)[];
+  selection: Selection1;
+}
+/**
+ * The one selection that all views of an output share.
+ *
+ * ``layer`` indexes ``AttentionSpec.layers``; ``tokens`` are indices of selected query tokens, in
+ * the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
+ * the attention itself and the first picture.
+ */
+export interface Selection1 {
+  head: number;
+  layer: number;
+  lens: string;
+  picture: string;
+  tokens: number[];
 }
 /**
  * Where a saved output finds its kernel again. Random UUIDs: they tell nothing.
@@ -615,12 +642,14 @@ export interface Export {
 /**
  * What a saved file shows; ``selection`` None: what the view shows in the kernel.
  *
- * ``picture`` is the one to draw: not all that a selection may name can be.
+ * ``picture`` is the one to draw, one of the view's own or the name of one of its
+ * :class:`ViewInfo`; ``heads`` those of the picture of several heads, none for the usual ones.
  */
 export interface ExportOptions {
+  heads: number[];
   mapping: "linear" | "log" | "sqrt";
-  picture: "arcs" | "grid" | "map";
-  selection: Selection1 | null;
+  picture: string;
+  selection: Selection2 | null;
   text: boolean;
   theme: "dark" | "light";
 }
@@ -631,7 +660,7 @@ export interface ExportOptions {
  * the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
  * the attention itself and the first picture.
  */
-export interface Selection1 {
+export interface Selection2 {
   head: number;
   layer: number;
   lens: string;
@@ -641,12 +670,14 @@ export interface Selection1 {
 /**
  * What a saved file shows; ``selection`` None: what the view shows in the kernel.
  *
- * ``picture`` is the one to draw: not all that a selection may name can be.
+ * ``picture`` is the one to draw, one of the view's own or the name of one of its
+ * :class:`ViewInfo`; ``heads`` those of the picture of several heads, none for the usual ones.
  */
 export interface ExportOptions1 {
+  heads: number[];
   mapping: "linear" | "log" | "sqrt";
-  picture: "arcs" | "grid" | "map";
-  selection: Selection1 | null;
+  picture: string;
+  selection: Selection2 | null;
   text: boolean;
   theme: "dark" | "light";
 }
@@ -723,7 +754,7 @@ export interface Status2 {
  * The selection was changed from elsewhere (another copy of the view, or Python).
  */
 export interface Selected {
-  selection: Selection1;
+  selection: Selection2;
   type: "selected";
   view: string;
 }
@@ -736,7 +767,7 @@ export interface Query {
   };
   id: string;
   name: string;
-  selection: Selection2;
+  selection: Selection3;
   type: "query";
   view: string;
 }
@@ -747,7 +778,7 @@ export interface Query {
  * the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
  * the attention itself and the first picture.
  */
-export interface Selection2 {
+export interface Selection3 {
   head: number;
   layer: number;
   lens: string;
@@ -779,7 +810,7 @@ export interface Run {
  */
 export interface Select {
   id: string;
-  selection: Selection1;
+  selection: Selection2;
   type: "select";
   view: string;
 }
