@@ -58,6 +58,7 @@ from lmkit.protocol.messages import (
     Result,
     Rows,
     Run,
+    SavedAnswer,
     Select,
     Selection,
     Status,
@@ -138,7 +139,6 @@ class TaskPanel:
     source: Any
     options: Mapping[str, Any] = field(default_factory=dict)
     work: Work | None = None
-    export: Exporter | None = None
     save: Callable[..., Any] | None = None
     table: Table | None = None
     rows: RowRun | None = None
@@ -166,6 +166,9 @@ class Session:
         self._views: dict[str, ServedView] = {}
         self._panels: dict[str, TaskPanel] = {}
         self._actions: dict[str, Callable[[str, str], None]] = {}
+        self._offers: dict[str, Callable[[Session], ServedView]] = {}
+        self._watchers: list[Callable[[], None]] = []
+        self._exporters: dict[str, Exporter] = {}
         self._subscriptions: dict[tuple[int, str], tuple[Channel, Callable[[], None]]] = {}
         self._works: dict[str, Work] = {}
         self._queued: dict[str, tuple[Future[None], TaskPanel]] = {}
@@ -216,23 +219,56 @@ class Session:
             views=functools.partial(list_views, self.host),
             data_set=_data_set_of(registered),
         )  # fmt: skip
-        panel = TaskPanel(view, registered, source, dict(options or {}), export=export, save=save)
+        panel = TaskPanel(view, registered, source, dict(options or {}), save=save)
         with self._lock:
             self._views[view.id] = view
             self._panels[view.id] = panel
+            if export is not None:
+                self._exporters[view.id] = export
+        self._changed()
         return panel
 
-    def open_view(self, view: ServedView, act: Callable[[str, str], None] | None = None) -> None:
+    def open_view(
+        self,
+        view: ServedView,
+        act: Callable[[str, str], None] | None = None,
+        *,
+        export: Exporter | None = None,
+    ) -> None:
         """Serve a view that is no task's panel.
 
         Args:
             view: The view.
             act: Carries out its buttons: ``act(name, argument)``.
+            export: Makes the files of its Save menu.
         """
         with self._lock:
             self._views[view.id] = view
             if act is not None:
                 self._actions[view.id] = act
+            if export is not None:
+                self._exporters[view.id] = export
+
+    def offer(self, name: str, opener: Callable[[Session], ServedView]) -> None:
+        """Serve a view that any page may ask for by its name, opened when one does.
+
+        Args:
+            name: The view's id, the same in every kernel.
+            opener: Opens the view with :meth:`open_view`, under that id.
+        """
+        self._offers[name] = opener
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Be told when panels have been opened or closed and when a run has ended."""
+        self._watchers.append(listener)
+
+    def _changed(self) -> None:
+        for listener in list(self._watchers):
+            try:
+                listener()
+            except Exception:
+                # What is told of a run must not end it.
+                _log.warning("A view of the kernel could not be renewed.", exc_info=True)
 
     def close(self, view: str) -> None:
         """Forget a view and release its capture; a run in progress is stopped."""
@@ -240,6 +276,7 @@ class Session:
             panel = self._panels.pop(view, None)
             self._views.pop(view, None)
             self._actions.pop(view, None)
+            self._exporters.pop(view, None)
             gone = [key for key in self._subscriptions if key[1] == view]
             undos = [self._subscriptions.pop(key)[1] for key in gone]
         for undo in undos:
@@ -247,6 +284,15 @@ class Session:
         if panel is not None and panel.work is not None:
             panel.work.cancel()
         self.traces.drop(view)
+        self.traces.drop(_before(view))
+        if panel is not None:
+            self._changed()
+
+    @property
+    def panels(self) -> tuple[TaskPanel, ...]:
+        """The open panels of tasks, the newest last."""
+        with self._lock:
+            return tuple(self._panels.values())
 
     @property
     def views(self) -> frozenset[str]:
@@ -356,6 +402,12 @@ class Session:
         if outcome.trace is not None and view.id in self._views:
             self.traces.use(view.id, outcome.trace)  # type: ignore[arg-type]
         view.finish(run, outcome, self._header(panel, model))
+        if view.previous is not None and view.id in self._views:
+            # Kept to be compared with; the first to go where memory is short.
+            self.traces.use(_before(view.id), view.previous)  # type: ignore[arg-type]
+            if outcome.trace is not None:
+                self.traces.use(view.id, outcome.trace)  # type: ignore[arg-type]
+        self._changed()
         return outcome
 
     def _carry_out_quietly(
@@ -623,8 +675,13 @@ class Session:
                 self._queue_tile(request, channel)
             elif isinstance(request, Query | Export):
                 self._queue_query(request, channel)
-            elif isinstance(request, Action) or (isinstance(request, Rows) and request.do != "run"):
-                # Not here: what a button does may take long.
+            elif (
+                isinstance(request, Action)
+                or request.view in self._offers
+                or (isinstance(request, Rows) and request.do != "run")
+            ):
+                # Not here: what a button does may take long, and so may the first look at a kernel,
+                # which imports torch to ask for its devices.
                 self._tiles.submit(functools.partial(self._answer, request, channel))
             else:
                 self._answer(request, channel)
@@ -712,6 +769,12 @@ class Session:
                 raise ProtocolError(f"This view has no button {request.name!r}.")
             act(request.name, request.argument)
             answer = Done(id=request.id, view=request.view)
+        elif isinstance(request, Select):
+            chosen = self.view(request.view)
+            if not isinstance(chosen, PanelView):
+                raise ProtocolError("There is nothing to choose in this view.")
+            chosen.select(request.selection)
+            answer = Done(id=request.id, view=request.view)
         else:
             panel = self.panel(request.view)
             if isinstance(request, Run):
@@ -719,14 +782,11 @@ class Session:
                 answer = Accepted(id=request.id, view=request.view)
             elif isinstance(request, Rows):
                 answer = self._rows(panel, request)
-            elif isinstance(request, Edit):
+            else:
+                assert isinstance(request, Edit)
                 fields = fields_of(panel.registered.task)
                 current = {**panel.view.values, **request.values}
                 panel.view.edit(check_values(fields, current, complete=False))
-                answer = Done(id=request.id, view=request.view)
-            else:
-                assert isinstance(request, Select)
-                panel.view.select(request.selection)
                 answer = Done(id=request.id, view=request.view)
         return answer, buffers
 
@@ -796,6 +856,11 @@ class Session:
         results = run_view(self.host, registered, tiles.trace, values, tiles.plain(selection), work)
         if view.id in self._views:
             self.traces.use(view.id, tiles.trace)  # type: ignore[arg-type]
+        asked = {**defaults(tuple(registered.view.fields)), **values}
+        view.keep_answer(
+            SavedAnswer(name=name, arguments=asked, selection=selection, results=results),
+            tiles.trace,
+        )
         return results
 
     def _query(self, request: Query, channel: Channel) -> tuple[Result, ...]:
@@ -816,12 +881,13 @@ class Session:
                 self._works.pop(request.id, None)
 
     def _export(self, request: Export) -> tuple[Exported, bytes]:
-        panel = self.panel(request.view)
-        if panel.export is None:
+        view = self.view(request.view)
+        make = self._exporters.get(request.view)
+        if make is None or not isinstance(view, PanelView):
             raise ProtocolError("This view cannot be saved as a file.")
-        name, mime, data, notes = panel.export(panel.view, request)
-        if panel.view.tiles is not None:
-            self.traces.use(request.view, panel.view.tiles.trace)  # type: ignore[arg-type]
+        name, mime, data, notes = make(view, request)
+        if view.tiles is not None:
+            self.traces.use(request.view, view.tiles.trace)  # type: ignore[arg-type]
         answer = Exported(id=request.id, view=request.view, name=name, mime=mime, notes=notes)
         return answer, data
 
@@ -832,7 +898,12 @@ class Session:
                 hint=f"Install the same lmkit on both sides: the kernel has {__version__}, "
                 f"the view {request.version or 'an unknown version'}.",
             )
-        if request.session != self.id:
+        opener = self._offers.get(request.view)
+        if opener is not None:
+            with self._lock:
+                if request.view not in self._views:
+                    opener(self)
+        elif request.session != self.id:
             raise UnknownSessionError(
                 "This view was made by a kernel that has been restarted.",
                 hint="Run the cell again to go live.",
@@ -890,6 +961,11 @@ def _note(results: RowResults) -> str:
         rows = "row was" if out == 1 else "rows were"
         parts.append(f"{out:,} {rows} left out; the table of problems says why.")
     return " ".join(parts)
+
+
+def _before(view: str) -> str:
+    """Under which name the pass of a view's run before is kept."""
+    return f"{view}/before"
 
 
 def _ids(data: Any) -> tuple[str, str]:

@@ -91,6 +91,8 @@ export const MESSAGES = {
   "home.choose.label": ["Choose device {name}", "选用设备 {name}"],
   "home.chosen": ["chosen", "当前"],
   "home.devices": ["Device", "设备"],
+  "home.insert": ["Insert cell", "插入单元格"],
+  "home.insert.label": ["Insert a cell: {name}", "插入单元格：{name}"],
   "home.installed": ["installed", "已安装"],
   "home.memory": ["{used} of {total} used", "已用 {used}，共 {total}"],
   "home.missing": ["not installed", "未安装"],
@@ -109,6 +111,9 @@ export const MESSAGES = {
   "home.quarantined": ["not working", "不可用"],
   "home.ready": ["ready", "就绪"],
   "home.rescan": ["Rescan plugins", "重新扫描插件"],
+  "home.show": ["Go to", "转到"],
+  "home.show.label": ["Go to the output of {name}", "转到 {name} 的输出"],
+  "home.show.none": ["No open notebook shows this view.", "没有打开的笔记本显示此视图。"],
   "home.starters": ["Starter models", "入门模型"],
   "home.starters.hint": [
     "lmkit starter install fetches the missing ones.",
@@ -122,6 +127,7 @@ export const MESSAGES = {
   "home.title": ["lmkit", "lmkit"],
   "home.unload": ["Unload", "卸载"],
   "home.unload.label": ["Unload {name}", "卸载 {name}"],
+  "home.views": ["Open views", "打开的视图"],
   "home.usedby": ["plugin {plugin}", "插件 {plugin}"],
   "key.arrows": ["Move in the grid or the picture", "在网格或图中移动"],
   "key.enter": ["Open the head, or select the token", "打开头，或选中词元"],
@@ -320,6 +326,19 @@ export const MESSAGES = {
   "scores.rows": ["{n} more rows are not drawn.", "另有 {n} 行未绘制。"],
   "scores.signed": ["−{top} to {top}", "−{top} 至 {top}"],
   "scores.tokens": ["{n} more tokens are not drawn.", "另有 {n} 个词元未绘制。"],
+  "lens.difference": ["Difference", "差异"],
+  "lens.saved": [
+    "A saved view has the lens that was on show last: run the cell for the others.",
+    "已保存的视图只含最后使用的视角：运行单元格即可使用其他视角。",
+  ],
+  "view.kept": [
+    "Saved as it was shown last, for {place}. Run the cell for another question.",
+    "保存的是最后一次显示的内容（{place}）。运行单元格可再次提问。",
+  ],
+  "view.kept.all": [
+    "Saved as it was shown last. Run the cell for another question.",
+    "保存的是最后一次显示的内容。运行单元格可再次提问。",
+  ],
   "view.live": [
     "This view is computed by the kernel: run the cell to see it.",
     "此视图由内核计算：运行单元格即可查看。",
@@ -460,11 +479,12 @@ export function pickLocale(asked: string | undefined): string {
 export function translator(asked: string | undefined): Translate {
   const locale = pickLocale(asked);
   const chinese = locale.toLowerCase().startsWith("zh");
-  const rules = new Intl.PluralRules(chinese ? "zh" : "en");
   const translate = (key: MessageKey, values: Values = {}) =>
     fillIn(MESSAGES[key][chinese ? 1 : 0], values);
   const plural = (stem: string, n: number, values: Values = {}) => {
-    const form = rules.select(n) === "one" ? "one" : "other";
+    // The rule of English, and of Chinese, which has one form. To load the rules of all languages
+    // would take longer than all other words of a view.
+    const form = n === 1 && !chinese ? "one" : "other";
     return translate(`${stem}.${form}` as MessageKey, { n, ...values });
   };
   return Object.assign(translate, { plural, locale: chinese ? "zh-Hans" : locale });

@@ -1,9 +1,9 @@
 /** Mounting a view: the root, its theme and words, and what is drawn before and instead of a view. */
 
-import type { ErrorInfo, ViewSpec } from "@lmkit/protocol";
+import type { ErrorInfo, Result, ViewSpec } from "@lmkit/protocol";
 import { parseBundle } from "@lmkit/protocol";
 import type { Channel } from "./channel.ts";
-import type { Context } from "./context.ts";
+import type { Context, HostActions } from "./context.ts";
 import { h, refill, Scope } from "./dom.ts";
 import { home } from "./home.ts";
 import { translator } from "./messages.ts";
@@ -20,6 +20,7 @@ export interface MountOptions {
   readonly locale?: string;
   /** Where the view fills its element instead of following its content up to about 560 pixels. */
   readonly fill?: boolean;
+  readonly host?: HostActions;
 }
 
 let sheet: CSSStyleSheet | null = null;
@@ -54,7 +55,8 @@ function mountView(
   style(shadow);
   const root = h("div", {
     class: "lmkit",
-    role: "region",
+    // Not a landmark: a notebook has dozens of outputs, and many have the same name.
+    role: "group",
     lang: t.locale,
     "aria-label": "lmkit",
     "data-lmkit": "root",
@@ -77,6 +79,7 @@ function mountView(
     source,
     t,
     theme,
+    host: options.host ?? {},
     announce(text) {
       if (text === "") return;
       // A screen reader is silent about the same text again: an invisible space makes it another.
@@ -214,6 +217,7 @@ export function mountBundle(
       saved: { heads: bundle.heads, carried: bundle.headsCarried },
       spec: bundle.spec,
       record: bundle.record,
+      answers: bundle.answers.map((answer) => ({ ...answer, results: blank(answer.results) })),
       channel: bundle.live ? channel : null,
     });
     if (!bundle.live) void closeUnused(channel);
@@ -227,10 +231,11 @@ export function mountBundle(
 /** A saved page is somebody's script: it is never run, only a live kernel's is. */
 function withoutPages(spec: ViewSpec): ViewSpec {
   if (spec.kind !== "panel") return spec;
-  const results = spec.results.map((result) =>
-    result.kind === "page" ? { ...result, html: "" } : result,
-  );
-  return { ...spec, results };
+  return { ...spec, results: blank(spec.results) };
+}
+
+function blank(results: readonly Result[]): Result[] {
+  return results.map((result) => (result.kind === "page" ? { ...result, html: "" } : result));
 }
 
 async function closeUnused(channel: Promise<Channel> | Channel | null): Promise<void> {

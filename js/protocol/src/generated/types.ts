@@ -215,10 +215,11 @@ export interface TokenScores {
   tokens: Token[];
 }
 /**
- * One number for each token.
+ * One number for each token. ``note`` is drawn below the row: what to think of its numbers.
  */
 export interface TokenRow {
   label: string;
+  note: string;
   values: number[];
 }
 /**
@@ -510,6 +511,7 @@ export interface TextField {
   hidden: boolean;
   kind: "text";
   label: string;
+  later: boolean;
   multiline: boolean;
   name: string;
   placeholder: string;
@@ -524,6 +526,7 @@ export interface IntegerField {
   hidden: boolean;
   kind: "integer";
   label: string;
+  later: boolean;
   maximum: number;
   minimum: number;
   name: string;
@@ -538,6 +541,7 @@ export interface NumberField {
   hidden: boolean;
   kind: "number";
   label: string;
+  later: boolean;
   maximum: number;
   minimum: number;
   name: string;
@@ -552,6 +556,7 @@ export interface ChoiceField {
   hidden: boolean;
   kind: "choice";
   label: string;
+  later: boolean;
   name: string;
   options: string[];
 }
@@ -564,6 +569,7 @@ export interface BooleanField {
   hidden: boolean;
   kind: "boolean";
   label: string;
+  later: boolean;
   name: string;
 }
 /**
@@ -578,9 +584,11 @@ export interface Axis2 {
  * The value under lmkit's MIME type in a saved output.
  *
  * ``heads`` counts all heads, ``heads_carried`` those whose tiles are in ``tiles``. ``record`` is
- * that of the run whose results are shown.
+ * that of the run whose results are shown. ``answers`` are those of the views that were looked at
+ * last, as far as there was room, the latest first.
  */
 export interface Bundle {
+  answers: SavedAnswer[];
   heads: number;
   headsCarried: number;
   live: Live | null;
@@ -589,6 +597,45 @@ export interface Bundle {
   spec: PanelSpec | HomeSpec;
   tiles: SavedTile[];
   version: string;
+}
+/**
+ * What a view of :class:`ViewInfo` showed last: what it was asked, and its results.
+ */
+export interface SavedAnswer {
+  arguments: {
+    [k: string]: string | boolean | number | null;
+  };
+  name: string;
+  results: (
+    | Labels
+    | Spans
+    | Text
+    | Table
+    | HeadGrid
+    | TokenScores
+    | TokenLabels
+    | Page
+    | Chart
+    | Matrix
+    | TokenChoices
+    | Tree
+    | Grid
+  )[];
+  selection: Selection1;
+}
+/**
+ * The one selection that all views of an output share.
+ *
+ * ``layer`` indexes ``AttentionSpec.layers``; ``tokens`` are indices of selected query tokens, in
+ * the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
+ * the attention itself and the first picture.
+ */
+export interface Selection1 {
+  head: number;
+  layer: number;
+  lens: string;
+  picture: string;
+  tokens: number[];
 }
 /**
  * Where a saved output finds its kernel again. Random UUIDs: they tell nothing.
@@ -760,6 +807,7 @@ export interface HomeSpec {
   status: Status1;
   tasks: TaskInfo[];
   version: string;
+  views: OpenViewInfo[];
 }
 /**
  * One device of the kernel; memory in bytes, 0 where it is not reported.
@@ -824,11 +872,20 @@ export interface TaskInfo {
   title: string;
 }
 /**
+ * An open panel of the kernel: its id, its task, its model, and how its text begins.
+ */
+export interface OpenViewInfo {
+  model: string;
+  text: string;
+  title: string;
+  view: string;
+}
+/**
  * A tile in a saved output: ``data`` is base64 of the raw-deflated bytes.
  */
 export interface SavedTile {
   data: string;
-  encoding: "f32" | "sqrt-u16" | "sqrt-u8";
+  encoding: "f32" | "sqrt-u16" | "sqrt-u6" | "sqrt-u8";
   key: string;
   shape: number[];
 }
@@ -898,12 +955,14 @@ export interface Export {
 /**
  * What a saved file shows; ``selection`` None: what the view shows in the kernel.
  *
- * ``picture`` is the one to draw: not all that a selection may name can be.
+ * ``picture`` is the one to draw, one of the view's own or the name of one of its
+ * :class:`ViewInfo`; ``heads`` those of the picture of several heads, none for the usual ones.
  */
 export interface ExportOptions {
+  heads: number[];
   mapping: "linear" | "log" | "sqrt";
-  picture: "arcs" | "grid" | "map";
-  selection: Selection1 | null;
+  picture: string;
+  selection: Selection2 | null;
   text: boolean;
   theme: "dark" | "light";
 }
@@ -914,7 +973,7 @@ export interface ExportOptions {
  * the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
  * the attention itself and the first picture.
  */
-export interface Selection1 {
+export interface Selection2 {
   head: number;
   layer: number;
   lens: string;
@@ -924,12 +983,14 @@ export interface Selection1 {
 /**
  * What a saved file shows; ``selection`` None: what the view shows in the kernel.
  *
- * ``picture`` is the one to draw: not all that a selection may name can be.
+ * ``picture`` is the one to draw, one of the view's own or the name of one of its
+ * :class:`ViewInfo`; ``heads`` those of the picture of several heads, none for the usual ones.
  */
 export interface ExportOptions1 {
+  heads: number[];
   mapping: "linear" | "log" | "sqrt";
-  picture: "arcs" | "grid" | "map";
-  selection: Selection1 | null;
+  picture: string;
+  selection: Selection2 | null;
   text: boolean;
   theme: "dark" | "light";
 }
@@ -981,7 +1042,7 @@ export interface TileAnswer {
  * What the bytes of a tile are: C order, little-endian; see :mod:`lmkit.protocol.tiles`.
  */
 export interface TileHeader {
-  encoding: "f32" | "sqrt-u16" | "sqrt-u8";
+  encoding: "f32" | "sqrt-u16" | "sqrt-u6" | "sqrt-u8";
   key: string;
   shape: number[];
 }
@@ -1034,7 +1095,7 @@ export interface Partial {
  * The selection was changed from elsewhere (another copy of the view, or Python).
  */
 export interface Selected {
-  selection: Selection1;
+  selection: Selection2;
   type: "selected";
   view: string;
 }
@@ -1047,7 +1108,7 @@ export interface Query {
   };
   id: string;
   name: string;
-  selection: Selection2;
+  selection: Selection3;
   type: "query";
   view: string;
 }
@@ -1058,7 +1119,7 @@ export interface Query {
  * the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
  * the attention itself and the first picture.
  */
-export interface Selection2 {
+export interface Selection3 {
   head: number;
   layer: number;
   lens: string;
@@ -1090,7 +1151,7 @@ export interface Run {
  */
 export interface Select {
   id: string;
-  selection: Selection1;
+  selection: Selection2;
   type: "select";
   view: string;
 }
