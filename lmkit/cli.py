@@ -21,6 +21,8 @@ _USAGE = """usage: lmkit COMMAND ...
   run TASK ...       run a task: lmkit run classification --model starter:sentiment --text "..."
   plugins [NAME]     the plugins and their state; with a name, its error in full
   starter [install]  the starter models; install brings them
+  new-plugin NAME    write a plugin to begin with, into the folder at hand or --folder
+  serve --stdio      answer an editor on standard input and output (docs/protocol.md)
   doctor             what this installation has and lacks
   --version          the version
 """
@@ -33,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "run": _run,
         "plugins": _plugins,
         "starter": _starter,
+        "new-plugin": _new_plugin,
+        "serve": _serve,
         "doctor": _doctor,
     }
     if not words or words[0] in ("-h", "--help", "help"):
@@ -127,6 +131,28 @@ def _plugins(words: list[str]) -> int:
 
 def _starter(words: list[str]) -> int:
     return _print(reports.starters(words))
+
+
+def _new_plugin(words: list[str]) -> int:
+    """Write a plugin that works as it stands."""
+    parser = arguments.Parser(prog="lmkit new-plugin", description=_new_plugin.__doc__)
+    parser.add_argument("name", help="lower-case words with hyphens between them")
+    parser.add_argument("--folder", default=".", help="where to; default: the folder at hand")
+    options = arguments.parse(parser, words)
+    from lmkit.scaffold import write_plugin
+
+    made = write_plugin(options.name, Path(options.folder))
+    return _print([f"{made.main}", f"Install it with: pip install -e {made.folder}"])
+
+
+def _serve(words: list[str]) -> int:
+    """Answer an editor on standard input and output, without a port, until it goes."""
+    parser = arguments.Parser(prog="lmkit serve", description=_serve.__doc__)
+    parser.add_argument("--stdio", action="store_true", required=True, help="the only way there is")
+    arguments.parse(parser, words)
+    from lmkit.serve import serve_stdio
+
+    return serve_stdio()
 
 
 def _print(lines: Sequence[str]) -> int:

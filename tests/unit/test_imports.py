@@ -18,7 +18,7 @@ CHAIN = (
     "version", "errors", "settings", "protocol", "work", "api", "run_record", "declarations",
     "fields", "hookspecs", "host", "runner", "trace_cache", "tile_queue", "session", "home",
     "kernel_session", "transports", "saving", "attention", "explorer", "kit", "arguments",
-    "reports", "completion", "magics", "cli",
+    "reports", "completion", "scaffold", "serve", "magics", "cli",
 )  # fmt: skip
 ROOMS = {
     "capture": {"errors", "protocol"},
