@@ -29,6 +29,7 @@ export default defineConfig({
       workspace("core", "jsdom"),
       workspace("widget", "jsdom"),
       workspace("jupyterlab", "jsdom"),
+      workspace("vscode", "jsdom"),
     ],
   },
 });

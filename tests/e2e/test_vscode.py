@@ -1,0 +1,279 @@
+"""The built .vsix in a real VS Code: in its page, and in its extension host."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Frame, Page, expect
+
+from lmkit.protocol.codec import MIME, to_builtins
+from lmkit.transports.snapshot import snapshot
+from tests.e2e.conftest import ARTIFACTS
+from tests.e2e.editor import ROOT, Editor, frame_with, serve
+from tests.e2e.notebook import Watch
+
+TEXT = "The plot is thin, but I was moved."
+VIEW = '[data-lmkit="view"]'
+TESTS = ROOT / "js" / "vscode" / "dist" / "host-tests.js"
+SCRIPT = "</script><script>window.__pwned = 1</script>"
+IMAGE = "<img src=x onerror='window.__pwned = 1'>"
+
+
+def part(name: str) -> str:
+    return f'[data-lmkit="{name}"]'
+
+
+@pytest.fixture(scope="module")
+def bundle() -> dict[str, Any]:
+    """What a cell leaves in a notebook."""
+    import lmkit
+
+    analysis = lmkit.load("starter:sentiment").run("classification", text=TEXT)
+    return to_builtins(snapshot(analysis.view, None))
+
+
+def notebook(*outputs: dict[str, Any] | str) -> str:
+    """A saved notebook with one output a cell."""
+    cells = [
+        {
+            "cell_type": "code", "execution_count": number, "id": f"c{number}", "metadata": {},
+            "source": ["r"],
+            "outputs": [{
+                "output_type": "display_data", "metadata": {},
+                "data": {
+                    # what the Jupyter extension would draw; there is none, and no kernel
+                    "application/vnd.jupyter.widget-view+json": {"model_id": "gone"},
+                    MIME: output, "text/plain": ["plain text"],
+                },
+            }],
+        }
+        for number, output in enumerate(outputs, 1)
+    ]  # fmt: skip
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return json.dumps(
+        {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    )
+
+
+def hostile(bundle: dict[str, Any]) -> list[Any]:
+    """Bundles that lie, and words that each has to be answered with; empty: drawn as text."""
+
+    def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        made = copy.deepcopy(bundle)
+        change(made)
+        return made
+
+    def tokens(made: dict[str, Any]) -> None:
+        made["spec"]["attention"]["tokens"][3]["text"] = IMAGE + SCRIPT
+        made["spec"]["header"]["model"] = IMAGE
+        made["spec"]["results"][0]["scores"][0]["label"] = SCRIPT
+
+    def sizes(made: dict[str, Any]) -> None:
+        for tile in made["tiles"]:
+            tile["shape"] = [side * 100 for side in tile["shape"]]
+
+    def cut(made: dict[str, Any]) -> None:
+        for tile in made["tiles"]:
+            tile["data"] = tile["data"][: len(tile["data"]) // 2]
+
+    return [
+        changed(tokens),
+        changed(lambda made: made.update(protocol=99)),
+        changed(sizes),
+        changed(cut),
+        changed(lambda made: made.update(tiles=[])),
+        changed(lambda made: made["spec"].update(kind="unheard of")),
+        {"protocol": 1},
+        SCRIPT,
+    ]
+
+
+@pytest.fixture(scope="module")
+def editor(tmp_path_factory: pytest.TempPathFactory, bundle: dict[str, Any]) -> Iterator[Editor]:
+    folder = tmp_path_factory.mktemp("vscode")
+    workspace = folder / "workspace"
+    workspace.mkdir()
+    (workspace / "saved.ipynb").write_text(notebook(bundle))
+    (workspace / "hostile.ipynb").write_text(notebook(*hostile(bundle)))
+    (workspace / "text.txt").write_text(TEXT + "\nAnother line.\n")
+    with serve(folder) as running:
+        yield running
+
+
+class Workbench:
+    """VS Code in a page."""
+
+    def __init__(self, page: Page, editor: Editor) -> None:
+        self.page, self.editor = page, editor
+        self.watch = Watch(page)
+        page.goto(editor.page())
+        self.ready()
+
+    def ready(self) -> None:
+        # the extension's icon tells that what it contributes is known
+        self.page.wait_for_selector('.activitybar [aria-label="lmkit"]', timeout=60_000)
+
+    def open(self, name: str) -> None:
+        self.page.keyboard.press("Escape")
+        row = self.page.locator(".explorer-folders-view .monaco-list-row", has_text=name)
+        if not row.is_visible():
+            self.page.keyboard.press("Control+Shift+E")
+        row.dblclick()
+
+    def command(self, title: str) -> None:
+        self.page.keyboard.press("F1")
+        box = self.page.locator(".quick-input-widget input.input")
+        box.fill(f">{title}")
+        self.pick(title)
+
+    def pick(self, text: str) -> None:
+        """Choose the entry of a list whose label has these words."""
+        row = self.page.locator(".quick-input-list .monaco-list-row", has_text=text).first
+        row.click(timeout=60_000)
+
+    def frame(self, selector: str, **options: Any) -> Frame:
+        return frame_with(self.page, selector, **options)
+
+    def shot(self, name: str) -> None:
+        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=ARTIFACTS / f"vscode-{name}.png")
+
+    def harmless(self) -> None:
+        """Nothing of a notebook ran, in any frame, and nobody else was asked for anything."""
+        for frame in self.page.frames:
+            assert frame.evaluate("globalThis.__pwned") is None
+        assert self.watch.dialogs == []
+        ours = [url for url in self.watch.requests if url.rsplit("/", 1)[-1] == "x"]
+        assert ours == []
+
+
+@pytest.fixture
+def workbench(page: Page, editor: Editor) -> Workbench:
+    return Workbench(page, editor)
+
+
+def shown_scores(frame: Frame) -> dict[str, float]:
+    rows = frame.locator(f"{VIEW} {part('label-row')}").all_inner_texts()
+    found = {}
+    for row in rows:
+        words = row.split()
+        found[words[0]] = float(next(one for one in words[1:] if re.fullmatch(r"[\d.]+", one)))
+    return found
+
+
+def scores(bundle: dict[str, Any]) -> dict[str, float]:
+    return {one["label"]: one["score"] for one in bundle["spec"]["results"][0]["scores"]}
+
+
+def test_a_saved_notebook_is_drawn_without_a_kernel(
+    workbench: Workbench, bundle: dict[str, Any]
+) -> None:
+    workbench.open("saved.ipynb")
+    frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
+    assert shown_scores(frame) == pytest.approx(scores(bundle), abs=0.006)
+    tokens = frame.locator(f"{VIEW} {part('token')}")
+    expect(tokens).to_have_count(len(bundle["spec"]["attention"]["tokens"]))
+    assert frame.locator(f"{VIEW} {part('cell')}").count() == 72
+    frame.locator(f"{VIEW} {part('tab-map')}").click()
+    frame.locator(f"{VIEW} {part('picture-canvas')}").first.hover()
+    workbench.shot("renderer-light")
+    workbench.harmless()
+
+
+def test_a_hostile_notebook_draws_sentences_and_runs_nothing(workbench: Workbench) -> None:
+    workbench.open("hostile.ipynb")
+    frame = workbench.frame(VIEW, count=2)
+    views = frame.locator(VIEW)
+    first = views.first
+    expect(first.locator(part("model"))).to_contain_text(IMAGE[:20])
+    assert SCRIPT[:20] in "".join(first.locator(part("label-row")).all_inner_texts())
+    second = views.nth(1)
+    expect(second).to_contain_text("saved with protocol 99")
+    workbench.shot("hostile")
+    workbench.harmless()
+    # the rest is drawn as one scrolls; none of it hangs the editor
+    workbench.page.mouse.move(640, 500)
+    for _ in range(30):
+        workbench.page.mouse.wheel(0, 500)
+        workbench.page.wait_for_timeout(50)
+    last = workbench.frame(f'{VIEW}:has-text("cannot be read")')
+    expect(last.locator(VIEW).last).to_be_attached()
+    workbench.shot("hostile-end")
+    workbench.harmless()
+
+
+def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[str, Any]) -> None:
+    page = workbench.page
+    page.locator('.activitybar [aria-label="lmkit"]').click()
+    tree = page.locator(".pane-body .monaco-list-row")
+    expect(tree.filter(has_text="Python 3")).to_be_visible(timeout=60_000)
+    expect(tree.filter(has_text="starter:sentiment")).to_have_count(0)  # in a closed group
+    expect(tree.filter(has_text="classification").first).to_be_visible()
+    workbench.shot("home-light")
+
+    page.keyboard.press("Control+Shift+E")
+    workbench.open("text.txt")
+    page.locator(".monaco-editor .view-line", has_text="The plot").click()
+    page.keyboard.press("Control+Home")
+    page.keyboard.press("Shift+End")
+    workbench.command("lmkit: Analyse Selection")
+    workbench.pick("classification")
+    frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
+    assert shown_scores(frame) == pytest.approx(scores(bundle), abs=0.006)
+    box = frame.locator(f'{part("field")}[data-field="text"]')
+    assert box.input_value() == TEXT
+    cells = frame.locator(f"{VIEW} {part('cell')}")
+    expect(cells).to_have_count(72)
+    cells.nth(30).click()
+    expect(frame.locator(part("picture-canvas")).first).to_be_visible()
+    workbench.shot("panel-light")
+
+    # typed into the form and run: the model is loaded, so the answer is quick
+    box.fill("An unforgettable film, and I loved it.")
+    began = time.monotonic()
+    frame.locator(part("run")).click()
+    expect(frame.locator(part("token")).filter(has_text="loved")).to_have_count(1)
+    print(f"a warm server's result after {time.monotonic() - began:.2f} s")
+    now = shown_scores(frame)
+
+    # a reload brings form and result back
+    page.reload()
+    workbench.ready()
+    frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
+    expect(frame.locator(part("token")).filter(has_text="loved")).to_have_count(1)
+    assert shown_scores(frame) == pytest.approx(now, abs=0.006)
+    expect(frame.locator(part("run"))).to_be_enabled(timeout=60_000)
+    box = frame.locator(f'{part("field")}[data-field="text"]')
+    assert box.input_value() == "An unforgettable film, and I loved it."
+
+    for theme in ("Default Dark Modern", "Default High Contrast"):
+        workbench.editor.set(workbench__colorTheme=theme)
+        kind = "hc-black" if "High" in theme else "vs-dark"
+        page.wait_for_selector(f".monaco-workbench.{kind}")
+        expect(frame.locator('.lmkit[data-theme="dark"]')).to_have_count(1)
+        page.wait_for_timeout(700)  # the theme's sheet comes after its class
+        workbench.shot("panel-" + kind)
+    workbench.editor.set(workbench__colorTheme="Default Light Modern")
+    workbench.harmless()
+
+
+def test_inside_the_extension_host(page: Page, editor: Editor) -> None:
+    lines: list[str] = []
+    codes: list[int] = []
+    page.expose_function("codeAutomationLog", lambda _, words: lines.extend(map(str, words)))
+    page.expose_function("codeAutomationExit", codes.append)
+    page.goto(editor.page(tests=TESTS))
+    deadline = time.monotonic() + 150
+    while not codes and time.monotonic() < deadline:
+        page.wait_for_timeout(200)
+    print("\n".join(lines))
+    page.screenshot(path=ARTIFACTS / "vscode-host.png")
+    assert codes == [0], lines
+    assert sum(line.startswith("ok - ") for line in lines) == 7, lines
