@@ -21,6 +21,7 @@ _USAGE = """usage: lmkit COMMAND ...
   run TASK ...       run a task: lmkit run classification --model starter:sentiment --text "..."
   plugins [NAME]     the plugins and their state; with a name, its error in full
   starter [install]  the starter models; install brings them
+  strip FILE ...     take texts, tiles and pictures out of notebooks' saved outputs
   new-plugin NAME    write a plugin to begin with, into the folder at hand or --folder
   serve --stdio      answer an editor on standard input and output (docs/protocol.md)
   doctor             what this installation has and lacks
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "plugins": _plugins,
         "starter": _starter,
         "new-plugin": _new_plugin,
+        "strip": _strip,
         "serve": _serve,
         "doctor": _doctor,
     }
@@ -131,6 +133,27 @@ def _plugins(words: list[str]) -> int:
 
 def _starter(words: list[str]) -> int:
     return _print(reports.starters(words))
+
+
+def _strip(words: list[str]) -> int:
+    """Take texts, tiles, pictures and alt texts out of the saved outputs of notebooks."""
+    parser = arguments.Parser(prog="lmkit strip", description=_strip.__doc__)
+    parser.add_argument("notebook", nargs="+", help="changed in place")
+    parser.add_argument("--out", metavar="FILE", help="write there instead; for one notebook")
+    parser.add_argument("--check", action="store_true", help="only say; status 1 if there is any")
+    options = arguments.parse(parser, words)
+    if options.out and len(options.notebook) > 1:
+        raise arguments.OptionError("--out takes one notebook.")
+    from lmkit.strip import strip_file
+
+    changed = 0
+    for name in options.notebook:
+        out = Path(options.out) if options.out else None
+        found = strip_file(Path(name), out, write=not options.check)
+        changed += found.changed
+        done = "to strip" if options.check else "stripped"
+        _print([f"{name}: {found.changed} of {found.outputs} outputs {done}; sources unchanged"])
+    return 1 if options.check and changed else 0
 
 
 def _new_plugin(words: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""A VS Code that runs in a browser, for tests: a fresh profile, the built .vsix, ended as a group."""
+"""A VS Code that runs in a browser, for tests: a fresh profile with the built .vsix."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ await Promise.all([
     ...node,
     minify: false,
     entryPoints: ["vscode/test/host/index.ts"],
-    outfile: `${out}/host-tests.js`,
+    outfile: `${out}/host-tests.cjs`,
   }),
 ]);
 
