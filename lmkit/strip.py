@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from lmkit.errors import LmkitError, ProtocolError
-from lmkit.protocol.codec import MIME, decode_bundle, to_builtins
+from lmkit.protocol.codec import MIME, decode_bundle
 from lmkit.protocol.messages import Bundle, PanelSpec, Status, TextField
 
 __all__ = ["Rewrite", "StripError", "Stripped", "blank", "strip_file", "strip_notebook"]
@@ -60,7 +60,8 @@ def blank(bundle: Bundle) -> dict[str, Any]:
     else:
         spec = msgspec.structs.replace(spec, status=Status(state="idle"))
     empty = Bundle(version=bundle.version, spec=spec)
-    return {MIME: to_builtins(empty), "text/plain": NOTE}
+    # as a file gives it back, lists and all, so that stripping twice changes nothing
+    return {MIME: msgspec.json.decode(msgspec.json.encode(empty)), "text/plain": NOTE}
 
 
 def _choices(spec: PanelSpec) -> set[str]:
