@@ -176,5 +176,6 @@ def frame_with(page: Page, selector: str, *, count: int = 1) -> Frame:
                 if frame.locator(selector).count() >= count:
                     return frame
         page.wait_for_timeout(100)
+    page.screenshot(path=ROOT / "test-artifacts" / "e2e" / "vscode-missing.png")
     urls = "\n".join(frame.url[:120] for frame in page.frames)
     raise AssertionError(f"no frame has {selector}:\n{urls}")

@@ -14,9 +14,12 @@ import { installInTerminal } from "./terminal.ts";
 export interface Api {
   readonly server: Server;
   readonly panels: ReadonlySet<Panel>;
+  /** Milliseconds that the extension itself took to become active. */
+  readonly activation: number;
 }
 
 export function activate(context: vscode.ExtensionContext): Api {
+  const began = performance.now();
   const log = vscode.window.createOutputChannel("lmkit");
   const server = new Server(findPython, log);
   const home = new Home(server);
@@ -122,5 +125,5 @@ export function activate(context: vscode.ExtensionContext): Api {
     command("showLog", () => log.show(true)),
     command("unload", unload),
   );
-  return { server, panels };
+  return { server, panels, activation: performance.now() - began };
 }
