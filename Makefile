@@ -65,9 +65,10 @@ dist: $(BUILT) $(VENV)/.test ## every wheel and lmkit.vsix, into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . $(PLUGINS:%=./%)
 	@ls dist
 
-pictures: $(VENV)/.test $(VENV)/.starters ## the pictures of README and docs, from the real thing
+pictures: $(VENV)/.test $(VENV)/.starters $(VSIX) $(VENV)/.code-server ## the pictures of README and docs, from the real thing
 	$(BIN)/python docs/make_pictures.py
 	$(BIN)/python docs/make_saved_pictures.py
+	$(BIN)/python docs/make_vscode_pictures.py
 
 architectures: $(VENV)/.test ## docs/architectures.md's table, from a run of its tests
 	@# where a row is new or its words have changed, its test fails until the table is written

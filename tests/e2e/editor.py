@@ -20,9 +20,12 @@ from urllib.parse import quote, urlsplit
 
 from playwright.sync_api import Frame, Page
 
-__all__ = ["Editor", "frame_with", "serve"]
+from tests.e2e.notebook import Watch
+
+__all__ = ["ARTIFACTS", "Editor", "Workbench", "frame_with", "serve"]
 
 ROOT = Path(__file__).parents[2]
+ARTIFACTS = ROOT / "test-artifacts" / "e2e"
 VSIX = ROOT / "dist" / "lmkit.vsix"
 WAIT = 60.0
 _STARTING = 60.0
@@ -176,6 +179,59 @@ def frame_with(page: Page, selector: str, *, count: int = 1) -> Frame:
                 if frame.locator(selector).count() >= count:
                     return frame
         page.wait_for_timeout(100)
-    page.screenshot(path=ROOT / "test-artifacts" / "e2e" / "vscode-missing.png")
+    page.screenshot(path=ARTIFACTS / "vscode-missing.png")
     urls = "\n".join(frame.url[:120] for frame in page.frames)
     raise AssertionError(f"no frame has {selector}:\n{urls}")
+
+
+class Workbench:
+    """VS Code in a page."""
+
+    def __init__(self, page: Page, editor: Editor, *, go: bool = True) -> None:
+        self.page, self.editor = page, editor
+        self.watch = Watch(page)
+        if go:
+            page.goto(editor.page())
+        self.ready()
+
+    def ready(self) -> None:
+        """Wait until the extension is known."""
+        # the extension's icon tells that what it contributes is known
+        self.page.wait_for_selector('.activitybar [aria-label="lmkit"]', timeout=60_000)
+
+    def open(self, name: str) -> None:
+        """Open a file of the workspace by a double click, as a person does."""
+        self.page.keyboard.press("Escape")
+        row = self.page.locator(".explorer-folders-view .monaco-list-row", has_text=name)
+        if not row.is_visible():
+            self.page.keyboard.press("Control+Shift+E")
+        row.dblclick()
+
+    def command(self, title: str) -> None:
+        """Run a command of the palette."""
+        self.page.keyboard.press("F1")
+        box = self.page.locator(".quick-input-widget input.input")
+        box.fill(f">{title}")
+        self.pick(title)
+
+    def pick(self, text: str) -> None:
+        """Choose the entry of a list whose label has these words."""
+        row = self.page.locator(".quick-input-list .monaco-list-row", has_text=text).first
+        row.click(timeout=60_000)
+
+    def frame(self, selector: str, **options: Any) -> Frame:
+        """The frame that has ``selector``."""
+        return frame_with(self.page, selector, **options)
+
+    def shot(self, name: str) -> None:
+        """Keep a picture of the window."""
+        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=ARTIFACTS / f"vscode-{name}.png")
+
+    def harmless(self) -> None:
+        """Nothing of a notebook ran, in any frame, and nobody else was asked for anything."""
+        for frame in self.page.frames:
+            assert frame.evaluate("globalThis.__pwned") is None
+        assert self.watch.dialogs == []
+        ours = [url for url in self.watch.requests if url.rsplit("/", 1)[-1] == "x"]
+        assert ours == []

@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +15,7 @@ from playwright.sync_api import Frame, Page, expect
 
 from lmkit.protocol.codec import MIME, to_builtins
 from lmkit.transports.snapshot import snapshot
-from tests.e2e.conftest import ARTIFACTS
-from tests.e2e.editor import ROOT, Editor, frame_with, serve
-from tests.e2e.notebook import Watch
+from tests.e2e.editor import ARTIFACTS, ROOT, Editor, Workbench, serve
 
 TEXT = "The plot is thin, but I was moved."
 VIEW = '[data-lmkit="view"]'
@@ -104,53 +103,6 @@ def editor(tmp_path_factory: pytest.TempPathFactory, bundle: dict[str, Any]) -> 
     (workspace / "text.txt").write_text(TEXT + "\nAnother line.\n")
     with serve(folder) as running:
         yield running
-
-
-class Workbench:
-    """VS Code in a page."""
-
-    def __init__(self, page: Page, editor: Editor) -> None:
-        self.page, self.editor = page, editor
-        self.watch = Watch(page)
-        page.goto(editor.page())
-        self.ready()
-
-    def ready(self) -> None:
-        # the extension's icon tells that what it contributes is known
-        self.page.wait_for_selector('.activitybar [aria-label="lmkit"]', timeout=60_000)
-
-    def open(self, name: str) -> None:
-        self.page.keyboard.press("Escape")
-        row = self.page.locator(".explorer-folders-view .monaco-list-row", has_text=name)
-        if not row.is_visible():
-            self.page.keyboard.press("Control+Shift+E")
-        row.dblclick()
-
-    def command(self, title: str) -> None:
-        self.page.keyboard.press("F1")
-        box = self.page.locator(".quick-input-widget input.input")
-        box.fill(f">{title}")
-        self.pick(title)
-
-    def pick(self, text: str) -> None:
-        """Choose the entry of a list whose label has these words."""
-        row = self.page.locator(".quick-input-list .monaco-list-row", has_text=text).first
-        row.click(timeout=60_000)
-
-    def frame(self, selector: str, **options: Any) -> Frame:
-        return frame_with(self.page, selector, **options)
-
-    def shot(self, name: str) -> None:
-        ARTIFACTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=ARTIFACTS / f"vscode-{name}.png")
-
-    def harmless(self) -> None:
-        """Nothing of a notebook ran, in any frame, and nobody else was asked for anything."""
-        for frame in self.page.frames:
-            assert frame.evaluate("globalThis.__pwned") is None
-        assert self.watch.dialogs == []
-        ours = [url for url in self.watch.requests if url.rsplit("/", 1)[-1] == "x"]
-        assert ours == []
 
 
 @pytest.fixture
@@ -245,7 +197,8 @@ def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[s
     now = shown_scores(frame)
 
     # a reload brings form and result back
-    page.reload()
+    with page.expect_navigation():
+        workbench.command("Developer: Reload Window")
     workbench.ready()
     frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
     expect(frame.locator(part("token")).filter(has_text="loved")).to_have_count(1)
@@ -278,3 +231,28 @@ def test_inside_the_extension_host(page: Page, editor: Editor) -> None:
     page.screenshot(path=ARTIFACTS / "vscode-host.png")
     assert codes == [0], lines
     assert sum(line.startswith("ok - ") for line in lines) == 7, lines
+
+
+def test_nothing_is_started_in_a_workspace_that_is_not_trusted(
+    page: Page, bundle: dict[str, Any], tmp_path: Path
+) -> None:
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    (workspace / "saved.ipynb").write_text(notebook(bundle))
+    # what would be started, if anything were
+    trap = tmp_path / "python"
+    trap.write_text(f"#!/bin/sh\ntouch {tmp_path / 'started'}\n")
+    trap.chmod(0o755)
+    with serve(tmp_path, trust=False, settings={"lmkit.pythonPath": str(trap)}) as editor:
+        page.goto(editor.page())
+        page.get_by_role("button", name="No, I don't trust").click(timeout=60_000)
+        workbench = Workbench(page, editor, go=False)
+        page.locator('.activitybar a[aria-label="lmkit"]').click()
+        expect(page.locator(".welcome-view")).to_contain_text("not trusted", timeout=60_000)
+        workbench.shot("untrusted-home")
+        workbench.open("saved.ipynb")
+        frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
+        assert shown_scores(frame) == pytest.approx(scores(bundle), abs=0.006)
+        workbench.shot("untrusted")
+        workbench.harmless()
+    assert not (tmp_path / "started").exists()

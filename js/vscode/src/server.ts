@@ -91,7 +91,10 @@ export class Server implements vscode.Disposable {
   /** Ask; rejects with a `ResponseError` of the server or a `ServerError`. */
   async request<T>(method: string, params?: unknown, token?: vscode.CancellationToken): Promise<T> {
     const { connection } = await this.#ensure();
-    return connection.sendRequest<T>(method, params ?? {}, token);
+    // an undefined token would be taken for a second parameter
+    return token
+      ? connection.sendRequest<T>(method, params ?? {}, token)
+      : connection.sendRequest<T>(method, params ?? {});
   }
 
   /** End the process; the next request starts another. */
