@@ -57,16 +57,6 @@ class Editor:
         """The folder that is open."""
         return self.folder / "workspace"
 
-    @property
-    def settings(self) -> Path:
-        """The user's settings; a change takes effect at once."""
-        return self.folder / "user" / "User" / "settings.json"
-
-    def set(self, **values: Any) -> None:
-        """Change settings, dots written as two underscores."""
-        named = {name.replace("__", "."): value for name, value in values.items()}
-        self.settings.write_text(json.dumps({**json.loads(self.settings.read_text()), **named}))
-
     def page(self, *, tests: Path | None = None) -> str:
         """Address of the workbench; with ``tests``, the bundle that its extension host runs."""
         address = f"{self.url}/?folder={quote(str(self.workspace))}"

@@ -207,14 +207,14 @@ def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[s
     box = frame.locator(f'{part("field")}[data-field="text"]')
     assert box.input_value() == "An unforgettable film, and I loved it."
 
-    for theme in ("Default Dark Modern", "Default High Contrast"):
-        workbench.editor.set(workbench__colorTheme=theme)
-        kind = "hc-black" if "High" in theme else "vs-dark"
+    for theme, kind in {"Dark Modern": "vs-dark", "Dark High Contrast": "hc-black"}.items():
+        workbench.command("Preferences: Color Theme")
+        page.keyboard.type(theme)
+        workbench.pick(theme)
         page.wait_for_selector(f".monaco-workbench.{kind}")
         expect(frame.locator('.lmkit[data-theme="dark"]')).to_have_count(1)
         page.wait_for_timeout(700)  # the theme's sheet comes after its class
         workbench.shot("panel-" + kind)
-    workbench.editor.set(workbench__colorTheme="Default Light Modern")
     workbench.harmless()
 
 
