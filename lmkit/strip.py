@@ -58,7 +58,7 @@ def blank(bundle: Bundle) -> dict[str, Any]:
             status=Status(state="idle"),
         )  # fmt: skip
     else:
-        spec = msgspec.structs.replace(spec, status=Status(state="idle"))
+        spec = msgspec.structs.replace(spec, views=(), status=Status(state="idle"))
     empty = Bundle(version=bundle.version, spec=spec)
     # as a file gives it back, lists and all, so that stripping twice changes nothing
     return {MIME: msgspec.json.decode(msgspec.json.encode(empty)), "text/plain": NOTE}
