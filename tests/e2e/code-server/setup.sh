@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes a VS Code that runs in a browser, in FOLDER, from the npm registry alone: setup.sh FOLDER
 # The package's own installer refuses to run as root and builds what no test needs (kerberos, device
-# ids), so its steps are done here: packages as its own lock files say, then the four native modules
-# that the server loads. Needs a C++ compiler, make and Python.
+# ids, terminals), so its steps are done here: packages as its own lock files say, then the three
+# native modules that the server loads. Needs a C++ compiler, make and Python.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 folder="$1"
@@ -23,8 +23,6 @@ server="$folder/node_modules/code-server"
 cd "$server/lib/vscode"
 npm install "${quiet[@]}" --omit=dev
 npm rebuild --loglevel=error @vscode/spdlog native-watchdog
-# for terminals; the last step of its script is for developers and fails where its tools are not
-npm rebuild --loglevel=silent node-pty || test -f node_modules/node-pty/build/Release/pty.node
 ln -sfn node_modules node_modules.asar
 (cd extensions && npm install "${quiet[@]}" --omit=dev)
 node "$server/out/node/entry.js" --version --config "$folder/config.yaml" --user-data-dir "$folder/user"
