@@ -5,16 +5,28 @@ from __future__ import annotations
 import uuid
 
 from lmkit.errors import ProtocolError
-from lmkit.protocol.messages import HomeSpec
-from lmkit.session import Session
+from lmkit.protocol.messages import HomeSpec, OpenViewInfo, TextField
+from lmkit.session import Session, TaskPanel
 from lmkit.version import __version__
 from lmkit.views.home import HomeView
 
-__all__ = ["describe", "open_home"]
+__all__ = ["KERNEL_VIEW", "describe", "open_home", "open_kernel_view"]
+
+KERNEL_VIEW = "kernel"
+"""Id of the home panel that a side panel asks for, the same in every kernel."""
+
+RECENT = 20
+"""Open views that are listed, the newest first."""
 
 
-def describe(session: Session) -> HomeSpec:
-    """Plugins, tasks, devices, models and starter models as they are now."""
+def describe(session: Session, *, views: bool = False) -> HomeSpec:
+    """Plugins, tasks, devices, models and starter models as they are now.
+
+    Args:
+        session: The kernel's.
+        views: List the open views too. Not for what is saved: a notebook that is shared need not
+            hold the beginnings of all texts of its kernel.
+    """
     from lmkit.models import devices, starters
     from lmkit.protocol.messages import StarterInfo
 
@@ -31,13 +43,44 @@ def describe(session: Session) -> HomeSpec:
             )
             for one in starters.status()
         ),
+        views=_recent(session) if views else (),
     )
+
+
+def _recent(session: Session) -> tuple[OpenViewInfo, ...]:
+    newest = session.panels[: -RECENT - 1 : -1]
+    return tuple(
+        OpenViewInfo(
+            view=panel.view.id,
+            title=panel.view.header.title,
+            model=panel.view.header.model,
+            text=_beginning(panel),
+        )
+        for panel in newest
+    )
+
+
+def _beginning(panel: TaskPanel, most: int = 80) -> str:
+    """How the panel's first text begins, in one line."""
+    name = next((one.name for one in panel.view.fields if isinstance(one, TextField)), None)
+    text = str(panel.view.values.get(name, "")) if name else ""
+    line = " ".join(text[: 4 * most].split())
+    return line if len(line) <= most else f"{line[:most]}…"
 
 
 def open_home(session: Session) -> HomeView:
     """Open a home panel in the session."""
-    view = HomeView(str(uuid.uuid4()), lambda: describe(session))
+    return _open(session, HomeView(str(uuid.uuid4()), lambda: describe(session)))
 
+
+def open_kernel_view(session: Session) -> HomeView:
+    """Open the home panel of side panels, which follows what the kernel does."""
+    view = _open(session, HomeView(KERNEL_VIEW, lambda: describe(session, views=True)))
+    session.on_change(view.refresh)
+    return view
+
+
+def _open(session: Session, view: HomeView) -> HomeView:
     def act(name: str, argument: str) -> None:
         if name == "unload":
             session.models.unload(argument)
@@ -45,7 +88,7 @@ def open_home(session: Session) -> HomeView:
             session.models.choose_device(argument)
         elif name == "rescan":
             session.host.rescan()
-        else:
+        elif name != "refresh":
             raise ProtocolError(f"The home panel has no button {name!r}.")
         view.refresh()
 

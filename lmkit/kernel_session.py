@@ -29,7 +29,9 @@ def current_session() -> Session:
     global _session
     with _lock:
         if _session is None:
+            from lmkit.home import KERNEL_VIEW, open_kernel_view
             from lmkit.models import ModelStore
 
             _session = Session(current_host(), ModelStore())
+            _session.offer(KERNEL_VIEW, open_kernel_view)
         return _session

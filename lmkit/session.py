@@ -141,6 +141,8 @@ class Session:
         self._views: dict[str, ServedView] = {}
         self._panels: dict[str, TaskPanel] = {}
         self._actions: dict[str, Callable[[str, str], None]] = {}
+        self._offers: dict[str, Callable[[Session], ServedView]] = {}
+        self._watchers: list[Callable[[], None]] = []
         self._subscriptions: dict[tuple[int, str], tuple[Channel, Callable[[], None]]] = {}
         self._works: dict[str, Work] = {}
         self._queued: dict[str, tuple[Future[None], TaskPanel]] = {}
@@ -194,6 +196,7 @@ class Session:
         with self._lock:
             self._views[view.id] = view
             self._panels[view.id] = panel
+        self._changed()
         return panel
 
     def open_view(self, view: ServedView, act: Callable[[str, str], None] | None = None) -> None:
@@ -208,6 +211,27 @@ class Session:
             if act is not None:
                 self._actions[view.id] = act
 
+    def offer(self, name: str, opener: Callable[[Session], ServedView]) -> None:
+        """Serve a view that any page may ask for by its name, opened when one does.
+
+        Args:
+            name: The view's id, the same in every kernel.
+            opener: Opens the view with :meth:`open_view`, under that id.
+        """
+        self._offers[name] = opener
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Be told when panels have been opened or closed and when a run has ended."""
+        self._watchers.append(listener)
+
+    def _changed(self) -> None:
+        for listener in list(self._watchers):
+            try:
+                listener()
+            except Exception:
+                # What is told of a run must not end it.
+                _log.warning("A view of the kernel could not be renewed.", exc_info=True)
+
     def close(self, view: str) -> None:
         """Forget a view and release its capture; a run in progress is stopped."""
         with self._lock:
@@ -221,6 +245,14 @@ class Session:
         if panel is not None and panel.work is not None:
             panel.work.cancel()
         self.traces.drop(view)
+        if panel is not None:
+            self._changed()
+
+    @property
+    def panels(self) -> tuple[TaskPanel, ...]:
+        """The open panels of tasks, the newest last."""
+        with self._lock:
+            return tuple(self._panels.values())
 
     @property
     def views(self) -> frozenset[str]:
@@ -325,6 +357,7 @@ class Session:
         if outcome.trace is not None and view.id in self._views:
             self.traces.use(view.id, outcome.trace)  # type: ignore[arg-type]
         view.finish(run, outcome, self._header(panel, model))
+        self._changed()
         return outcome
 
     def _carry_out_quietly(
@@ -398,8 +431,9 @@ class Session:
                 self._queue_tile(request, channel)
             elif isinstance(request, Query | Export):
                 self._queue_query(request, channel)
-            elif isinstance(request, Action):
-                # Not here: what a button does may take long.
+            elif isinstance(request, Action) or request.view in self._offers:
+                # Not here: what a button does may take long, and so may the first look at a kernel,
+                # which imports torch to ask for its devices.
                 self._tiles.submit(functools.partial(self._answer, request, channel))
             else:
                 self._answer(request, channel)
@@ -589,7 +623,12 @@ class Session:
                 hint=f"Install the same lmkit on both sides: the kernel has {__version__}, "
                 f"the view {request.version or 'an unknown version'}.",
             )
-        if request.session != self.id:
+        opener = self._offers.get(request.view)
+        if opener is not None:
+            with self._lock:
+                if request.view not in self._views:
+                    opener(self)
+        elif request.session != self.id:
             raise UnknownSessionError(
                 "This view was made by a kernel that has been restarted.",
                 hint="Run the cell again to go live.",

@@ -57,7 +57,13 @@ await Promise.all([
   }),
 ]);
 
-const inputs = ["jupyterlab/lib/index.js", "jupyterlab/package.json", "package-lock.json"];
+const inputs = [
+  "jupyterlab/lib/index.js",
+  "jupyterlab/package.json",
+  "jupyterlab/schema/side-panel.json",
+  "jupyterlab/style/index.css",
+  "package-lock.json",
+];
 const hash = createHash("sha256");
 for (const input of inputs) hash.update(readFileSync(`${js}/${input}`));
 const digest = hash.digest("hex");

@@ -642,6 +642,15 @@ class DeviceInfo(Struct, frozen=True, kw_only=True):
     memory_used: Count = 0
 
 
+class OpenViewInfo(Struct, frozen=True, kw_only=True):
+    """An open panel of the kernel: its id, its task, its model, and how its text begins."""
+
+    view: Id
+    title: Line
+    model: Line = ""
+    text: Line = ""
+
+
 class HomeSpec(Struct, frozen=True, kw_only=True, tag="home", tag_field="kind"):
     """The home panel: plugins, tasks, devices, models."""
 
@@ -653,6 +662,7 @@ class HomeSpec(Struct, frozen=True, kw_only=True, tag="home", tag_field="kind"):
     models: tuple[ModelInfo, ...] = ()
     models_budget: Count = 0
     starters: tuple[StarterInfo, ...] = ()
+    views: Annotated[tuple[OpenViewInfo, ...], Meta(max_length=1_000)] = ()
     status: Status = Status(state="idle")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from lmkit.api import Field, Labels, LabelScore, LoadedModel, Table, Task, Text, hookimpl, progress
 from lmkit.errors import Cancelled, FieldError, ModelError, PluginError, TaskError
-from lmkit.home import open_home
+from lmkit.home import KERNEL_VIEW, open_home, open_kernel_view
 from lmkit.host import PluginHost
 from lmkit.kit import Kit
 from lmkit.models import ModelStore
@@ -29,6 +29,7 @@ from lmkit.protocol.messages import (
     Selected,
     Selection,
     TileAnswer,
+    Welcome,
 )
 from lmkit.protocol.tiles import decode
 from lmkit.session import MAX_COPIES, Session, TaskPanel
@@ -564,3 +565,39 @@ def test_specs_are_json(session: Session, bert: Path) -> None:
     panel = open_panel(session, "classification", bert, text="<b> \u202e \0 é 🙂 </script>")
     session.run_now(panel)
     json.dumps(to_builtins(panel.view.spec()), allow_nan=False)
+
+
+def test_a_side_panel_asks_for_the_kernel_by_name_and_follows_it(
+    session: Session, bert: Path
+) -> None:
+    session.offer(KERNEL_VIEW, open_kernel_view)
+    desk = Desk(session, KERNEL_VIEW)
+    answer, _ = desk.ask("hello", session="kernel", protocol=1, version="t")
+    assert isinstance(answer, Welcome), answer
+    assert isinstance(answer.spec, HomeSpec)
+    assert answer.spec.views == ()
+    assert session.panels == ()
+
+    long = "word " * 100
+    panel = open_panel(session, "classification", bert, text=long)
+    session.run_now(panel)
+
+    def lists_the_run(one: object) -> bool:
+        return isinstance(one, Changed) and isinstance(one.spec, HomeSpec) and bool(one.spec.models)
+
+    changed, _ = desk.channel.wait_for(lists_the_run)
+    assert isinstance(changed, Changed)
+    assert isinstance(changed.spec, HomeSpec)
+    (shown,) = changed.spec.views
+    assert (shown.view, shown.title) == (panel.view.id, "Classification")
+    assert long.startswith(shown.text.removesuffix("…"))
+    assert len(shown.text) == 81
+    # what a cell's %lmkit saves holds no beginnings of texts
+    assert open_home(session).spec().views == ()
+
+    session.close(panel.view.id)
+
+    def lists_no_view(one: object) -> bool:
+        return lists_the_run(one) and one.spec.views == ()  # type: ignore[attr-defined]
+
+    assert desk.channel.wait_for(lists_no_view)

@@ -3,11 +3,20 @@ import type { Translate } from "./messages.ts";
 import type { Source } from "./source.ts";
 import type { ThemeHandle } from "./theme.ts";
 
+/** What the application around a view can do that a page cannot; each only where there is one. */
+export interface HostActions {
+  /** Put a cell that runs this task into the notebook at hand. */
+  readonly insertTask?: (task: string) => void;
+  /** Go to the output that shows this view; false when it is nowhere to be seen. */
+  readonly showView?: (view: string) => boolean;
+}
+
 /** What every part of a view is given. */
 export interface Context {
   readonly source: Source;
   readonly t: Translate;
   readonly theme: ThemeHandle;
+  readonly host: HostActions;
   /** Say something to screen readers, politely. */
   announce(text: string): void;
   /** Draw an error that belongs to no part of its own. */

@@ -62,6 +62,22 @@ export function home(
     inner.on(element, "click", () => act(name, argument));
     return element;
   };
+  /** A button of the application around the view, which needs no kernel. */
+  const own = (
+    text: string,
+    label: string,
+    name: string,
+    argument: string,
+    press: (argument: string) => unknown,
+  ) => {
+    const element = h(
+      "button",
+      { type: "button", "aria-label": label, "data-lmkit": name, "data-argument": argument },
+      text,
+    );
+    inner.on(element, "click", () => press(argument));
+    return element;
+  };
   const section = (title: string, name: string, ...children: (Node | null)[]) =>
     h(
       "section",
@@ -86,12 +102,20 @@ export function home(
                 "li",
                 { class: "row", "data-lmkit": "task", "data-name": task.name },
                 h("span", { class: "row-name" }, text(task.title)),
-                h(
-                  "code",
-                  { class: "code" },
-                  bdi(`%%lm ${visibleProse(task.name)} --model `),
-                  h("i", {}, "…"),
-                ),
+                context.host.insertTask
+                  ? own(
+                      t("home.insert"),
+                      t("home.insert.label", { name: visibleProse(task.title) }),
+                      "insert",
+                      task.name,
+                      context.host.insertTask,
+                    )
+                  : h(
+                      "code",
+                      { class: "code" },
+                      bdi(`%%lm ${visibleProse(task.name)} --model `),
+                      h("i", {}, "…"),
+                    ),
                 h(
                   "span",
                   { class: "note row-more" },
@@ -238,6 +262,37 @@ export function home(
         : null,
     );
   };
+  const views = () => {
+    const { showView } = context.host;
+    if (!showView || spec.views.length === 0) return null;
+    return section(
+      t("home.views"),
+      "views",
+      list(
+        ...spec.views.map((view) =>
+          h(
+            "li",
+            { class: "row", "data-lmkit": "open-view", "data-view": view.view },
+            h("span", { class: "row-name" }, text(view.title)),
+            own(
+              t("home.show"),
+              t("home.show.label", { name: visibleProse(view.title) }),
+              "show",
+              view.view,
+              (id) => {
+                if (!showView(id)) context.announce(t("home.show.none"));
+              },
+            ),
+            h(
+              "span",
+              { class: "note row-more" },
+              text([view.model, view.text].filter((part) => part !== "").join(" · ")),
+            ),
+          ),
+        ),
+      ),
+    );
+  };
   const starters = () =>
     spec.starters.length === 0
       ? null
@@ -301,7 +356,7 @@ export function home(
         : null,
       error ? errorBox(error, context, inner) : null,
     );
-    refill(content, tasks(), models(), devices(), starters(), plugins());
+    refill(content, tasks(), views(), models(), devices(), starters(), plugins());
     if (again) {
       const same = [...content.querySelectorAll<HTMLElement>(again)].find(
         (element) => element.dataset["argument"] === argument,

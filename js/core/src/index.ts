@@ -1,6 +1,8 @@
 /** The views of lmkit, framework-free. A shell gives an element, data and perhaps a channel. */
 
 export type { Channel } from "./channel.ts";
+export type { HostActions } from "./context.ts";
+export { type MessageKey, type Translate, translator } from "./messages.ts";
 export { type MountOptions, mount, mountBundle, mountLive } from "./mount.ts";
 export {
   type FieldValues,

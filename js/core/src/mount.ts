@@ -3,7 +3,7 @@
 import type { ErrorInfo, ViewSpec } from "@lmkit/protocol";
 import { parseBundle } from "@lmkit/protocol";
 import type { Channel } from "./channel.ts";
-import type { Context } from "./context.ts";
+import type { Context, HostActions } from "./context.ts";
 import { h, refill, Scope } from "./dom.ts";
 import { home } from "./home.ts";
 import { translator } from "./messages.ts";
@@ -20,6 +20,7 @@ export interface MountOptions {
   readonly locale?: string;
   /** Where the view fills its element instead of following its content up to about 560 pixels. */
   readonly fill?: boolean;
+  readonly host?: HostActions;
 }
 
 let sheet: CSSStyleSheet | null = null;
@@ -77,6 +78,7 @@ function mountView(
     source,
     t,
     theme,
+    host: options.host ?? {},
     announce(text) {
       if (text === "") return;
       // A screen reader is silent about the same text again: an invisible space makes it another.

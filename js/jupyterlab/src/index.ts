@@ -5,6 +5,7 @@ import { type IRenderMime, IRenderMimeRegistry } from "@jupyterlab/rendermime";
 import * as core from "@lmkit/core";
 import { MIME, PROTOCOL } from "@lmkit/protocol";
 import { ViewRenderer } from "./renderer.ts";
+import { sidePanel } from "./side-panel-plugin.ts";
 
 /** Before the widget manager's -10: a reopened notebook has no widget to show, but always a saved view. */
 const RANK = -20;
@@ -18,7 +19,7 @@ function factory(session: ISessionContext | null): IRenderMime.IRendererFactory 
   };
 }
 
-const plugin: JupyterFrontEndPlugin<void> = {
+const renderer: JupyterFrontEndPlugin<void> = {
   id: "lmkit:renderer",
   description: "Draws lmkit's views, live where the notebook's kernel has them.",
   autoStart: true,
@@ -43,4 +44,4 @@ const plugin: JupyterFrontEndPlugin<void> = {
   },
 };
 
-export default plugin;
+export default [renderer, sidePanel];

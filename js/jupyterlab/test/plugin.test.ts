@@ -16,7 +16,10 @@ vi.hoisted(() => {
 vi.mock("@jupyterlab/notebook", () => ({ INotebookTracker: "notebooks" }));
 vi.mock("@jupyterlab/rendermime", () => ({ IRenderMimeRegistry: "rendermime" }));
 vi.mock("@lmkit/core", () => ({ mountBundle: () => () => {}, mountLive: "mountLive" }));
-const { default: plugin } = await import("../src/index.ts");
+// it has an end-to-end test; its packages do not load in jsdom
+vi.mock("../src/side-panel-plugin.ts", () => ({ sidePanel: { id: "lmkit:side-panel" } }));
+const { default: plugins } = await import("../src/index.ts");
+const [plugin] = plugins;
 
 type Added = [IRenderMime.IRendererFactory, number];
 
@@ -32,7 +35,7 @@ function registry() {
 
 function activate(notebooks: object | null) {
   const rendermime = registry();
-  const activate = plugin.activate as unknown as (...given: unknown[]) => void;
+  const activate = plugin?.activate as unknown as (...given: unknown[]) => void;
   activate({}, rendermime, notebooks);
   return rendermime;
 }

@@ -572,6 +572,7 @@ export interface HomeSpec {
   status: Status1;
   tasks: TaskInfo[];
   version: string;
+  views: OpenViewInfo[];
 }
 /**
  * One device of the kernel; memory in bytes, 0 where it is not reported.
@@ -634,6 +635,15 @@ export interface TaskInfo {
   name: string;
   plugin: string;
   title: string;
+}
+/**
+ * An open panel of the kernel: its id, its task, its model, and how its text begins.
+ */
+export interface OpenViewInfo {
+  model: string;
+  text: string;
+  title: string;
+  view: string;
 }
 /**
  * A tile in a saved output: ``data`` is base64 of the raw-deflated bytes.

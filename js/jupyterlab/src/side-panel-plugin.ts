@@ -1,0 +1,153 @@
+import {
+  ILayoutRestorer,
+  type JupyterFrontEnd,
+  type JupyterFrontEndPlugin,
+} from "@jupyterlab/application";
+import { ICommandPalette, InputDialog } from "@jupyterlab/apputils";
+import { ILauncher } from "@jupyterlab/launcher";
+import { INotebookTracker, type NotebookPanel } from "@jupyterlab/notebook";
+import { ISettingRegistry } from "@jupyterlab/settingregistry";
+import { type DefaultModels, findView, insertCell, insertTask, taskCell } from "./cells.ts";
+import { icon } from "./icon.ts";
+import { probe } from "./probe.ts";
+import { loadIn, SidePanel } from "./side-panel.ts";
+import { words } from "./words.ts";
+
+const ID = "lmkit:side-panel";
+const CATEGORY = "lmkit";
+
+export const COMMANDS = {
+  show: "lmkit:show-kernel",
+  load: "lmkit:load",
+  run: "lmkit:run-on-selection",
+  notebook: "lmkit:new-notebook",
+} as const;
+
+/** Cells of the launcher's notebook. */
+const FIRST_CELLS = ["%load_ext lmkit", taskCell("classification", "", {})];
+
+export const sidePanel: JupyterFrontEndPlugin<void> = {
+  id: ID,
+  description: "The kernel of the notebook at hand: devices, models, plugins, tasks, open views.",
+  autoStart: true,
+  requires: [INotebookTracker],
+  optional: [ICommandPalette, ILauncher, ISettingRegistry, ILayoutRestorer],
+  activate,
+};
+
+async function activate(
+  app: JupyterFrontEnd,
+  notebooks: INotebookTracker,
+  palette: ICommandPalette | null,
+  launcher: ILauncher | null,
+  registry: ISettingRegistry | null,
+  restorer: ILayoutRestorer | null,
+): Promise<void> {
+  const { commands, shell } = app;
+  const word = words(document.documentElement.lang);
+  let models: DefaultModels = {};
+  const insert = (task: string) => {
+    const panel = notebooks.currentWidget;
+    if (panel) insertTask(panel, task, models);
+  };
+  const showView = (view: string): boolean => {
+    const found = findView(notebooks, view);
+    if (!found) return false;
+    shell.activateById(found.panel.id);
+    found.panel.content.activeCellIndex = found.index;
+    void found.panel.content.scrollToItem(found.index, "start");
+    return true;
+  };
+  const side = new SidePanel({
+    notebooks,
+    words: word,
+    host: { insertTask: insert, showView },
+    insert: insertCell,
+  });
+  side.title.icon = icon;
+  side.title.caption = word("title");
+  shell.add(side, "left", { rank: 900 });
+  restorer?.add(side, ID);
+
+  const kernelOf = (panel: NotebookPanel | null) => panel?.sessionContext.session?.kernel ?? null;
+  const hasKernel = () => kernelOf(notebooks.currentWidget) !== null;
+  commands.addCommand(COMMANDS.show, {
+    label: word("command.show"),
+    icon,
+    execute: () => {
+      shell.activateById(side.id);
+    },
+  });
+  commands.addCommand(COMMANDS.load, {
+    label: word("command.load"),
+    isEnabled: hasKernel,
+    execute: async () => {
+      const kernel = kernelOf(notebooks.currentWidget);
+      if (!kernel) return;
+      await loadIn(kernel);
+      await side.look();
+    },
+  });
+  commands.addCommand(COMMANDS.run, {
+    label: word("command.run"),
+    isEnabled: hasKernel,
+    execute: async () => {
+      const panel = notebooks.currentWidget;
+      const kernel = kernelOf(panel);
+      if (!panel || !kernel) return;
+      let found = await probe(kernel);
+      if (found.state === "installed") {
+        await loadIn(kernel);
+        found = await probe(kernel);
+      }
+      if (found.state !== "loaded") {
+        shell.activateById(side.id); // which says what is missing
+        return;
+      }
+      const asked = await InputDialog.getItem({
+        title: word("command.run"),
+        label: word("dialog.task"),
+        items: [...found.tasks],
+      });
+      if (asked.button.accept && asked.value) insertTask(panel, asked.value, models);
+    },
+  });
+  commands.addCommand(COMMANDS.notebook, {
+    label: word("command.new"),
+    caption: word("command.new.caption"),
+    icon,
+    execute: async (args) => {
+      await app.serviceManager.kernelspecs.ready;
+      const kernelName = app.serviceManager.kernelspecs.specs?.default ?? null;
+      const cwd = typeof args["cwd"] === "string" ? args["cwd"] : "";
+      const panel: NotebookPanel | undefined = await commands.execute("notebook:create-new", {
+        cwd,
+        ...(kernelName && { kernelName }),
+      });
+      if (!panel) return undefined;
+      await panel.context.ready;
+      const notebook = panel.content.model?.sharedModel;
+      const [first, ...rest] = FIRST_CELLS;
+      notebook?.getCell(0)?.setSource(first ?? "");
+      notebook?.insertCells(
+        1,
+        rest.map((source) => ({ cell_type: "code", source })),
+      );
+      panel.content.activeCellIndex = 0;
+      return panel; // which takes the launcher's place
+    },
+  });
+  for (const command of [COMMANDS.show, COMMANDS.load, COMMANDS.run, COMMANDS.notebook]) {
+    palette?.addItem({ command, category: CATEGORY });
+  }
+  launcher?.add({ command: COMMANDS.notebook, category: "Other", rank: 1 });
+
+  if (registry) {
+    const settings = await registry.load(ID);
+    const read = () => {
+      models = settings.composite["defaultModels"] as DefaultModels;
+    };
+    settings.changed.connect(read);
+    read();
+  }
+}

@@ -1,0 +1,48 @@
+/** Words of the shell itself, English and Simplified Chinese; those of the views are the core's. */
+
+const WORDS = {
+  ask: ["Asking the kernel…", "正在询问内核…"],
+  busy: [
+    "The kernel is computing; it answers when the cell has ended.",
+    "内核正在计算；单元格结束后会回应。",
+  ],
+  "command.load": ["Load lmkit in this notebook's kernel", "在此笔记本的内核中加载 lmkit"],
+  "command.new": ["lmkit notebook", "lmkit 笔记本"],
+  "command.new.caption": [
+    "A notebook that classifies a text and explores its attention",
+    "对一段文本分类并浏览其注意力的笔记本",
+  ],
+  "command.run": ["Run an lmkit task on the selected text…", "对所选文本运行 lmkit 任务…"],
+  "command.show": ["Show lmkit's side panel", "显示 lmkit 侧栏"],
+  "dialog.task": ["Task", "任务"],
+  differs: [
+    "This page has lmkit {page}, the kernel {kernel}: install the same on both sides.",
+    "此页面的 lmkit 为 {page}，内核为 {kernel}：请在两侧安装相同版本。",
+  ],
+  failed: ["The kernel did not answer: {why}", "内核没有回应：{why}"],
+  insert: ["Insert a cell with it", "插入含此命令的单元格"],
+  load: ["Load lmkit", "加载 lmkit"],
+  missing: [
+    "lmkit is not in this kernel's environment ({where}). This installs it there:",
+    "此内核的环境（{where}）中没有 lmkit。用以下命令安装：",
+  ],
+  "no-kernel": ["This notebook has no kernel.", "此笔记本没有内核。"],
+  "no-notebook": ["Open a notebook to see its kernel here.", "打开笔记本即可在此查看其内核。"],
+  "not-loaded": [
+    "lmkit {version} is installed here and not loaded.",
+    "此处已安装 lmkit {version}，尚未加载。",
+  ],
+  "not-python": ["This kernel does not run Python.", "此内核不运行 Python。"],
+  retry: ["Try again", "重试"],
+  title: ["lmkit", "lmkit"],
+} as const satisfies Record<string, readonly [string, string]>;
+
+export type Word = keyof typeof WORDS;
+export type Words = (word: Word, values?: Readonly<Record<string, string>>) => string;
+
+/** @param language a BCP 47 tag or JupyterLab's `zh_CN` form */
+export function words(language: string): Words {
+  const column = language.toLowerCase().startsWith("zh") ? 1 : 0;
+  return (word, values = {}) =>
+    WORDS[word][column].replace(/\{(\w+)\}/g, (all, name: string) => values[name] ?? all);
+}

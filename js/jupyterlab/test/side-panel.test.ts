@@ -1,0 +1,74 @@
+import fc from "fast-check";
+import { expect, test, vi } from "vitest";
+import { read } from "../src/probe.ts";
+import { words } from "../src/words.ts";
+
+// the rest of the package needs a browser that lays out
+vi.mock("@jupyterlab/notebook", () => ({ NotebookActions: {} }));
+const { findView, taskCell } = await import("../src/cells.ts");
+
+/** What Python's repr() makes of ASCII. */
+function repr(text: string): string {
+  const quote = text.includes("'") && !text.includes('"') ? '"' : "'";
+  return quote + text.replaceAll("\\", "\\\\").replaceAll(quote, `\\${quote}`) + quote;
+}
+
+/** What Python's json.dumps makes of a value. */
+function dumps(value: unknown): string {
+  return JSON.stringify(value).replace(
+    /[\u007f-\uffff]/g,
+    (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+test("what a kernel says of itself is read back, whatever its paths are called", () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "grapheme" }), (python) => {
+      const shown = repr(dumps({ python, version: null, tasks: null }));
+      expect(read(shown)).toEqual({ state: "missing", python });
+    }),
+  );
+});
+
+test("installed and loaded are told apart", () => {
+  const loaded = { python: "p", version: "0.1.0", tasks: ["ner", "classification"] };
+  expect(read(repr(dumps(loaded)))).toEqual({
+    state: "loaded",
+    version: "0.1.0",
+    tasks: ["ner", "classification"],
+  });
+  expect(read(repr(dumps({ ...loaded, tasks: null })))).toEqual({
+    state: "installed",
+    version: "0.1.0",
+  });
+});
+
+test("a cell names the task, the default model, and the selected text", () => {
+  expect(taskCell("ner", "Ada wrote it.", {})).toBe("%%lm ner\nAda wrote it.");
+  expect(taskCell("ner", "x", { ner: "starter:ner" })).toBe("%%lm ner --model starter:ner\nx");
+  expect(taskCell("ner", "x", { ner: "my models/it's" })).toBe(
+    `%%lm ner --model 'my models/it'"'"'s'\nx`,
+  );
+});
+
+test("a view is found in whichever notebook shows it", () => {
+  const mime = "application/vnd.lmkit.view.v1+json";
+  const cell = (...views: readonly string[]) => ({
+    toJSON: () => ({ outputs: views.map((view) => ({ data: { [mime]: { live: { view } } } })) }),
+  });
+  const notebook = (...cells: readonly object[]) => ({
+    content: { model: { cells: { length: cells.length, get: (index: number) => cells[index] } } },
+  });
+  const stream = { toJSON: () => ({ outputs: [{ output_type: "stream", text: "x" }] }) };
+  const open = [notebook(stream, cell("a")), notebook({ toJSON: () => ({}) }, cell("b", "c"))];
+  const tracker = { forEach: (act: (one: object) => void) => open.forEach(act) };
+  const find = (view: string) => findView(tracker as never, view);
+  expect(find("a")).toEqual({ panel: open[0], index: 1 });
+  expect(find("c")).toEqual({ panel: open[1], index: 1 });
+  expect(find("d")).toBeNull();
+});
+
+test("the shell speaks English and Simplified Chinese", () => {
+  expect(words("en")("failed", { why: "x" })).toBe("The kernel did not answer: x");
+  expect(words("zh_CN")("load")).toBe("加载 lmkit");
+});
