@@ -107,7 +107,7 @@ export const shapes: Readonly<Record<string, Shape>> = {
   TileAnswer: {"properties":{"id":s0,"tile":{"$ref":"TileHeader"},"type":{"enum":["tile"]},"view":s0},"required":["type","id","view","tile"],"type":"object"},
   TileHeader: {"properties":{"encoding":s44,"key":s45,"shape":s47},"required":["key","shape","encoding"],"type":"object"},
   Token: {"properties":{"end":s36,"raw":s6,"special":s16,"start":s36,"text":s6,"word":s31},"required":["text","raw"],"type":"object"},
-  TokenChoices: {"properties":{"kind":{"enum":["token-choices"]},"measure":{"default":"probability","enum":["entropy","probability","rank"]},"note":s17,"streaming":s16,"title":s17,"tokens":{"items":{"$ref":"ChosenToken"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens"],"type":"object"},
+  TokenChoices: {"properties":{"kind":{"enum":["token-choices"]},"measure":{"default":"probability","enum":["entropy","probability","rank"]},"note":s17,"streaming":s16,"text":s23,"title":s17,"tokens":{"items":{"$ref":"ChosenToken"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens"],"type":"object"},
   TokenRow: {"properties":{"label":s14,"values":{"items":s10,"maxItems":1000000,"type":"array"}},"required":["label","values"],"type":"object"},
   TokenScores: {"properties":{"diverging":s16,"kind":{"enum":["token-scores"]},"note":s17,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s17,"tokens":s13},"required":["kind","tokens","rows"],"type":"object"},
   Tree: {"properties":{"kind":{"enum":["tree"]},"nodes":{"items":{"$ref":"TreeNode"},"maxItems":100000,"type":"array"},"note":s17,"title":s17},"required":["kind","nodes"],"type":"object"},

@@ -212,13 +212,15 @@ export interface Page {
  * A text token by token, each shaded by how likely, likeliest or undecided it was.
  *
  * Resting on a token shows its numbers and alternatives; a click on an alternative carries out
- * its :class:`Change`. ``streaming``: more is to come.
+ * its :class:`Change`. ``streaming``: more is to come. ``text`` is what the judged tokens say
+ * together, which is not always what they say one by one.
  */
 export interface TokenChoices {
   kind: "token-choices";
   measure: "entropy" | "probability" | "rank";
   note: string;
   streaming: boolean;
+  text: string;
   title: string;
   tokens: ChosenToken[];
 }
