@@ -161,7 +161,7 @@ class GenerationTrace(ModelTrace):
         seed: With which it was generated.
         sequences: All sequences that ``generate`` returned, this one first: one a beam, where
             ``num_return_sequences`` asked for them.
-        sequence_scores: What the search made of each, as transformers scores them.
+        sequence_scores: What a search made of each, with ``output_scores=True``.
     """
 
     def __init__(
@@ -296,13 +296,12 @@ def write(loaded: HuggingFaceModel, recipe: Recipe, told: Told | None = None) ->
             hint="Generate it again.",
         )
     scores = getattr(output, "sequences_scores", None)
-    cache = getattr(output, "past_key_values", None)
     return Written(
         made,
         tuple(_choices_of(made, choices)),
         tuple(tuple(row) for row in sequences.tolist()),
         () if scores is None else tuple(scores.float().tolist()),
-        cache if single and not encoder_decoder and can_crop(cache) else None,
+        _cache_in(output) if single and not encoder_decoder else None,
     )
 
 
@@ -353,7 +352,7 @@ def write_on(
         output = model.generate(
             input_ids=given,
             attention_mask=torch.ones_like(given),
-            past_key_values=cache,
+            **{_cache_name(): cache},
             return_dict_in_generate=True,
             **options,
         )
@@ -382,7 +381,7 @@ def write_on(
         (*earlier, *later),
         (whole,),
         (),
-        output.past_key_values if can_crop(output.past_key_values) else None,
+        _cache_in(output),
     )
 
 
@@ -413,6 +412,19 @@ def can_crop(cache: Any) -> bool:
         and bool(cache.layers)
         and all(type(one) is DynamicLayer and one.keys is not None for one in cache.layers)
     )
+
+
+def _cache_name() -> str:
+    """How transformers calls the cache of ``generate``: renamed in 5.24."""
+    from transformers.generation.utils import GenerateDecoderOnlyOutput
+
+    return "cache" if "cache" in GenerateDecoderOnlyOutput.__annotations__ else "past_key_values"
+
+
+def _cache_in(output: Any) -> Any:
+    """The cache that ``generate`` filled, where it can be cropped."""
+    found = getattr(output, _cache_name(), None)
+    return found if can_crop(found) else None
 
 
 def cropped(cache: Any, tokens: int) -> Any:
