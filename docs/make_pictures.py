@@ -1,7 +1,8 @@
 """Takes the pictures of README and docs from the real thing, light and dark.
 
 ``make pictures`` runs the quickstart's cells in a JupyterLab of its own, with the browser that the
-tests drive, and writes ``docs/pictures/*.png``.
+tests drive, and writes ``docs/pictures/*.png``; ``python docs/make_pictures.py attribution`` only
+those whose names begin so.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Locator, sync_playwright
+from playwright.sync_api import Locator, expect, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -27,13 +28,17 @@ CELLS = (
     code("%%lm classification --model starter:sentiment\nThe plot is thin, but I was moved."),
 )
 HOME, PANEL = 1, 2
+WANTED = tuple(sys.argv[1:])
+"""How the names of the wanted pictures begin; empty for all."""
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 MOST_BYTES = 300_000
 """A page with pictures larger than this is slow to open."""
 
 
 def take(where: Locator, name: str) -> None:
-    """Write one picture."""
+    """Write one picture, if it is wanted: all are, unless the command line names some."""
+    if WANTED and not any(name.startswith(one) for one in WANTED):
+        return
     path = PICTURES / f"{name}.png"
     where.screenshot(path=path)
     with Image.open(path) as picture:
@@ -42,6 +47,18 @@ def take(where: Locator, name: str) -> None:
     size = path.stat().st_size
     assert size <= MOST_BYTES, f"{path} has {size:,} bytes"
     sys.stdout.write(f"{path.relative_to(ROOT)}  {size // 1000} kB\n")
+
+
+def attribution(view: Locator, name: str) -> None:
+    """All methods of attribution for the predicted label."""
+    part(view, "views").select_option("attribution")
+    view.locator('[data-lmkit="analysis"] [data-field="method"]').select_option(
+        "compare all methods"
+    )
+    part(view, "analysis").locator('[data-lmkit="run"]').click()
+    rows = view.locator('[data-lmkit="analysis"] [data-lmkit="scored-row"]')
+    expect(rows).to_have_count(5, timeout=60_000)
+    take(part(view, "result-token-scores"), name)
 
 
 def main() -> None:
@@ -77,6 +94,7 @@ def main() -> None:
                 notebook.page.mouse.move(5, 5)
                 notebook.page.wait_for_timeout(300)
                 take(view, f"map-{theme}")
+                attribution(view, f"attribution-{theme}")
                 home = notebook.view(HOME)
                 notebook.page.wait_for_timeout(300)
                 take(home, f"home-{theme}")

@@ -11,17 +11,22 @@ from typing import TYPE_CHECKING, Any
 from lmkit.version import __version__
 
 if TYPE_CHECKING:
+    from lmkit.attention import Attention
     from lmkit.capture import capture
+    from lmkit.explorer import Explorer, compare, explore
     from lmkit.host import PluginHost
-    from lmkit.kit import Analysis, Attention, Kit
+    from lmkit.kit import Analysis, Kit
     from lmkit.settings import options
 
 __all__ = [
     "Analysis",
     "Attention",
+    "Explorer",
     "Kit",
     "__version__",
     "capture",
+    "compare",
+    "explore",
     "load",
     "load_ipython_extension",
     "options",
@@ -31,9 +36,12 @@ __all__ = [
 
 _LAZY = {
     "Analysis": "lmkit.kit",
-    "Attention": "lmkit.kit",
+    "Attention": "lmkit.attention",
+    "Explorer": "lmkit.explorer",
     "Kit": "lmkit.kit",
     "capture": "lmkit.capture",
+    "compare": "lmkit.explorer",
+    "explore": "lmkit.explorer",
     "options": "lmkit.settings",
 }
 

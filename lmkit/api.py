@@ -71,6 +71,7 @@ __all__ = [
     "LmkitError",
     "LoadedModel",
     "ModelError",
+    "ModelPass",
     "Page",
     "RegisterTask",
     "RegisterView",
@@ -91,6 +92,7 @@ __all__ = [
     "Word",
     "Words",
     "hookimpl",
+    "pass_of",
     "progress",
     "show",
     "stopped",
@@ -104,7 +106,10 @@ hookimpl = pluggy.HookimplMarker("lmkit")
 
 
 class Field:
-    """Makes the fields of a task. Each name is the keyword that ``Task.run`` receives."""
+    """Makes the fields of a task. Each name is the keyword that ``Task.run`` receives.
+
+    A field with ``later`` waits behind More in the form, unless its value is not the default.
+    """
 
     @staticmethod
     def text(
@@ -118,6 +123,7 @@ class Field:
         placeholder: str = "",
         body: bool | None = None,
         hidden: bool = False,
+        later: bool = False,
     ) -> TextField:
         """Free text. The first text field takes the body of a ``%%lm`` cell unless told else.
 
@@ -128,6 +134,7 @@ class Field:
             name=name,
             label=label or _label(name),
             help=help,
+            later=later,
             default=default,
             required=required,
             multiline=multiline,
@@ -147,12 +154,14 @@ class Field:
         label: str = "",
         help: str = "",  # noqa: A002
         hidden: bool = False,
+        later: bool = False,
     ) -> IntegerField:
         """A whole number between two bounds, both included."""
         return IntegerField(
             name=name,
             label=label or _label(name),
             help=help,
+            later=later,
             default=minimum if default is None else default,
             minimum=minimum,
             maximum=maximum,
@@ -171,12 +180,14 @@ class Field:
         label: str = "",
         help: str = "",  # noqa: A002
         hidden: bool = False,
+        later: bool = False,
     ) -> NumberField:
         """A real number between two bounds, both included."""
         return NumberField(
             name=name,
             label=label or _label(name),
             help=help,
+            later=later,
             default=float(minimum if default is None else default),
             minimum=float(minimum),
             maximum=float(maximum),
@@ -193,6 +204,7 @@ class Field:
         label: str = "",
         help: str = "",  # noqa: A002
         hidden: bool = False,
+        later: bool = False,
     ) -> ChoiceField:
         """One of several named options."""
         chosen = tuple(options)
@@ -200,6 +212,7 @@ class Field:
             name=name,
             label=label or _label(name),
             help=help,
+            later=later,
             options=chosen,
             default=chosen[0] if default is None and chosen else default or "",
             hidden=hidden,
@@ -213,10 +226,16 @@ class Field:
         label: str = "",
         help: str = "",  # noqa: A002
         hidden: bool = False,
+        later: bool = False,
     ) -> BooleanField:
         """Yes or no."""
         return BooleanField(
-            name=name, label=label or _label(name), help=help, default=default, hidden=hidden
+            name=name,
+            label=label or _label(name),
+            help=help,
+            later=later,
+            default=default,
+            hidden=hidden,
         )
 
 
@@ -292,6 +311,40 @@ class GeneratedText(TextTrace, Protocol):
         ...
 
 
+class ModelPass(TextTrace, Protocol):
+    """A pass that can be made again by hand, changed: what went in, and the model that read it.
+
+    Those that :meth:`LoadedModel.trace` made are such passes; :func:`pass_of` tells. Of a text
+    that the model wrote, ``inputs()`` is the whole text, read at once.
+    """
+
+    @property
+    def model(self) -> LoadedModel:
+        """The model that it was made with."""
+        ...
+
+    @property
+    def decoder_tokens(self) -> tuple[Token, ...]:
+        """What the decoder of an encoder-decoder model read; empty for other models."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user must know of this pass: a text that was cut."""
+        ...
+
+    def inputs(self) -> dict[str, Any]:
+        """Keyword arguments for the model: tensors with a batch of one, on its device."""
+        ...
+
+
+def pass_of(trace: TextTrace) -> ModelPass | None:
+    """The same pass with its model and inputs; None where it was captured from the user's code."""
+    known: Any = trace
+    own = callable(getattr(type(trace), "inputs", None)) and hasattr(trace, "model")
+    return known if own else None
+
+
 class LoadedModel(ABC):
     """A model and its tokenizer on a device, as a task's ``run`` receives it."""
 
@@ -328,9 +381,33 @@ class LoadedModel(ABC):
     def warnings(self) -> tuple[str, ...]:
         """What the user must know of this model: a random head, a truncated text."""
 
+    @property
+    def kind(self) -> str:
+        """Class of the model below its wrappers: ``BertForSequenceClassification``."""
+        return type(self.model).__name__
+
+    @property
+    def free_memory(self) -> int:
+        """Bytes that are free on its device now; 0 where that is not known."""
+        return 0
+
     def hold(self) -> AbstractContextManager[object]:
         """Keep the weights in memory for a block; lmkit does so for each run of a task."""
         return nullcontext(self)
+
+    def borrow(self, doing: str = "this pass") -> AbstractContextManager[Any]:
+        """The model itself for the time of a block, to call with gradients of the inputs.
+
+        In the block it is in eval mode, its weights ask for no gradients, and other passes of it
+        wait. Afterwards its training mode, ``requires_grad`` and ``grad`` are as before.
+
+        Args:
+            doing: What the memory is for, in the sentence of a full device.
+
+        Raises:
+            DeviceMemoryError: in the block, when the device is full.
+        """
+        return nullcontext(self.model)
 
     @abstractmethod
     def trace(self, text: str, pair: str | None = None, *, values: bool = False) -> TextTrace:

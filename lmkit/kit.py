@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import operator
 import os
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lmkit.api import Labels, LoadedModel, Result, Text, TokenChoices
+from lmkit.attention import Attention, export_view, show_call
 from lmkit.declarations import fields_of, verb_of
 from lmkit.errors import AttentionUnavailableError, SaveError, TaskError
+from lmkit.explorer import Explorer, compare, loading, model_name, open_generation, open_text
 from lmkit.host import RegisteredTask
-from lmkit.protocol.messages import Export, RunRecord, Selection, TextField, Token
+from lmkit.protocol.messages import RunRecord, Selection, TextField
 from lmkit.session import Session, TaskPanel, load_for
 from lmkit.transports.terminal import progress_bar, terminal_progress
-from lmkit.views.attention import AttentionTiles, CapturedTrace
 from lmkit.views.panel import Outcome, PanelView
 from lmkit.work import Work
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from lmkit.saving import SavedFile
     from lmkit.transports.widget import Panel
 
@@ -90,6 +88,51 @@ class Kit:
         registered = self.session.host.task(task)
         return make_panel(self, registered, _with_body(registered, body, values))
 
+    def explore(self, text: str, pair: str | None = None, *, auto_class: str = "") -> Explorer:
+        """Run the model on a text, by no task, and look into its attention.
+
+        Args:
+            text: The text.
+            pair: A second text, for models that read pairs.
+            auto_class: Name of the ``transformers`` auto class that loads the model; by default
+                with the head that it was saved with.
+
+        Raises:
+            LmkitError: one sentence saying what went wrong.
+        """
+        return open_text(self.session, self._source, self._options, text, pair, auto_class)
+
+    def trace_generation(
+        self,
+        prompt: str | Sequence[Mapping[str, Any]],
+        *,
+        max_new_tokens: int = 40,
+        seed: int | None = None,
+        chat: bool = False,
+        **options: Any,
+    ) -> Explorer:
+        """Let the model write on, and look into the attention of each step.
+
+        In the explorer a slider steps through what was written; ``.trace`` has the tokens with
+        their probabilities (:class:`lmkit.models.generation_trace.GenerationTrace`).
+
+        Args:
+            prompt: A text; with ``chat`` also messages with ``role`` and ``content``.
+            max_new_tokens: Most tokens to write.
+            seed: For sampling; a random one if None.
+            chat: Write the prompt by the tokenizer's chat template.
+            options: For transformers' ``generate``.
+
+        Raises:
+            LmkitError: one sentence saying what went wrong.
+        """
+        asked = {"max_new_tokens": max_new_tokens, "seed": seed, "chat": chat, **options}
+        return open_generation(self.session, self._source, self._options, prompt, asked)
+
+    def compare(self, first: str, second: str, **options: Any) -> Explorer:
+        """What differs between the attention of two texts; see :func:`lmkit.compare`."""
+        return compare(self.explore(first), self.explore(second), **options)
+
     def __getattr__(self, name: str) -> Any:
         registered = None if name.startswith("_") else self.session.host.by_verb(name)
         if registered is None:
@@ -114,210 +157,6 @@ class Kit:
     def __repr__(self) -> str:
         name = self.name or "each task's default model"
         return f"<lmkit.Kit of {name}: {', '.join(self.tasks)}>"
-
-
-class Attention:
-    """The attention of one pass. ``attention[layer, head]`` is an array, shape (queries, keys).
-
-    Layers and heads count from 0. In a notebook it shows itself as the explorer.
-    """
-
-    def __init__(self, analysis: Analysis, trace: CapturedTrace) -> None:
-        self._analysis = analysis
-        self.trace = trace
-        self._lens = ""
-
-    @property
-    def tokens(self) -> tuple[Token, ...]:
-        """The tokens of the text."""
-        return self.trace.tokens
-
-    @property
-    def layers(self) -> Sequence[Any]:
-        """The layers that have attention, with the number of heads of each."""
-        return self.trace.layers
-
-    def __getitem__(self, place: tuple[int, int]) -> np.ndarray:
-        layer, head = self._place(place)
-        values = self.trace.attention(layer, head)
-        self._analysis.used()
-        return values
-
-    def rows(self, layer: int, head: int, rows: Sequence[int] | slice) -> np.ndarray:
-        """Exact rows of one head; (rows, keys)."""
-        layer, head = self._place((layer, head))
-        values = self.trace.rows(layer, head, rows)
-        self._analysis.used()
-        return values
-
-    def received(self) -> np.ndarray:
-        """Attention that each token receives, mean over layers, heads and queries; (tokens,)."""
-        return self.trace.attention_received()
-
-    @property
-    def lenses(self) -> tuple[str, ...]:
-        """Names of the lenses that this pass can be seen through."""
-        return tuple(one.name for one in self._tiles.lens_specs if not one.reason)
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        """Names of the views that this pass can be asked for."""
-        return tuple(one.name for one in self._tiles.views if not one.reason)
-
-    def lens(self, name: str) -> Attention:
-        """The same pass through a lens: ``r.attention.lens("words")[2, 5]``.
-
-        Raises:
-            ProtocolError: there is no such lens, or it is not available for this pass.
-        """
-        seen = Attention(self._analysis, self._tiles.through(name).trace)
-        seen._lens = name
-        return seen
-
-    def view(self, view: str, /, layer: int = 0, head: int = 0, tokens: Sequence[int] = (),
-             **values: Any) -> tuple[Result, ...]:  # fmt: skip
-        """What a view shows of this pass.
-
-        Args:
-            view: Its name, one of :attr:`views`.
-            layer: For views that look at one layer.
-            head: For views that look at one head.
-            tokens: For views that look at some query tokens.
-            **values: Values of the view's own fields.
-
-        Raises:
-            LmkitError: one sentence saying what went wrong.
-        """
-        layer, head = self._place((layer, head))
-        selection = Selection(layer=layer, head=head, tokens=self._some(layer, tokens))
-        return self._analysis.ask(view, values, selection)
-
-    def show(
-        self,
-        layer: int,
-        head: int,
-        tokens: Sequence[int] = (),
-        *,
-        lens: str | None = None,
-        picture: str = "",
-    ) -> Attention:
-        """Choose what the explorer shows, here and in every open copy of it.
-
-        Args:
-            layer: The layer, from 0.
-            head: The head, from 0.
-            tokens: Query tokens to hold.
-            lens: One of :attr:`lenses`; empty for the attention itself.
-            picture: Which tab: ``"arcs"``, ``"map"``, or the name of a view; empty keeps it.
-        """
-        chosen = self if lens is None or lens == self._lens else self._analysis.attention
-        if lens is not None and lens != self._lens:
-            chosen = chosen.lens(lens) if lens else chosen
-        layer, head = chosen._place((layer, head))
-        self._analysis.select(
-            Selection(
-                layer=layer,
-                head=head,
-                tokens=chosen._some(layer, tokens),
-                lens=chosen._lens,
-                picture=picture or self._analysis.view.selection.picture,
-            )
-        )
-        return self
-
-    @property
-    def _tiles(self) -> AttentionTiles:
-        tiles = self._analysis.view.tiles
-        assert tiles is not None
-        return tiles
-
-    def _some(self, layer: int, tokens: Sequence[int]) -> tuple[int, ...]:
-        """Query tokens, counted from 0; negative ones count from the end."""
-        count = self.trace.layers[layer].queries
-        for token in tokens:
-            if not -count <= token < count:
-                raise IndexError(f"There is no token {token}; there are {count}, counted from 0.")
-        return tuple(token % count for token in tokens)
-
-    def save(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        layer: int | None = None,
-        head: int | None = None,
-        tokens: Sequence[int] | None = None,
-        picture: str | None = None,
-        theme: str | None = None,
-        mapping: str = "sqrt",
-        lens: str | None = None,
-        width: float | None = None,
-        dpi: float = 300,
-        heads: str | None = None,
-        text: bool = True,
-        budget: int | float | str | None = None,
-    ) -> SavedFile:
-        """Save as a file; the suffix says what kind.
-
-        ``.svg``, ``.pdf`` and ``.png`` are the picture, vector where it can be; ``.html`` is a page
-        that needs nothing else; ``.npz`` and ``.json`` hold the exact numbers. Each carries the run
-        record. A file of that name is replaced in one step.
-
-        Args:
-            path: Where to; ends in one of these suffixes.
-            layer: Default: the one that is shown. Negative ones count from the end.
-            head: Likewise.
-            tokens: Queries to mark; default: those that are selected.
-            picture: ``"arcs"`` (default), ``"map"`` or ``"grid"`` (all heads).
-            theme: ``"light"`` or ``"dark"``; a page follows its reader's system without.
-            mapping: Of values to colours: ``"sqrt"`` (default), ``"linear"`` or ``"log"``.
-            lens: Name of a lens to read the attention through; default: the one on show, ``""``
-                for the attention itself.
-            width: Of the picture, in inches.
-            dpi: Pixels per inch of a PNG.
-            heads: ``"all"``: every head's numbers in NPZ and JSON.
-            text: False leaves texts and tokens out and shows token indices.
-            budget: Bytes of a page, or of the numbers of all heads: ``"5MB"``.
-
-        Returns:
-            The file; its ``notes`` say what it leaves out.
-
-        Raises:
-            SaveError: an unknown suffix or option, or a place that cannot be written.
-            BudgetExceededError: all heads take more than the budget.
-        """
-        from lmkit.saving import Wish, save
-
-        wish = Wish(
-            layer=layer, head=head, tokens=tokens, picture=picture, theme=theme, mapping=mapping,
-            lens=lens, width=width, dpi=dpi, heads=heads, text=text, budget=budget,
-        )  # fmt: skip
-        saved = save(self._analysis.view, path, wish)
-        self._analysis.used()
-        return saved
-
-    def _place(self, place: object) -> tuple[int, int]:
-        """Layer and head, counted from 0; negative ones count from the end."""
-        if not (isinstance(place, tuple) and len(place) == 2):
-            raise IndexError("Say attention[layer, head]; the array then has (queries, keys).")
-        try:
-            layer, head = operator.index(place[0]), operator.index(place[1])
-        except TypeError as error:
-            raise IndexError("Layer and head are whole numbers: attention[layer, head].") from error
-        count = len(self.trace.layers)
-        if not -count <= layer < count:
-            raise IndexError(f"There is no layer {layer}; there are {count}, counted from 0.")
-        heads = self.trace.layers[layer].heads
-        if not -heads <= head < heads:
-            raise IndexError(f"Layer {layer} has no head {head}; it has {heads}, from 0.")
-        return layer % count, head % heads
-
-    def __repr__(self) -> str:
-        heads = sum(layer.heads for layer in self.layers)
-        shape = f"{len(self.layers)} layers, {heads} heads, {len(self.tokens)} tokens"
-        return f"<lmkit.Attention: {shape}>"
-
-    def _ipython_display_(self) -> None:
-        self._analysis._ipython_display_()
 
 
 class Analysis:
@@ -431,6 +270,15 @@ class Analysis:
         """Choose what the explorer shows."""
         self._panel.view.select(selection)
 
+    def recipe(self, name: str) -> list[str]:
+        """Lines of Python that make this result again and call it ``name``."""
+        panel = self._panel
+        task = panel.registered.task
+        source = None if panel.source == task.default_model else panel.source
+        loaded = loading(panel.source, model_name(source) or task.default_model, panel.options)
+        values = self.record.fields
+        return _recipe(panel.registered, loaded, self.values if values is None else values, name)
+
     def ask(self, view: str, values: Mapping[str, Any], selection: Selection) -> tuple[Result, ...]:
         """Ask a view about the pass, in this thread, with a progress bar; an interrupt stops it."""
         with progress_bar() as show:
@@ -458,7 +306,7 @@ def open_task(
     task = registered.task
 
     def python(current: Mapping[str, Any], selection: Selection | None) -> str:
-        loaded = _loading(source, name or task.default_model, options)
+        loaded = loading(source, name or task.default_model, options)
         return _python(registered, loaded, current, selection)
 
     return session.open_panel(
@@ -468,7 +316,7 @@ def open_task(
         values=values,
         options=options,
         python=python,
-        export=_export,
+        export=export_view,
         save=_save,
     )
 
@@ -482,13 +330,6 @@ def _save(view: PanelView, path: str | os.PathLike[str], **options: Any) -> Save
             f"save() has no option {unknown[0]!r}.", hint="help(lmkit.Attention.save) lists them."
         )
     return save(view, path, Wish(**options))
-
-
-def _export(view: PanelView, request: Export) -> tuple[str, str, bytes, tuple[str, ...]]:
-    from lmkit.saving import Wish, export
-
-    made = export(view, request.format, Wish.of(request.options))
-    return made.name, made.mime, made.data, made.notes
 
 
 def make_panel(kit: Kit, registered: RegisteredTask, values: Mapping[str, Any]) -> Any:
@@ -520,19 +361,6 @@ def make_panel(kit: Kit, registered: RegisteredTask, values: Mapping[str, Any]) 
     return panel_class(registered)(kit.session, opened)
 
 
-def model_name(source: Any) -> str:
-    """How a source is named before it is loaded."""
-    if isinstance(source, str):
-        return source
-    if isinstance(source, tuple) and source:
-        source = source[0]
-    name = getattr(source, "name", None)
-    if isinstance(name, str):
-        return name
-    path = getattr(source, "__fspath__", None)
-    return str(path()) if path else type(source).__name__
-
-
 def _with_body(
     registered: RegisteredTask, body: Sequence[str], values: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -556,40 +384,21 @@ def _call_doc(registered: RegisteredTask) -> str:
     return "\n".join(lines)
 
 
-def _loading(source: Any, name: str, options: Mapping[str, Any]) -> str:
-    """The call that loads a model as it was loaded; a model in memory is named in a comment."""
-    tokenizer = options.get("tokenizer") is not None
-    given = "".join(
-        f", {key}={value!r}" for key, value in options.items() if isinstance(value, str | bool)
-    )
-    if isinstance(source, str):
-        return f"lmkit.load({name!r}{', tokenizer=tokenizer' if tokenizer else ''}{given})"
-    if isinstance(source, os.PathLike):
-        return f"lmkit.load({os.fspath(source)!r}{given})"
-    pair = tokenizer or isinstance(source, tuple)
-    # Nothing in Python says under which names the user holds them.
-    return f"lmkit.load(model{', tokenizer' if pair else ''}{given})  # your {_one_line(name)}"
-
-
-def _one_line(name: str) -> str:
-    """A name that cannot end the comment it stands in."""
-    return "".join(one if one.isprintable() else " " for one in name)[:200]
-
-
 def _python(
     registered: RegisteredTask,
     loaded: str,
     values: Mapping[str, Any],
     selection: Selection | None,
 ) -> str:
+    lines = ["import lmkit", "", *_recipe(registered, loaded, values, "r")]
+    return "\n".join([*lines, "r" if selection is None else show_call("r.attention", selection)])
+
+
+def _recipe(
+    registered: RegisteredTask, loaded: str, values: Mapping[str, Any], name: str
+) -> list[str]:
     fields = {one.name: one for one in fields_of(registered.task)}
     given = ", ".join(
         f"{key}={value!r}" for key, value in values.items() if value != fields[key].default
     )
-    lines = f"import lmkit\n\nkit = {loaded}\nr = kit.{verb_of(registered.task)}({given})\n"
-    if selection is None:
-        return f"{lines}r"
-    tokens = f", tokens={list(selection.tokens)}" if selection.tokens else ""
-    tokens += f", lens={selection.lens!r}" if selection.lens else ""
-    tokens += f", picture={selection.picture!r}" if selection.picture else ""
-    return f"{lines}r.attention.show({selection.layer}, {selection.head}{tokens})"
+    return [f"kit = {loaded}", f"{name} = kit.{verb_of(registered.task)}({given})"]

@@ -17,7 +17,7 @@ from lmkit.api import LoadedModel
 from lmkit.protocol.record import RunRecord
 from lmkit.version import __version__
 
-__all__ = ["RunRecord", "record_json", "record_run", "without_text"]
+__all__ = ["RunRecord", "record_json", "record_run", "version_of", "without_text"]
 
 _hashes: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
@@ -53,8 +53,8 @@ def record_run(
         tokens=len(getattr(trace, "tokens", ())),
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         lmkit=__version__,
-        torch=_version("torch"),
-        transformers=_version("transformers"),
+        torch=version_of("torch"),
+        transformers=version_of("transformers"),
         python=platform.python_version(),
     )
 
@@ -69,7 +69,8 @@ def record_json(record: RunRecord) -> str:
     return json.dumps(msgspec.to_builtins(record), ensure_ascii=True, separators=(",", ":"))
 
 
-def _version(distribution: str) -> str:
+def version_of(distribution: str) -> str:
+    """Version of a distribution; empty where it is not installed."""
     try:
         return version(distribution)
     except PackageNotFoundError:

@@ -53,6 +53,7 @@ from lmkit.protocol.messages import (
     Request,
     Result,
     Run,
+    SavedAnswer,
     Select,
     Selection,
     TileAnswer,
@@ -119,7 +120,6 @@ class TaskPanel:
     source: Any
     options: Mapping[str, Any] = field(default_factory=dict)
     work: Work | None = None
-    export: Exporter | None = None
     save: Callable[..., Any] | None = None
 
 
@@ -144,6 +144,7 @@ class Session:
         self._actions: dict[str, Callable[[str, str], None]] = {}
         self._offers: dict[str, Callable[[Session], ServedView]] = {}
         self._watchers: list[Callable[[], None]] = []
+        self._exporters: dict[str, Exporter] = {}
         self._subscriptions: dict[tuple[int, str], tuple[Channel, Callable[[], None]]] = {}
         self._works: dict[str, Work] = {}
         self._queued: dict[str, tuple[Future[None], TaskPanel]] = {}
@@ -193,24 +194,35 @@ class Session:
             lenses=tuple(LENSES.values()),
             views=functools.partial(list_views, self.host),
         )  # fmt: skip
-        panel = TaskPanel(view, registered, source, dict(options or {}), export=export, save=save)
+        panel = TaskPanel(view, registered, source, dict(options or {}), save=save)
         with self._lock:
             self._views[view.id] = view
             self._panels[view.id] = panel
+            if export is not None:
+                self._exporters[view.id] = export
         self._changed()
         return panel
 
-    def open_view(self, view: ServedView, act: Callable[[str, str], None] | None = None) -> None:
+    def open_view(
+        self,
+        view: ServedView,
+        act: Callable[[str, str], None] | None = None,
+        *,
+        export: Exporter | None = None,
+    ) -> None:
         """Serve a view that is no task's panel.
 
         Args:
             view: The view.
             act: Carries out its buttons: ``act(name, argument)``.
+            export: Makes the files of its Save menu.
         """
         with self._lock:
             self._views[view.id] = view
             if act is not None:
                 self._actions[view.id] = act
+            if export is not None:
+                self._exporters[view.id] = export
 
     def offer(self, name: str, opener: Callable[[Session], ServedView]) -> None:
         """Serve a view that any page may ask for by its name, opened when one does.
@@ -239,6 +251,7 @@ class Session:
             panel = self._panels.pop(view, None)
             self._views.pop(view, None)
             self._actions.pop(view, None)
+            self._exporters.pop(view, None)
             gone = [key for key in self._subscriptions if key[1] == view]
             undos = [self._subscriptions.pop(key)[1] for key in gone]
         for undo in undos:
@@ -246,6 +259,7 @@ class Session:
         if panel is not None and panel.work is not None:
             panel.work.cancel()
         self.traces.drop(view)
+        self.traces.drop(_before(view))
         if panel is not None:
             self._changed()
 
@@ -358,6 +372,11 @@ class Session:
         if outcome.trace is not None and view.id in self._views:
             self.traces.use(view.id, outcome.trace)  # type: ignore[arg-type]
         view.finish(run, outcome, self._header(panel, model))
+        if view.previous is not None and view.id in self._views:
+            # Kept to be compared with; the first to go where memory is short.
+            self.traces.use(_before(view.id), view.previous)  # type: ignore[arg-type]
+            if outcome.trace is not None:
+                self.traces.use(view.id, outcome.trace)  # type: ignore[arg-type]
         self._changed()
         return outcome
 
@@ -519,19 +538,22 @@ class Session:
                 raise ProtocolError(f"This view has no button {request.name!r}.")
             act(request.name, request.argument)
             answer = Done(id=request.id, view=request.view)
+        elif isinstance(request, Select):
+            chosen = self.view(request.view)
+            if not isinstance(chosen, PanelView):
+                raise ProtocolError("There is nothing to choose in this view.")
+            chosen.select(request.selection)
+            answer = Done(id=request.id, view=request.view)
         else:
             panel = self.panel(request.view)
             if isinstance(request, Run):
                 self._enqueue(panel, request.values, run=request.id)
                 answer = Accepted(id=request.id, view=request.view)
-            elif isinstance(request, Edit):
+            else:
+                assert isinstance(request, Edit)
                 fields = fields_of(panel.registered.task)
                 current = {**panel.view.values, **request.values}
                 panel.view.edit(check_values(fields, current, complete=False))
-                answer = Done(id=request.id, view=request.view)
-            else:
-                assert isinstance(request, Select)
-                panel.view.select(request.selection)
                 answer = Done(id=request.id, view=request.view)
         return answer, buffers
 
@@ -585,6 +607,11 @@ class Session:
         results = run_view(self.host, registered, tiles.trace, values, tiles.plain(selection), work)
         if view.id in self._views:
             self.traces.use(view.id, tiles.trace)  # type: ignore[arg-type]
+        asked = {**defaults(tuple(registered.view.fields)), **values}
+        view.keep_answer(
+            SavedAnswer(name=name, arguments=asked, selection=selection, results=results),
+            tiles.trace,
+        )
         return results
 
     def _query(self, request: Query, channel: Channel) -> tuple[Result, ...]:
@@ -605,12 +632,13 @@ class Session:
                 self._works.pop(request.id, None)
 
     def _export(self, request: Export) -> tuple[Exported, bytes]:
-        panel = self.panel(request.view)
-        if panel.export is None:
+        view = self.view(request.view)
+        make = self._exporters.get(request.view)
+        if make is None or not isinstance(view, PanelView):
             raise ProtocolError("This view cannot be saved as a file.")
-        name, mime, data, notes = panel.export(panel.view, request)
-        if panel.view.tiles is not None:
-            self.traces.use(request.view, panel.view.tiles.trace)  # type: ignore[arg-type]
+        name, mime, data, notes = make(view, request)
+        if view.tiles is not None:
+            self.traces.use(request.view, view.tiles.trace)  # type: ignore[arg-type]
         answer = Exported(id=request.id, view=request.view, name=name, mime=mime, notes=notes)
         return answer, data
 
@@ -668,6 +696,11 @@ def load_for(
             refused = refused or error
     assert refused is not None
     raise refused
+
+
+def _before(view: str) -> str:
+    """Under which name the pass of a view's run before is kept."""
+    return f"{view}/before"
 
 
 def _ids(data: Any) -> tuple[str, str]:

@@ -58,6 +58,7 @@ _END_FIELD = Field.boolean(
     "at_end",
     label="Align at the end",
     help="The other text may have another length; its last positions are taken. Causal models.",
+    later=True,
 )
 _SIZES = {
     "total_variation": (
@@ -139,7 +140,23 @@ class HeadMapView(View):
         return grid_of_scores(scores)
 
 
-class SwitchOffView(View):
+class _ReplacingView(View):
+    """What the views that put something in a head's place have in common."""
+
+    def unavailable(self, trace: TextTrace) -> str:
+        """Heads can't be changed where the model does not call the attention interface."""
+        if not trace.layers:
+            return "This pass has no attention."
+        if not callable(getattr(trace, "again", None)):
+            return "Heads are changed in the model's own pass; choose its own attention."
+        if not all(layer.has_qk for layer in trace.layers):
+            return "This model has an attention of its own: its heads can't be changed."
+        if any(layer.step for layer in trace.layers):
+            return "Heads are switched off in a single pass, not in a generated text."
+        return ""
+
+
+class SwitchOffView(_ReplacingView):
     """What the output does without some heads."""
 
     name = "switch-off"
@@ -159,10 +176,6 @@ class SwitchOffView(View):
         _END_FIELD,
     )
     follows: ClassVar[frozenset[str]] = frozenset({"layer", "head"})
-
-    def unavailable(self, trace: TextTrace) -> str:
-        """Heads can't be changed where the model does not call the attention interface."""
-        return _unchangeable(trace)
 
     def show(
         self,
@@ -187,7 +200,7 @@ class SwitchOffView(View):
         return _results_of_effect(changed, trace, f"Without {names}", how)
 
 
-class CausalMapView(View):
+class CausalMapView(_ReplacingView):
     """Every head switched off by itself."""
 
     name = "causal-map"
@@ -195,10 +208,6 @@ class CausalMapView(View):
     help = "Switches every head off by itself: which ones the output of this text needs."
     fields: ClassVar[tuple[FieldSpec, ...]] = (_HOW_FIELD, _OTHER_FIELD, _END_FIELD)
     follows: ClassVar[frozenset[str]] = frozenset()
-
-    def unavailable(self, trace: TextTrace) -> str:
-        """Heads can't be changed where the model does not call the attention interface."""
-        return _unchangeable(trace)
 
     def show(
         self,
@@ -241,9 +250,12 @@ class RolloutView(View):
 
     def unavailable(self, trace: TextTrace) -> str:
         """Rollout multiplies the self-attention of one stack."""
-        if not any(layer.role != "cross" for layer in trace.layers):
-            return "This pass has no self-attention."
-        return ""
+        from lmkit.views.lenses.rollouts import no_rollout
+
+        source: Any = trace
+        if getattr(trace, "scale", "share") != "share":
+            return "Rollout multiplies attention, not other numbers of a pass."
+        return no_rollout(source)
 
     def show(
         self,
@@ -413,18 +425,6 @@ def _results_of_effect(changed: Effect, trace: TextTrace, title: str, how: str) 
         )
     )
     return results
-
-
-def _unchangeable(trace: TextTrace) -> str:
-    if not trace.layers:
-        return "This pass has no attention."
-    if not callable(getattr(trace, "again", None)):
-        return "Heads are changed in the model's own pass; choose its own attention."
-    if not all(layer.has_qk for layer in trace.layers):
-        return "This model has an attention of its own: its heads can't be changed."
-    if any(layer.step for layer in trace.layers):
-        return "Heads are switched off in a single pass, not in a generated text."
-    return ""
 
 
 def _replacement(how: str, other: str, at_end: bool) -> dict[str, Any]:

@@ -199,6 +199,21 @@ class GenerationTrace(ModelTrace):
 
         return torch.tensor([self._recipe.forced])
 
+    def inputs(self) -> dict[str, Any]:
+        """The whole text as one pass: all that was read, the last written token left out.
+
+        Raises:
+            ModelError: the model can't be loaded again.
+        """
+        import torch
+
+        given = super().inputs()
+        start = given.get("decoder_input_ids")
+        if start is not None:
+            read = list(self._recipe.forced[:-1])
+            given["decoder_input_ids"] = torch.tensor([read], device=start.device)
+        return given
+
     @property
     def sequence(self) -> tuple[int, ...]:
         """The ids of the whole sequence (of the decoder), the last one included."""

@@ -17,6 +17,7 @@ __all__ = [
     "check_config",
     "head_warnings",
     "need_of",
+    "suited_class",
     "unwrapped",
 ]
 
@@ -60,6 +61,27 @@ _SHOWN = 4
 def need_of(auto_class: str) -> str:
     """What a task with this auto class needs, for a sentence."""
     return _NEEDS.get(auto_class, f"a model that {auto_class} loads")
+
+
+def suited_class(config: Mapping[str, Any]) -> str:
+    """The auto class that loads a checkpoint with the head that it was saved with.
+
+    Args:
+        config: Its ``config.json``.
+
+    Returns:
+        ``"AutoModel"`` where it names no head that is known here.
+    """
+    named = config.get("architectures")
+    architecture = named[0] if isinstance(named, list) and named else ""
+    if not isinstance(architecture, str):
+        return "AutoModel"
+    head = next((head for head in _HEADS if architecture.endswith(head)), "")
+    if head == "ForConditionalGeneration":
+        return "AutoModelForSeq2SeqLM" if config.get("is_encoder_decoder") is True else "AutoModel"
+    if head == "LMHeadModel":
+        return "AutoModelForCausalLM"
+    return f"AutoModel{head}" if f"AutoModel{head}" in _NEEDS else "AutoModel"
 
 
 def check_config(config: Mapping[str, Any], name: str, auto_class: str) -> None:

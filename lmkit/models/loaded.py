@@ -8,7 +8,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +41,11 @@ if TYPE_CHECKING:
     from lmkit.capture import Trace
     from lmkit.capture.interventions import Change
 
-__all__ = ["Facts", "HuggingFaceModel", "Parts", "facts_of"]
+__all__ = ["KEPT_OUTPUT", "Facts", "HuggingFaceModel", "Parts", "facts_of"]
 
+KEPT_OUTPUT = 256 * 1024**2
+"""Bytes of output that a trace keeps. SmolLM2's logits over 8,192 tokens would be 1.6 GB, six times
+what its queries and keys take, and no picture asks for them."""
 _MAX_LABEL = 1_000
 _SHARE_OF_MEMORY = 0.8
 """Of the memory that is free before a pass, what its queries and keys may take."""
@@ -265,7 +268,11 @@ class HuggingFaceModel(LoadedModel):
                 encoded = self._encode(parts.tokenizer, first, None, limit, bare=chat)
             said = (
                 *self._said_of_length(parts.tokenizer, encoded, stated, False),
-                *_said_of_surrogates(prompt if isinstance(prompt, str) else None, first),
+                *(
+                    _said_of_surrogates(prompt, clean_text(prompt))
+                    if isinstance(prompt, str)
+                    else ()
+                ),
             )
             self._warn_of_text(() if chat else said, work)
             recipe = Recipe(
@@ -280,6 +287,36 @@ class HuggingFaceModel(LoadedModel):
         if work is not None:
             work.traces.append(made)
         return made
+
+    @property
+    def kind(self) -> str:
+        """Class of the model below wrappers; known also while it is unloaded."""
+        return self.facts.kind
+
+    @property
+    def free_memory(self) -> int:
+        """Bytes that are free on its device; 0 where that is not known."""
+        return free_memory(self.device)
+
+    @contextmanager
+    def borrow(self, doing: str = "this pass") -> Iterator[Any]:
+        """The model itself for a block; see :meth:`LoadedModel.borrow`."""
+        import torch
+
+        from lmkit.capture.context import run_uncompiled
+
+        with ExitStack() as stack:
+            stack.enter_context(self.hold())
+            model = self._ready().model
+            stack.enter_context(waiting_for(_lock_of(model)))
+            stack.enter_context(memory_errors(self.name, self.device, doing))
+            stack.enter_context(_in_eval_mode(model))
+            stack.enter_context(_without_weight_gradients(model))
+            run_uncompiled(unwrapped(model), model, stack)
+            # The caller may stand in a block of its own without gradients.
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            yield model
 
     # beyond the contract
 
@@ -375,13 +412,16 @@ class HuggingFaceModel(LoadedModel):
         with self.hold():
             model = self._ready().model
             inputs = self._inputs(model, encoded)
+            large = _logit_bytes(unwrapped(model), len(encoded.ids)) > KEPT_OUTPUT
+            if large and _can_leave_out(unwrapped(model)):
+                inputs["logits_to_keep"] = 1
             # Eval mode is set and put back module by module: one pass at a time for one model.
             with (
                 waiting_for(_lock_of(model)),
                 memory_errors(self.name, self.device, "this pass"),
                 self._failures(),
             ):
-                return trace_forward(
+                trace = trace_forward(
                     model,
                     inputs,
                     values=values,
@@ -391,6 +431,9 @@ class HuggingFaceModel(LoadedModel):
                     if work is None
                     else lambda done, total: work.report("Forward pass", done, total),
                 )
+            if large:
+                trace.output = None  # made again for those who ask
+            return trace
 
     def trace_ids(self, ids: Sequence[int]) -> Trace:
         """One captured pass over ids as they are, without the tokenizer.
@@ -516,6 +559,14 @@ class HuggingFaceModel(LoadedModel):
                 hint="Let the model write more tokens.",
             )
         return ids
+
+    def inputs_of(self, encoded: Encoded) -> dict[str, Any]:
+        """Keyword arguments of the model for encoded ids, on its device.
+
+        Raises:
+            ModelError: the ids are not the model's.
+        """
+        return self._inputs(self._ready().model, encoded)
 
     def generation_inputs(self, encoded: Encoded) -> dict[str, Any]:
         """What ``generate`` is given of an encoded prompt, on the model's device."""
@@ -723,6 +774,32 @@ class HuggingFaceModel(LoadedModel):
             ) from error
 
 
+@contextmanager
+def _in_eval_mode(model: Any) -> Iterator[None]:
+    """Eval mode for a block; training mode is put back module by module."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def _without_weight_gradients(model: Any) -> Iterator[None]:
+    """Weights that ask for no gradients; put back one by one."""
+    learning = [weight for weight in model.parameters() if weight.requires_grad]
+    try:
+        for weight in learning:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for weight in learning:
+            weight.requires_grad_(True)
+
+
 def _encoded_ids(ids: Sequence[int]) -> Encoded:
     plain = [int(identity) for identity in ids]
     count = len(plain)
@@ -764,6 +841,23 @@ def _labels_of(model: Any) -> tuple[str, ...]:
     return tuple(
         clean_text(named.get(index, f"LABEL_{index}"))[:_MAX_LABEL] for index in range(count)
     )
+
+
+def _logit_bytes(inner: Any, tokens: int) -> int:
+    """Bytes of the logits of all positions; 0 for a model without an output embedding."""
+    try:
+        head = inner.get_output_embeddings()
+    except (AttributeError, NotImplementedError):
+        return 0
+    weight = getattr(head, "weight", None)
+    if weight is None:
+        return 0
+    rows, size = int(weight.shape[0]), int(weight.element_size())
+    return rows * size * tokens
+
+
+def _can_leave_out(inner: Any) -> bool:
+    return "logits_to_keep" in inspect.signature(inner.forward).parameters
 
 
 def _input_device(inner: Any) -> Any:

@@ -21,7 +21,7 @@ from lmkit.models.hardware import (
     no_memory,
     total_memory,
 )
-from lmkit.models.heads import check_class, check_config, unwrapped
+from lmkit.models.heads import check_class, check_config, suited_class, unwrapped
 from lmkit.models.loaded import HuggingFaceModel, Parts, facts_of
 from lmkit.models.loading import dtype_name, load_model, load_tokenizer, waiting_for
 from lmkit.models.safety import Checkpoint, has_vocabulary, inspect_folder
@@ -214,6 +214,38 @@ class ModelStore:
             check_device(device)
         dtype_name(dtype)
         self._locate(os.fspath(source), revision, allow_pickle=allow_pickle, code=trust_remote_code)
+
+    def suited_class(
+        self,
+        source: Any,
+        *,
+        tokenizer: Any = None,
+        device: str | None = None,
+        dtype: Any = None,
+        revision: str | None = None,
+        allow_pickle: bool = False,
+        trust_remote_code: bool = False,
+    ) -> str:
+        """Name of the auto class that loads a model with the head that it was saved with.
+
+        ``"AutoModel"`` for models in memory, whose class is what it is.
+
+        Raises:
+            ModelError: whatever :meth:`get` would raise before it reads weights.
+        """
+        if isinstance(source, HuggingFaceModel):
+            return source.auto_class
+        if not isinstance(source, (str, os.PathLike)):
+            return "AutoModel"
+        name = os.fspath(source)
+        located = locate(name, revision, allow_pickle=allow_pickle, code=trust_remote_code)
+        checkpoint = inspect_folder(
+            located.folder,
+            located.name,
+            allow_pickle=allow_pickle,
+            trust_remote_code=trust_remote_code,
+        )
+        return suited_class(checkpoint.config)
 
     # listing and unloading
 

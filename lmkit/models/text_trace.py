@@ -102,10 +102,26 @@ class ModelTrace:
         """The ids that went in."""
         return tuple(self._encoded.ids)
 
+    def inputs(self) -> dict[str, Any]:
+        """Keyword arguments of the model for this pass: a batch of one, on its device.
+
+        Raises:
+            ModelError: the model can't be loaded again.
+        """
+        return self.model.inputs_of(self._encoded)
+
     @property
     def output(self) -> Any:
-        """What the model returned, logits included, on its device."""
-        return self.capture.output
+        """What the model returned, logits included, on its device.
+
+        Where that is more than :data:`~lmkit.models.loaded.KEPT_OUTPUT` bytes (the logits of all
+        positions of a long text) it is not kept: each question runs the model once more.
+
+        Raises:
+            DeviceMemoryError, ModelError: that pass fails.
+        """
+        held = self.capture.output
+        return self.model.output_of(self._encoded) if held is None else held
 
     @property
     def capture(self) -> Trace:

@@ -38,7 +38,7 @@ MIME = "application/vnd.lmkit.view.v1+json"
 
 MAX_TILE_BYTES = 64 * 1024 * 1024
 _MAX_TEXT = 100_000
-_ITEM_BYTES = {"f32": 4, "sqrt-u8": 1, "sqrt-u16": 2}
+_ITEM_BYTES = {"f32": 4, "sqrt-u6": 1, "sqrt-u8": 1, "sqrt-u16": 2}
 
 
 def _well_formed(data: Any) -> Any:

@@ -73,6 +73,7 @@ __all__ = [
     "Result",
     "Run",
     "RunRecord",
+    "SavedAnswer",
     "SavedTile",
     "Scale",
     "Select",
@@ -116,7 +117,7 @@ Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 TileKey = Annotated[str, Meta(min_length=1, max_length=4_096)]
 Dimension = Annotated[int, Meta(ge=0, le=65_536)]
 LensName = Annotated[str, Meta(max_length=64)]
-Encoding = Literal["f32", "sqrt-u8", "sqrt-u16"]
+Encoding = Literal["f32", "sqrt-u6", "sqrt-u8", "sqrt-u16"]
 Scale = Literal["share", "amount", "difference"]
 """What numbers mean: shares of 1; amounts of 0 and more, unbounded; differences in [-1, 1]."""
 # Beyond these a browser reads another number; NaN and infinity are not JSON.
@@ -135,12 +136,14 @@ class FieldBase(Struct, frozen=True, kw_only=True):
     """What every field has: its name (a Python identifier), label and help text.
 
     No form draws a ``hidden`` one: it is state that a click in a result sets (:class:`Change`).
+    With ``later`` a form draws it behind More, unless its value is not the default.
     """
 
     name: Name
     label: Line
     help: Line = ""
     hidden: bool = False
+    later: bool = False
 
 
 class TextField(FieldBase, frozen=True, kw_only=True, tag="text", tag_field="kind"):
@@ -309,10 +312,11 @@ class HeadGrid(Struct, frozen=True, kw_only=True, tag="head-grid", tag_field="ki
 
 
 class TokenRow(Struct, frozen=True, kw_only=True):
-    """One number for each token."""
+    """One number for each token. ``note`` is drawn below the row: what to think of its numbers."""
 
     label: Line
     values: Annotated[tuple[Finite, ...], Meta(max_length=1_000_000)]
+    note: Line = ""
 
 
 class TokenScores(Struct, frozen=True, kw_only=True, tag="token-scores", tag_field="kind"):
@@ -742,11 +746,13 @@ ExportFormat = Literal["html", "svg", "png", "pdf", "npz", "json"]
 class ExportOptions(Struct, frozen=True, kw_only=True):
     """What a saved file shows; ``selection`` None: what the view shows in the kernel.
 
-    ``picture`` is the one to draw: not all that a selection may name can be.
+    ``picture`` is the one to draw, one of the view's own or the name of one of its
+    :class:`ViewInfo`; ``heads`` those of the picture of several heads, none for the usual ones.
     """
 
     selection: Selection | None = None
-    picture: Literal["arcs", "map", "grid"] = "arcs"
+    picture: Annotated[str, Meta(min_length=1, max_length=128)] = "arcs"
+    heads: Annotated[tuple[Index, ...], Meta(max_length=4_096)] = ()
     theme: Literal["light", "dark"] = "light"
     mapping: Literal["sqrt", "linear", "log"] = "sqrt"
     text: bool = True
@@ -894,11 +900,21 @@ class Live(Struct, frozen=True, kw_only=True):
     view: Id
 
 
+class SavedAnswer(Struct, frozen=True, kw_only=True):
+    """What a view of :class:`ViewInfo` showed last: what it was asked, and its results."""
+
+    name: Name
+    arguments: dict[str, FieldValue] = {}
+    selection: Selection = Selection()
+    results: Annotated[tuple[Result, ...], Meta(max_length=1_000)] = ()
+
+
 class Bundle(Struct, frozen=True, kw_only=True):
     """The value under lmkit's MIME type in a saved output.
 
     ``heads`` counts all heads, ``heads_carried`` those whose tiles are in ``tiles``. ``record`` is
-    that of the run whose results are shown.
+    that of the run whose results are shown. ``answers`` are those of the views that were looked at
+    last, as far as there was room, the latest first.
     """
 
     protocol: Literal[1] = 1
@@ -909,3 +925,4 @@ class Bundle(Struct, frozen=True, kw_only=True):
     heads: Count = 0
     heads_carried: Count = 0
     record: RunRecord | None = None
+    answers: Annotated[tuple[SavedAnswer, ...], Meta(max_length=100)] = ()

@@ -80,14 +80,24 @@ def _measure() -> Any:
 
 @cache
 def text_width(text: str, size: float) -> float:
-    """About how wide a line of text is, in points; other scripts by their East Asian width."""
+    """About how wide a line of text is, in points; other scripts by their East Asian width.
+
+    What no font of the system has counts as wide as the code point that stands in for it.
+    """
     font = latin()
-    known = "".join(one for one in text if font is None or ord(one) in font.characters)
+    shown = "".join(map(_shown, text))
+    known = "".join(one for one in shown if font is None or ord(one) in font.characters)
     width = float(_measure().getlength(known)) / 100 if known else 0.0
-    for one in text:
+    for one in shown:
         if font is not None and ord(one) not in font.characters and not _joins(one):
             width += 1.0 if unicodedata.east_asian_width(one) in "WF" else 0.62
     return width * size
+
+
+@cache
+def _shown(character: str) -> str:
+    """A character as it is written where it is drawn: itself, or what stands in for it."""
+    return writable(character, fonts_for(character))[0]
 
 
 def _folders() -> list[Path]:

@@ -12,18 +12,21 @@ from typing import Any, BinaryIO, cast
 import msgspec
 
 from lmkit.errors import AttentionUnavailableError, SaveError
+from lmkit.protocol.keys import Key, format_key
 from lmkit.protocol.messages import (
     Bundle,
     ExportOptions,
+    HeadGrid,
+    Labels,
     PanelSpec,
     RunRecord,
     Selection,
     Token,
 )
 from lmkit.run_record import record_json, without_text
-from lmkit.saving import figures
+from lmkit.saving import analyses, figures
 from lmkit.saving.arrays import Numbers, write_json, write_npz
-from lmkit.saving.colours import THEMES, Mapping, Scale
+from lmkit.saving.colours import THEMES, Kind, Mapping, Scale
 from lmkit.saving.drawing import Drawing
 from lmkit.saving.figures import Axis, Head, Heads
 from lmkit.saving.files import replaced
@@ -33,7 +36,7 @@ from lmkit.settings import parse_size, size_text
 from lmkit.transports.html import standalone, to_html
 from lmkit.transports.picture import describe, draw
 from lmkit.transports.snapshot import snapshot
-from lmkit.views.attention import CapturedTrace
+from lmkit.views.attention import CapturedTrace, VectorTrace
 from lmkit.views.panel import PanelView
 
 __all__ = ["FORMATS", "ExportedFile", "SavedFile", "Wish", "export", "save"]
@@ -47,9 +50,10 @@ FORMATS = {
     "json": "application/json",
 }
 """The suffixes that a view can be saved under, and their MIME types."""
-PICTURES = ("arcs", "map", "grid")
+PICTURES = ("arcs", "map", "grid", "neuron", "heads")
 INCH = 72
-WIDTHS = {"arcs": 4.0, "map": 5.0, "grid": 6.0}
+WIDTHS = {"arcs": 4.0, "map": 5.0, "grid": 6.0, "neuron": 5.5, "heads": 4.0}
+VIEW_WIDTH = 6.0
 """Inches: a text column takes 3.3, a page of A4 or Letter 6.5."""
 LEAST_WIDTH, MOST_WIDTH = 2.0, 40.0
 DPI = 300
@@ -100,7 +104,7 @@ class Wish:
     lens: str | None = None
     width: float | None = None
     dpi: float = DPI
-    heads: str | None = None
+    heads: str | Sequence[int] | None = None
     text: bool = True
     budget: int | float | str | None = None
 
@@ -113,6 +117,7 @@ class Wish:
             head=chosen.head if chosen else None,
             tokens=chosen.tokens if chosen else None,
             picture=given.picture,
+            heads=given.heads or None,
             theme=given.theme,
             mapping=given.mapping,
             lens=chosen.lens if chosen else None,
@@ -122,10 +127,9 @@ class Wish:
     def check(self) -> None:
         """Raises SaveError for what no file can follow."""
         one_of = (
-            ("picture", self.picture, PICTURES),
             ("theme", self.theme, tuple(THEMES)),
             ("mapping", self.mapping, ("sqrt", "linear", "log")),
-            ("heads", self.heads, ("all",)),
+            ("heads", self.heads if isinstance(self.heads, str) else None, ("all",)),
         )
         for name, value, known in one_of:
             if value is not None and value not in known:
@@ -230,8 +234,12 @@ class _Maker:
         chosen = self.selection
         if form == "html":
             return "attention.html"
-        if self.wish.picture == "grid" and form in ("svg", "pdf", "png"):
-            return f"attention-heads.{form}"
+        picture = self._picture()
+        if form in ("svg", "pdf", "png"):
+            if picture == "grid":
+                return f"attention-heads.{form}"
+            if picture not in PICTURES:  # a view's name: letters, digits and hyphens
+                return f"{picture}.{form}"
         return f"attention-layer{chosen.layer}-head{chosen.head}.{form}"
 
     def make(self, form: str) -> _Made:
@@ -264,9 +272,16 @@ class _Maker:
     # -- pictures ---------------------------------------------------------------------------------
 
     def _drawing(self) -> Drawing:
-        picture = self.wish.picture or "arcs"
-        width = INCH * (self.wish.width or WIDTHS[picture])
-        scale = Scale(self.wish.theme or "light", cast("Mapping", self.wish.mapping))
+        picture = self._picture()
+        width = INCH * (self.wish.width or WIDTHS.get(picture, VIEW_WIDTH))
+        theme = self.wish.theme or "light"
+        if picture == "heads":
+            return analyses.draw_heads(self._several(), theme, width)
+        if picture == "neuron":
+            return analyses.draw_neuron(self._pair(), theme, width)
+        if picture not in PICTURES:
+            return self._answer(picture, theme, width)
+        scale = Scale(theme, cast("Mapping", self.wish.mapping))
         if picture == "grid":
             heads = self._heads()
             return figures.draw_grid(heads, self._scaled(scale, heads.maps), width)
@@ -275,18 +290,130 @@ class _Maker:
         made = figures.draw_map if picture == "map" else figures.draw_arcs
         return made(head, scale, width)
 
+    def _picture(self) -> str:
+        """The name of the picture or view that is to be drawn.
+
+        Raises:
+            SaveError: there is none of this name.
+        """
+        wanted = self.wish.picture or "arcs"
+        tiles = self.view.tiles
+        views = [one.name for one in tiles.views] if tiles else []
+        if wanted not in (*PICTURES, *views):
+            known = ", ".join(map(repr, (*PICTURES, *views)))
+            raise SaveError(f"picture is {wanted[:80]!r}; it can be {known}.")
+        return wanted
+
+    def _several(self) -> analyses.HeadLines:
+        """The heads that were chosen, else the six around the one on show."""
+        if self._kind() != "share":
+            raise SaveError("Several heads are drawn of shares of attention only.")
+        layer, head = self.selection.layer, self.selection.head
+        info = self.trace.layers[layer]
+        given = None if isinstance(self.wish.heads, str) else self.wish.heads
+        first = head - head % len(analyses.OKABE_ITO)
+        wanted = range(first, min(first + len(analyses.OKABE_ITO), info.heads))
+        heads = list(
+            dict.fromkeys(
+                self._place(one, info.heads, "head") for one in (wanted if given is None else given)
+            )
+        )
+        most = len(analyses.OKABE_ITO)
+        notes = (f"The first {most} of {len(heads)} chosen heads.",) if len(heads) > most else ()
+        heads = heads[:most]
+        if max(info.queries, info.keys) > analyses.MOST_TOKENS:
+            values: tuple[Any, ...] = ()
+            heads = []
+        else:
+            values = tuple(self.trace.attention(layer, one) for one in heads)
+        queries, keys = self._axes(info)
+        return analyses.HeadLines(
+            title=f"{self._model()} · layer {layer}, heads {', '.join(map(str, heads))}",
+            subtitle=self._subtitle(info),
+            queries=queries,
+            keys=keys,
+            heads=tuple(heads),
+            values=values,
+            tokens=self.selection.tokens,
+            notes=notes,
+        )
+
+    def _pair(self) -> analyses.Neuron:
+        """The first chosen query, else the last one, and the key that it attends to most."""
+        import numpy as np
+
+        layer, head = self.selection.layer, self.selection.head
+        info = self.trace.layers[layer]
+        if not getattr(info, "has_qk", False) or not hasattr(self.trace, "queries"):
+            raise AttentionUnavailableError(
+                "The queries and keys of this layer are not known.",
+                hint="Without a lens, and for models whose attention the interface serves.",
+            )
+        trace = cast("VectorTrace", self.trace)
+        query = self.selection.tokens[0] if self.selection.tokens else info.queries - 1
+        weights = np.asarray(trace.rows(layer, head, [query])[0], dtype=np.float32)
+        queries, keys = self._axes(info)
+        return analyses.Neuron(
+            title=f"{self._model()} · layer {layer}, head {head}",
+            subtitle=self._subtitle(info),
+            keys=keys,
+            query_label=queries.at(query),
+            key=int(weights.argmax()),
+            query=trace.queries(layer, head, [query])[0],
+            vectors=trace.keys(layer, head, range(info.keys)),
+            scores=trace.scores(layer, head, [query])[0],
+            weights=weights,
+            scale=info.scale,
+            softcap=info.softcap,
+            sinks=info.sinks,
+        )
+
+    def _answer(self, name: str, theme: str, width: float) -> Drawing:
+        """What a view showed last."""
+        tiles = self.view.tiles
+        assert tiles is not None
+        info = next(one for one in tiles.views if one.name == name)
+        answer = next((one for one in self.view.answers if one.name == name), None)
+        title = visible(info.title, blanks=False)
+        if answer is None:
+            raise SaveError(
+                f"{title} has not been asked yet for this pass.",
+                hint=f"Open it, or r.attention.view({name!r}) in Python.",
+            )
+        if not self.wish.text and any(
+            not isinstance(one, HeadGrid | Labels) for one in answer.results
+        ):
+            raise SaveError(f"{title} quotes the text.", hint="Save it with text=True.")
+        place = ""
+        if {"layer", "head"} & set(info.follows):
+            place = f", layer {answer.selection.layer}, head {answer.selection.head}"
+        return analyses.draw_results(
+            f"{self._model()} · {title}{place}",
+            self._subtitle(None),
+            answer.results,
+            (self.selection.layer, self.selection.head),
+            theme,
+            width,
+        )
+
+    def _kind(self) -> str:
+        """What the numbers mean: those of the lens, or of the pass itself."""
+        assert self.view.tiles is not None
+        return self.spec.scale if self.spec is not None else self.view.tiles.scale
+
     def _scaled(self, scale: Scale, arrays: Sequence[Any]) -> Scale:
         """The scale of a lens, its end where the numbers end; shares always end at 1."""
-        if self.spec is None:
+        kind = self._kind()
+        if self.spec is None and kind == "share":
             return scale
-        title = visible(self.spec.title, blanks=False)
-        if self.spec.scale == "share":
+        title = kind if self.spec is None else visible(self.spec.title, blanks=False)
+        if kind == "share":
             return replace(scale, what=f"attention ({title})")
         scale = replace(scale, what=title)
         import numpy as np
 
         top = max(float(np.abs(array).max(initial=0.0)) for array in arrays)
-        return replace(scale, kind=self.spec.scale, top=top or 1.0)
+        return replace(scale, kind=cast("Kind", kind), top=top or 1.0)
 
     def _head(self, *, pooled: bool) -> Head:
         import numpy as np
@@ -345,7 +472,11 @@ class _Maker:
         return Axis((*labels, *(f"#{index}" for index in range(len(labels), count))))
 
     def _model(self) -> str:
-        return shorten(visible(self.view.header.model, blanks=False), 120)
+        header = self.view.header
+        parts = [header.model] if header.model else []
+        if self.view.tiles is not None and self.view.tiles.scale == "difference":
+            parts.append("difference")
+        return shorten(visible(" · ".join(parts) or header.title, blanks=False), 120)
 
     def _subtitle(self, info: Any) -> str:
         trace = self.trace
@@ -387,7 +518,10 @@ class _Maker:
     def _html(self) -> _Made:
         wish = self.wish
         budget = settings.budget if wish.budget is None else parse_size(wish.budget)
-        shown = msgspec.structs.replace(self.selection, lens="")
+        # A view on show is drawn from its answer, where that is carried.
+        shown = msgspec.structs.replace(
+            self.selection, picture=wish.picture or self.view.selection.picture
+        )
         # The heads get what the renderer, the picture and the text leave, which is known only when
         # they are there: the picture shows a head.
         room, page = budget, ""
@@ -405,10 +539,11 @@ class _Maker:
                 f"{bundle.heads_carried} of {bundle.heads} heads fit into {size_text(budget)}; a "
                 'larger budget carries more: budget="20MB".'
             )
-        if self.lens:
-            notes.append("A page shows the attention itself; a lens needs the kernel.")
-        if wish.picture not in (None, "arcs"):
-            notes.append("A page has all pictures and opens on the arcs; press 2 for the map.")
+        if self.lens and not _carries_lens(bundle, self.selection):
+            notes.append(
+                "The lens does not fit, so that the page shows the attention itself; a larger "
+                'budget carries it: budget="20MB".'
+            )
         data = page.encode()
         return _Made(lambda file: file.write(data), tuple(notes))
 
@@ -425,18 +560,34 @@ class _Maker:
 
 
 def _alone(bundle: Bundle) -> Bundle:
-    """The bundle without what only a kernel can answer.
-
-    No tile of a lens is carried, and the tokens that each lens has of its own would take the room
-    of heads.
-    """
+    """The bundle without what only a kernel can answer: lenses and views that are not carried."""
     spec = bundle.spec
     assert isinstance(spec, PanelSpec)
     if spec.attention is None:
         return bundle
-    attention = msgspec.structs.replace(spec.attention, lenses=(), views=())
+    chosen = spec.attention.selection
+    carried = _carries_lens(bundle, chosen)
+    answered = {answer.name for answer in bundle.answers}
+    if not carried:
+        chosen = msgspec.structs.replace(
+            chosen, lens="", tokens=() if chosen.lens else chosen.tokens
+        )
+    attention = msgspec.structs.replace(
+        spec.attention,
+        selection=chosen,
+        lenses=tuple(one for one in spec.attention.lenses if carried and one.name == chosen.lens),
+        views=tuple(one for one in spec.attention.views if one.name in answered),
+    )
     spec = msgspec.structs.replace(spec, attention=attention)
     return msgspec.structs.replace(bundle, spec=spec)
+
+
+def _carries_lens(bundle: Bundle, chosen: Selection) -> bool:
+    """Whether the head that is chosen is there through the lens that is chosen."""
+    if not chosen.lens:
+        return False
+    key = format_key(Key("head", chosen.layer, chosen.head, lens=chosen.lens))
+    return any(tile.key == key for tile in bundle.tiles)
 
 
 def _without_text(bundle: Bundle) -> Bundle:
@@ -449,6 +600,7 @@ def _without_text(bundle: Bundle) -> Bundle:
         attention = msgspec.structs.replace(
             attention,
             steps=(),  # their labels quote the text
+            views=(),
             tokens=_numbered(attention.tokens),
             key_tokens=None if keys is None else _numbered(keys),
         )
@@ -463,7 +615,10 @@ def _without_text(bundle: Bundle) -> Bundle:
     )
     record = bundle.record
     return msgspec.structs.replace(
-        bundle, spec=spec, record=None if record is None else without_text(record)
+        bundle,
+        spec=spec,
+        record=None if record is None else without_text(record),
+        answers=(),  # they name tokens
     )
 
 

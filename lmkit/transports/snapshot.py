@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from lmkit.protocol.codec import save_tile
+from lmkit.errors import LmkitError
+from lmkit.protocol.codec import save_tile, to_builtins
 from lmkit.protocol.keys import Key, format_key
 from lmkit.protocol.messages import (
     Bundle,
@@ -16,6 +18,7 @@ from lmkit.protocol.messages import (
     PanelSpec,
     Result,
     RunRecord,
+    SavedAnswer,
     SavedTile,
     Selection,
     Text,
@@ -29,12 +32,19 @@ from lmkit.views.panel import PanelView
 
 __all__ = ["snapshot"]
 
+FIRST = 290_000
+"""Bytes of an output's own form that a first look takes: spec, thumbnails, shown head. What
+exceeds it is packed in 6 bits, and nothing else is added."""
 SMALL = 96_000
 """All heads of a view are carried when they take no more than this, packed: first paint counts."""
 HTML_TILES = 64_000
 """Characters of tiles up to which a page carries every head: 72 heads over about 24 tokens."""
 NEURON = 96_000
 """Characters up to which the shown head's queries, keys and scores are carried: 60 tokens of 64."""
+LENS = 192_000
+"""Characters up to which the lens on show is carried: its tokens, the shown head, thumbnails."""
+ANSWERS = 192_000
+"""Characters up to which the answers of views are carried, the latest first."""
 SAVED_TEXT = 200_000
 """Characters of a field's text that a saved output keeps."""
 SAVED_RECORD = 10_000
@@ -59,8 +69,8 @@ def snapshot(
 ) -> Bundle:
     """Take the saved form of a panel.
 
-    Thumbnails and the shown head come first, then what its neuron view needs, then the other heads
-    in order, as far as they fit.
+    Thumbnails and the shown head come first, then what its neuron view needs, the lens on show and
+    the answers of views, then the other heads in order, as far as they fit.
 
     Args:
         view: The panel.
@@ -70,7 +80,7 @@ def snapshot(
         whole: For a file that a user asks for: as many heads as the budget allows and however
             long it takes, where an output of a cell stays small and quick.
     """
-    budget = options.budget // 2 if budget is None else budget
+    budget = most = options.budget // 2 if budget is None else budget
     if selection is not None and view.tiles is not None:
         selection = view.tiles.clip(selection)
     spec = _shorten(view.spec(selection))
@@ -85,15 +95,28 @@ def snapshot(
         if carried and not whole and time.monotonic() > until:
             break
         carried.append(save_tile(*tiles.tile(key)))
-    used = sum(len(tile.data) for tile in carried)
     shown = format_key(Key("head", chosen.layer, chosen.head))
+    first = save_tile(*tiles.tile(shown, fine=_fine(tiles, shown)))
+    if not whole:
+        budget = min(
+            budget, FIRST - len(json.dumps(to_builtins(spec), ensure_ascii=False).encode())
+        )
+        # Thumbnails are looked at and never read off: they lose nothing that the eye would see.
+        if _size(carried) + len(first.data) > budget:
+            carried = [save_tile(*tiles.tile(tile.key, coarse=True)) for tile in carried]
+        if _size(carried) + len(first.data) > budget:
+            first = save_tile(*tiles.tile(shown, coarse=True))
+    used = _size(carried)
     heads = [shown, *(key for key in tiles.head_keys() if key != shown)]
+    answers: tuple[SavedAnswer, ...] = ()
     count = 0
     others = 0
     for key in heads:
-        tile = save_tile(*tiles.tile(key, fine=_fine(tiles, key)))
+        tile = first if key == shown else save_tile(*tiles.tile(key, fine=_fine(tiles, key)))
         size = len(tile.data)
-        if used + size > budget or (count > 0 and not whole and others + size > SMALL):
+        # The head on show is there however large the rest is, unless a user set a budget.
+        fits = used + size <= (most if count == 0 else budget)
+        if not fits or (count > 0 and not whole and others + size > SMALL):
             break
         used += size
         others += size if count else 0
@@ -102,11 +125,78 @@ def snapshot(
         if key == shown:
             room = budget - used if whole else min(NEURON, budget - used)
             vectors = _neuron(tiles, chosen.layer, chosen.head, room)
-            used += sum(len(one.data) for one in vectors)
+            used += _size(vectors)
             carried.extend(vectors)
+            room = budget - used if whole else min(LENS, budget - used)
+            seen = _lens(tiles, chosen, room, None if whole else until)
+            used += sum(len(one.data) for one in seen)
+            carried.extend(seen)
+            room = budget - used if whole else min(ANSWERS, budget - used)
+            answers, size = _answers(view, room)
+            used += size
     return bundle_of(
-        spec, live, tuple(carried), heads=tiles.heads, heads_carried=count, record=record
+        spec,
+        live,
+        tuple(carried),
+        heads=tiles.heads,
+        heads_carried=count,
+        record=record,
+        answers=answers,
     )
+
+
+def _size(tiles: Sequence[SavedTile]) -> int:
+    """Characters of tiles as they are saved."""
+    return sum(len(tile.data) for tile in tiles)
+
+
+def _lens(
+    tiles: AttentionTiles, chosen: Selection, room: int, until: float | None
+) -> list[SavedTile]:
+    """What the view asks for to draw the shown head through the lens on show, then thumbnails.
+
+    Tokens and head come together or not at all; thumbnails as far as there are room and time.
+    """
+    if not chosen.lens:
+        return []
+    layers = tiles.trace.layers
+    keys: list[Key] = []
+    if hasattr(tiles.through(chosen.lens).trace, "groups_of"):
+        roles = [layer.role for layer in layers]
+        for at in sorted({roles.index(role) for role in roles}):
+            keys += [Key("query-groups", at), Key("key-groups", at)]
+    keys.append(Key("head", chosen.layer, chosen.head))
+    order = sorted(range(len(layers)), key=lambda at: abs(at - chosen.layer))
+    carried: list[SavedTile] = []
+    for key in (*keys, *(Key("thumb", at) for at in order)):
+        late = until is not None and time.monotonic() > until
+        if key.kind == "thumb" and late:
+            break
+        name = format_key(msgspec.structs.replace(key, lens=chosen.lens))
+        try:
+            tile = save_tile(*tiles.tile(name, fine=key.kind == "head" and _fine(tiles, name)))
+        except LmkitError:
+            return []  # the view says why when it is looked at
+        room -= len(tile.data)
+        if room < 0:
+            return carried if key.kind == "thumb" else []
+        carried.append(tile)
+    return carried
+
+
+def _answers(view: PanelView, room: int) -> tuple[tuple[SavedAnswer, ...], int]:
+    """Answers of views as far as they fit, the latest first, and their size in characters."""
+    kept: list[SavedAnswer] = []
+    used = 0
+    for answer in view.answers:
+        saved = msgspec.structs.replace(
+            answer, results=tuple(_keepable(result) for result in answer.results)
+        )
+        size = len(msgspec.json.encode(saved))
+        if used + size <= room:
+            kept.append(saved)
+            used += size
+    return tuple(kept), used
 
 
 def _short_record(view: PanelView) -> RunRecord | None:
@@ -179,6 +269,7 @@ def bundle_of(
     heads: int = 0,
     heads_carried: int = 0,
     record: RunRecord | None = None,
+    answers: tuple[SavedAnswer, ...] = (),
 ) -> Bundle:
     """Put a spec and tiles into the saved form."""
     return Bundle(
@@ -189,6 +280,7 @@ def bundle_of(
         heads=heads,
         heads_carried=heads_carried,
         record=record,
+        answers=answers,
     )
 
 
@@ -207,8 +299,11 @@ def for_html(bundle: Bundle) -> Bundle:
         return msgspec.structs.replace(bundle, tiles=maps)
     chosen = attention.selection
     shown = format_key(Key("head", chosen.layer, chosen.head))
+    kept = ("thumb/", "query-groups/", "key-groups/")
     tiles = tuple(
-        tile for tile in bundle.tiles if tile.key.startswith("thumb/") or tile.key == shown
+        tile
+        for tile in bundle.tiles
+        if tile.key.startswith(kept) or tile.key.partition("@")[0] == shown
     )
     carried = sum(tile.key == shown for tile in tiles)
     return msgspec.structs.replace(bundle, tiles=tiles, heads_carried=carried)

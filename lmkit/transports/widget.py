@@ -22,11 +22,12 @@ from lmkit.protocol.codec import to_builtins
 from lmkit.protocol.messages import Event, Outgoing, Partial, Selection, StatusChanged
 from lmkit.session import ServedView, Session, TaskPanel
 from lmkit.transports.assets import core_source, loader_source
+from lmkit.transports.comm import TARGET, register
 from lmkit.transports.main_thread import call_on_main
 from lmkit.transports.mimebundle import mimebundle
-from lmkit.views.panel import Outcome
+from lmkit.views.panel import Outcome, PanelView
 
-__all__ = ["Panel", "ViewWidget", "panel_class"]
+__all__ = ["ExplorerWidget", "Panel", "ViewWidget", "panel_class"]
 
 
 _log = logging.getLogger("lmkit")
@@ -64,6 +65,8 @@ class ViewWidget(anywidget.AnyWidget):
         self._served = session
         self._served_view = view
         self._shown = False
+        self._filling = False
+        self._timer: threading.Timer | None = None
         super().__init__(_session=session.id, _view=view.id, _esm=loader_source(), **traits)
         self._channel = WidgetChannel(self)
         self.on_msg(self._receive)
@@ -84,7 +87,19 @@ class ViewWidget(anywidget.AnyWidget):
     def _ipython_display_(self) -> None:
         # An execute_result has no identity; a display with one can be filled in later.
         self._shown = True
+        self._be_reachable()
         self._publish(self._repr_mimebundle_(), update=False)
+
+    def _be_reachable(self) -> None:
+        """Let the page's comm find the session, also where nobody loaded the extension."""
+        from IPython.core.interactiveshell import InteractiveShell
+
+        if not InteractiveShell.initialized():
+            return
+        shell = InteractiveShell.instance()
+        manager = getattr(getattr(shell, "kernel", None), "comm_manager", None)
+        if manager is not None and TARGET not in manager.targets:
+            register(manager, lambda: self._served)
 
     @property
     def display_id(self) -> str:
@@ -101,14 +116,71 @@ class ViewWidget(anywidget.AnyWidget):
             bundle[0], bundle[1], transient={"display_id": self.display_id}, update=update
         )
 
+    def _save_soon(self) -> None:
+        """Let the notebook keep what is shown now, once the user has come to rest."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = threading.Timer(REST, self._save)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _save_if_shown(self) -> None:
+        if self._shown and not self._filling:
+            self._save_soon()
+
+    def _save(self) -> None:
+        try:
+            bundle = self._repr_mimebundle_()
+            call_on_main(lambda: self._publish(bundle, update=True))
+        except Exception:
+            # The output keeps its last saved form; the live view is not touched.
+            _log.warning("This panel's saved output could not be renewed.", exc_info=True)
+
     def close(self) -> None:
         """Close the widget; its view is forgotten and its capture released."""
         if sys.is_finalizing():
             return  # ipywidgets would import what the interpreter has already put away
+        timer = getattr(self, "_timer", None)
+        if timer is not None:
+            timer.cancel()
         served = getattr(self, "_served", None)
         if served is not None:
             served.leave(self._channel)
             served.close(self._served_view.id)
+        super().close()
+
+
+class ExplorerWidget(ViewWidget):
+    """The explorer of a pass that no task made. ``selection`` is what all copies of it show."""
+
+    selection = traitlets.Instance(Selection, args=())
+
+    def __init__(self, session: Session, view: PanelView) -> None:
+        self._state = view
+        super().__init__(session, view)
+        self.selection = view.selection
+        self._undo = view.listen(self._heard)
+        self._undo_keeping = view.on_keep(self._save_if_shown)
+        self.observe(self._selection_set, "selection")
+
+    def _heard(self, event: Event) -> None:
+        if self._shown and not isinstance(event, StatusChanged):
+            self._save_soon()
+        call_on_main(self._follow)
+
+    def _follow(self) -> None:
+        self.selection = self._state.selection
+
+    def _selection_set(self, change: Mapping[str, Any]) -> None:
+        if change["new"] != self._state.selection:
+            self._state.select(change["new"])
+
+    def close(self) -> None:
+        """Close the explorer; its capture is released where it can be made again."""
+        undo = getattr(self, "_undo", None)
+        if undo is not None:
+            undo()
+            self._undo_keeping()
         super().close()
 
 
@@ -129,11 +201,10 @@ class Panel(ViewWidget):
     def __init__(self, session: Session, panel: TaskPanel) -> None:
         self._panel = panel
         self._syncing = False
-        self._filling = False
-        self._timer: threading.Timer | None = None
         self._fields = fields_of(panel.registered.task)
         super().__init__(session, panel.view, **panel.view.values)
         self._undo = panel.view.listen(self._heard)
+        self._undo_keeping = panel.view.on_keep(self._save_if_shown)
         self._take_over()
         self.observe(self._field_set, [field.name for field in self._fields])
         self.observe(self._selection_set, "selection")
@@ -196,28 +267,10 @@ class Panel(ViewWidget):
         undo = getattr(self, "_undo", None)
         if undo is not None:
             undo()
-        timer = getattr(self, "_timer", None)
-        if timer is not None:
-            timer.cancel()
+            self._undo_keeping()
         super().close()
 
     # The view is the truth; traits follow it, and what a user sets on traits goes to the view.
-
-    def _save_soon(self) -> None:
-        """Let the notebook keep what is shown now, once the user has come to rest."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = threading.Timer(REST, self._save)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def _save(self) -> None:
-        try:
-            bundle = self._repr_mimebundle_()
-            call_on_main(lambda: self._publish(bundle, update=True))
-        except Exception:
-            # The output keeps its last saved form; the live view is not touched.
-            _log.warning("This panel's saved output could not be renewed.", exc_info=True)
 
     def _heard(self, event: Event) -> None:
         if self._shown and not self._filling and not isinstance(event, StatusChanged | Partial):

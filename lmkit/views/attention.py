@@ -149,7 +149,7 @@ class AttentionTiles:
         self.trace = trace
         self.views = tuple(views)
         self.scale = scale
-        self._thumbnails: dict[str, tuple[TileHeader, bytes]] = {}
+        self._thumbnails: dict[str, np.ndarray] = {}
         self._lenses = {lens.name: lens for lens in lenses}
         self._reasons = {lens.name: lens.unavailable(trace) for lens in lenses}
         self._through: dict[str, AttentionTiles] = {}
@@ -199,7 +199,8 @@ class AttentionTiles:
     def spec(self, selection: Selection) -> AttentionSpec:
         """What a view needs before the first tile."""
         trace = self.trace
-        layers = tuple(_layer_spec(layer) for layer in trace.layers)
+        vectors = hasattr(trace, "queries")
+        layers = tuple(_layer_spec(layer, vectors=vectors) for layer in trace.layers)
         # An encoder-decoder reads two sequences: the decoder's queries, the encoder's keys.
         decoder = trace.decoder_tokens
         return AttentionSpec(
@@ -262,7 +263,7 @@ class AttentionTiles:
     def neuron_keys(self, layer: int, head: int) -> list[str]:
         """The names of all tiles that the neuron view of a head asks for; none without q and k."""
         info = self.trace.layers[layer]
-        if not getattr(info, "has_qk", False):
+        if not getattr(info, "has_qk", False) or not hasattr(self.trace, "queries"):
             return []
         parts: list[tuple[Kind, int, int]] = [
             ("q", info.queries, VECTOR_BLOCK),
@@ -276,13 +277,14 @@ class AttentionTiles:
         ]
 
     def tile(
-        self, name: str, *, fine: bool = False, cancel: Cancel = None
+        self, name: str, *, fine: bool = False, coarse: bool = False, cancel: Cancel = None
     ) -> tuple[TileHeader, bytes]:
         """Compute one tile.
 
         Args:
             name: See :mod:`lmkit.protocol.keys`.
             fine: Encode a head in 16 bits, for saved outputs that cannot ask for exact rows.
+            coarse: Encode a head or thumbnails in 6 bits, for first looks that must be small.
             cancel: Asked now and then while thumbnails or a map are computed.
 
         Raises:
@@ -292,33 +294,25 @@ class AttentionTiles:
         """
         from lmkit.protocol.tiles import encode
 
-        kept = self._thumbnails.get(name)
-        if kept is not None:
-            return kept
         key = parse_key(name)
         if key.lens:
             plain = format_key(msgspec.structs.replace(key, lens=""))
-            header, data = self.through(key.lens).tile(plain, fine=fine, cancel=cancel)
+            lens = self.through(key.lens)
+            header, data = lens.tile(plain, fine=fine, coarse=coarse, cancel=cancel)
             return msgspec.structs.replace(header, key=name), data
         self._check(key, name)
         trace = self.trace
         layer = trace.layers[key.layer]
         encoding: Encoding
         if key.kind in ("thumb", "glance"):
-            values = trace.thumbnails(
-                key.layer,
-                THUMBNAIL_SIDE,
-                heads=(key.tokens[0], key.tokens[1]) if key.tokens else None,
-                sample=GLANCE_ROWS if key.kind == "glance" else None,
-                cancel=cancel,
-            )
-            encoding = "sqrt-u8"
+            values = self._thumbnail(name, key, cancel)
+            encoding = "sqrt-u6" if coarse else "sqrt-u8"
         elif key.kind == "map":
             values, encoding = _map_tile(trace, key, cancel), "sqrt-u8"
         elif key.kind == "head":
             rows, columns = min(layer.queries, HEAD_SIDE), min(layer.keys, HEAD_SIDE)
             values = trace.mass(key.layer, key.head, rows, columns)
-            encoding = "sqrt-u16" if fine else "sqrt-u8"
+            encoding = "sqrt-u16" if fine else "sqrt-u6" if coarse else "sqrt-u8"
         elif key.kind == "rows":
             first, last = key.tokens
             values, encoding = trace.rows(key.layer, key.head, range(first, last)), "f32"
@@ -333,10 +327,21 @@ class AttentionTiles:
         if self.scale != "share":
             encoding = "f32"  # the others hold values of [0, 1] alone
         header = TileHeader(key=name, shape=tuple(values.shape), encoding=encoding)
-        tile = header, encode(values, encoding)
-        if key.kind == "thumb":
-            self._thumbnails[name] = tile
-        return tile
+        return header, encode(values, encoding)
+
+    def _thumbnail(self, name: str, key: Key, cancel: Cancel) -> np.ndarray:
+        kept = self._thumbnails.get(name)
+        if kept is None:
+            kept = self.trace.thumbnails(
+                key.layer,
+                THUMBNAIL_SIDE,
+                heads=(key.tokens[0], key.tokens[1]) if key.tokens else None,
+                sample=GLANCE_ROWS if key.kind == "glance" else None,
+                cancel=cancel,
+            )
+            if key.kind == "thumb":
+                self._thumbnails[name] = kept
+        return kept
 
     def _groups(self, index: int, *, keys: bool) -> np.ndarray:
         """For each token of the pass its token of this lens, -1 for one that is hidden."""
@@ -431,7 +436,8 @@ def _map_tile(trace: CapturedTrace, key: Key, cancel: Cancel) -> np.ndarray:
     return np.array(rows, dtype=np.float32)
 
 
-def _layer_spec(layer: Any) -> LayerSpec:
+def _layer_spec(layer: Any, *, vectors: bool) -> LayerSpec:
+    """A layer as views are told of it; ``vectors``: the trace can be asked for them."""
     return LayerSpec(
         name=layer.name,
         role=layer.role,
@@ -447,7 +453,7 @@ def _layer_spec(layer: Any) -> LayerSpec:
         scale=getattr(layer, "scale", 0.0),
         softcap=getattr(layer, "softcap", None),
         sinks=getattr(layer, "sinks", False),
-        has_qk=getattr(layer, "has_qk", False),
-        has_values=getattr(layer, "has_values", False),
+        has_qk=vectors and getattr(layer, "has_qk", False),
+        has_values=vectors and getattr(layer, "has_values", False),
         rotary=getattr(layer, "rotary", False),
     )

@@ -23,6 +23,7 @@ from lmkit.protocol.messages import (
     PanelSpec,
     Partial,
     Progress,
+    SavedAnswer,
     Selected,
     Selection,
     Status,
@@ -32,6 +33,7 @@ from lmkit.protocol.messages import (
 )
 from lmkit.protocol.record import RunRecord
 from lmkit.views.attention import AttentionTiles, CapturedTrace
+from lmkit.views.compared import PreviousRun
 from lmkit.views.lens import Lens
 
 __all__ = ["Outcome", "PanelView"]
@@ -94,6 +96,9 @@ class PanelView:
         self._outcome: Outcome | None = None
         self._partial: tuple[Result, ...] | None = None
         self._tiles: AttentionTiles | None = None
+        self._previous: CapturedTrace | None = None
+        self._answers: dict[str, SavedAnswer] = {}
+        self._keepers: list[Callable[[], None]] = []
         self._listeners: list[Listener] = []
         self._lock = threading.RLock()
 
@@ -130,6 +135,11 @@ class PanelView:
         """The attention of the last run, or None where there is none."""
         return self._tiles
 
+    @property
+    def previous(self) -> CapturedTrace | None:
+        """The pass of the run before, which the present one can be compared with."""
+        return self._previous
+
     def spec(self, selection: Selection | None = None) -> PanelSpec:
         """The whole view as it is now, or as it would be with another selection."""
         with self._lock:
@@ -157,6 +167,12 @@ class PanelView:
         values = self._values if ran is None or ran.fields is None else ran.fields
         shows_attention = self._outcome is None or self._tiles is not None
         return self._python(values, selection if shows_attention else None)
+
+    @property
+    def answers(self) -> tuple[SavedAnswer, ...]:
+        """What the views of this pass showed last, the latest first: for the saved output."""
+        with self._lock:
+            return tuple(reversed(self._answers.values()))
 
     def tile(
         self, key: str, *, fine: bool = False, cancel: Callable[[], bool] | None = None
@@ -187,6 +203,29 @@ class PanelView:
             self._selection = chosen
         if not same:
             self._tell(Selected(view=self.id, selection=chosen))
+
+    def keep_answer(self, answer: SavedAnswer, trace: CapturedTrace) -> None:
+        """Note what a view showed of a pass, in place of what it showed before."""
+        with self._lock:
+            if self._outcome is None or self._outcome.trace is not trace:
+                return  # another run came in between
+            self._answers.pop(answer.name, None)
+            self._answers[answer.name] = answer
+            keepers = list(self._keepers)
+        for keeper in keepers:
+            keeper()
+
+    def on_keep(self, keeper: Callable[[], None]) -> Callable[[], None]:
+        """Be told when there is more to save; returns the undo. Must not block."""
+        with self._lock:
+            self._keepers.append(keeper)
+
+        def undo() -> None:
+            with self._lock:
+                if keeper in self._keepers:
+                    self._keepers.remove(keeper)
+
+        return undo
 
     def begin(self, run: str, label: str) -> None:
         """A run has been queued or has begun; an earlier one is superseded."""
@@ -222,12 +261,16 @@ class PanelView:
 
     def finish(self, run: str, outcome: Outcome, header: Header) -> None:
         """The run gave this."""
-        tiles = self._tiles_of(outcome.trace) if outcome.trace is not None else None
+        with self._lock:
+            before = self._outcome.trace if self._outcome else None
+        tiles = self._tiles_of(outcome.trace, before) if outcome.trace is not None else None
         with self._lock:
             if self._status.run != run:
                 return
             self._outcome, self._header, self._tiles = outcome, header, tiles
             self._partial = None
+            self._previous = before
+            self._answers.clear()
             self._selection = tiles.clip(self._selection) if tiles else Selection()
             # tokens of another text mean nothing here
             self._selection = msgspec.structs.replace(self._selection, tokens=())
@@ -243,10 +286,15 @@ class PanelView:
         if gone is not None:
             self._tell(Changed(view=self.id, spec=self.spec()))
 
-    def _tiles_of(self, trace: CapturedTrace) -> AttentionTiles:
+    def _tiles_of(self, trace: CapturedTrace, before: CapturedTrace | None) -> AttentionTiles:
         views = self._views(trace) if self._views is not None else ()
+        # What has no form has no runs either.
+        runs = (PreviousRun(before),) if self.fields and self._lenses else ()
         return AttentionTiles(
-            trace, lenses=self._lenses, views=views, scale=getattr(trace, "scale", "share")
+            trace,
+            lenses=(*self._lenses, *runs),
+            views=views,
+            scale=getattr(trace, "scale", "share"),
         )
 
     def listen(self, listener: Listener) -> Callable[[], None]:

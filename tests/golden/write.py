@@ -346,6 +346,11 @@ def _refused() -> dict[str, list[Any]]:
             {**bundle, "record": {"fields": {"text": []}}},
             {**bundle, "record": {"tokens": -1}},
             {**bundle, "version": "x" * 10_001},
+            {**bundle, "answers": {}},
+            {**bundle, "answers": [{"name": ""}]},
+            {**bundle, "answers": [{"name": "n"}] * 101},
+            {**bundle, "answers": [{"name": "n", "selection": {"layer": -1}}]},
+            {**bundle, "answers": [{"name": "n", "results": [{"kind": "script"}]}]},
             refused(data=None),
             refused(key=""),
             refused(shape="1"),
@@ -500,6 +505,7 @@ def _tiles() -> list[dict[str, Any]]:
     for key, shape, encoding in [
         ("thumb/0", (2, 3, 3), "sqrt-u8"),
         ("head/0/1", (5, 4), "sqrt-u16"),
+        ("head/0/2", (5, 4), "sqrt-u6"),
         ("rows/0/1/0-2", (2, 7), "f32"),
         ("score/0/1/0-2", (2, 7), "f32"),
         ("sum/0/1/1,4", (7,), "f32"),
@@ -566,6 +572,14 @@ def golden() -> dict[str, Any]:
             "tokens": 12,
             "date": "2026-01-02T03:04:05+00:00",
         },
+        "answers": [
+            {
+                "name": "switch-off",
+                "arguments": {"how": "zero", "other": HOSTILE[0], "at_end": False},
+                "selection": {"layer": 1, "tokens": [0]},
+                "results": [{"kind": "text", "text": HOSTILE[1]}],
+            }
+        ],
     }
     bundles = [bundle, {"version": "0.1.0", "spec": _PANEL}, {"version": "", "spec": _home()}]
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmkit.api import LoadedModel, TextTrace
+from lmkit.api import LoadedModel, TextTrace, pass_of
 from lmkit.errors import Cancelled, DeviceMemoryError, FieldError, ModelError
 from lmkit.models import HuggingFaceModel, ModelStore
 from lmkit.protocol.messages import Progress
@@ -133,6 +134,48 @@ def test_it_is_what_the_plugin_api_promises(models: dict[str, HuggingFaceModel])
     assert trace.values(0, 0).shape == (len(trace.tokens), 8)
     assert trace.thumbnails(0, 4).shape == (4, 4, 4)
     assert np.allclose(trace.summed(1, 2, [1, 3]), trace.attention(1, 2)[[1, 3]].sum(0))
+
+
+@pytest.mark.parametrize("name", ["bert", "llama", "t5"])
+def test_a_pass_can_be_made_again_by_hand(models: dict[str, HuggingFaceModel], name: str) -> None:
+    trace = models[name].trace(tiny.TEXT)
+    again = pass_of(trace)
+    assert again is trace
+    with again.model.borrow() as model:
+        output = model(**again.inputs())
+    assert torch.equal(output.logits, again.output.logits)
+    assert again.model.kind == type(models[name].model).__name__
+    assert again.model.free_memory > 0
+
+
+def test_a_pass_of_the_users_own_code_cannot(models: dict[str, HuggingFaceModel]) -> None:
+    trace = models["bert"].trace(tiny.TEXT)
+    assert pass_of(trace.capture) is None  # type: ignore[arg-type]
+
+
+def test_a_borrowed_model_is_given_back_as_it_was(models: dict[str, HuggingFaceModel]) -> None:
+    loaded = models["bert"]
+    weights = list(loaded.model.parameters())
+    loaded.model.train()
+    loaded.model.classifier.eval()
+    weights[0].requires_grad_(False)
+    before = [module.training for module in loaded.model.modules()]
+    try:
+        with torch.no_grad(), suppress(ZeroDivisionError), loaded.borrow() as model:
+            assert torch.is_grad_enabled()
+            assert not any(module.training for module in model.modules())
+            assert not any(weight.requires_grad for weight in model.parameters())
+            raise ZeroDivisionError
+        assert [module.training for module in loaded.model.modules()] == before
+        assert [weight.requires_grad for weight in weights] == [False, *[True] * (len(weights) - 1)]
+    finally:
+        weights[0].requires_grad_(True)
+        loaded.model.eval()
+
+
+def test_a_full_device_is_a_sentence_for_a_borrower(models: dict[str, HuggingFaceModel]) -> None:
+    with pytest.raises(DeviceMemoryError, match="gradients"), models["bert"].borrow("gradients"):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
 # -- tokens and words -----------------------------------------------------------------------------

@@ -27,6 +27,7 @@ FORMS = [
 ]
 VIEW = FORMS[1]
 QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
+EXPLORER = QUICKSTART.with_name("explorer.ipynb")
 SLOW = """
 import time
 import lmkit
@@ -318,15 +319,16 @@ def test_run_all_without_a_browser_saves_outputs_whole(tmp_path: Path, tiny: Pat
     assert output.data[VIEW]["headsCarried"] == output.data[VIEW]["heads"] == 8
 
 
-def test_the_quickstart_is_saved_with_its_outputs() -> None:
-    notebook = nbformat.read(QUICKSTART, as_version=4)
+@pytest.mark.parametrize(("path", "size", "count"), [(QUICKSTART, 1.5e6, 3), (EXPLORER, 3e6, 9)])
+def test_notebooks_are_saved_with_their_outputs(path: Path, size: float, count: int) -> None:
+    notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     assert "widgets" not in notebook.metadata
-    assert QUICKSTART.stat().st_size < 1_500_000
+    assert path.stat().st_size < size
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     views = [one for cell in cells for one in cell.outputs if VIEW in one.get("data", {})]
-    assert len(views) == 3
+    assert len(views) == count
     for cell in cells:
         for output in cell.outputs:
             assert output.output_type != "error"
@@ -348,18 +350,21 @@ def kinds(notebook: Any) -> list[list[list[str]]]:
     ]
 
 
-def test_the_demo_runs_the_quickstart_and_its_page_asks_no_address(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("path", "count"), [(QUICKSTART, 3), (EXPLORER, 9)])
+def test_notebooks_run_to_their_end_and_their_pages_ask_no_address(
+    tmp_path: Path, path: Path, count: int
+) -> None:
     done = subprocess.run(
-        [sys.executable, QUICKSTART.with_name("run.py"), QUICKSTART, "--out", tmp_path],
+        [sys.executable, path.with_name("run.py"), path, "--out", tmp_path],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    made = nbformat.read(tmp_path / "quickstart.ipynb", as_version=4)
+    made = nbformat.read(tmp_path / path.name, as_version=4)
     assert "widgets" not in made.metadata
-    assert kinds(made) == kinds(nbformat.read(QUICKSTART, as_version=4))
+    assert kinds(made) == kinds(nbformat.read(path, as_version=4))
 
-    page = (tmp_path / "quickstart.html").read_text(encoding="utf-8")
-    assert page.count('class="lmkit-output"') == 3
+    page = (tmp_path / path.name).with_suffix(".html").read_text(encoding="utf-8")
+    assert page.count('class="lmkit-output"') == count
     fetched = re.findall(r"""(?:src|href)\s*=\s*["']?(?!data:|#)([^"'\s>]+)""", page)
     assert [one for one in fetched if one.startswith(("http:", "https:", "//"))] == []
     assert re.findall(r"@import|url\(\s*['\"]?(?:https?:)?//", page) == []

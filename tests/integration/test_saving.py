@@ -18,7 +18,12 @@ import pytest
 from PIL import Image
 
 import lmkit
-from lmkit.errors import BudgetExceededError, ProtocolError, SaveError
+from lmkit.errors import (
+    AttentionUnavailableError,
+    BudgetExceededError,
+    ProtocolError,
+    SaveError,
+)
 from lmkit.host import PluginHost
 from lmkit.kernel_session import current_session
 from lmkit.kit import Analysis, Kit
@@ -378,7 +383,11 @@ def test_a_lens_is_saved_as_it_is_seen(result: Analysis, tmp_path: Path) -> None
     names = {lens.name for lens in tiles.lens_specs if not lens.reason}
     assert {"words", "norm"} <= names
     saved_page = result.save(tmp_path / "a.html", lens="words")
-    assert "a lens needs the kernel" in saved_page.notes[0]
+    bundle = page_bundle(Path(saved_page).read_text("utf-8"))
+    chosen = bundle.spec.attention.selection
+    assert chosen.lens == "words"
+    assert f"head/{chosen.layer}/{chosen.head}@words" in {tile.key for tile in bundle.tiles}
+    assert [lens.name for lens in bundle.spec.attention.lenses] == ["words"]
 
 
 def test_an_unknown_lens_is_named(result: Analysis, tmp_path: Path) -> None:
@@ -506,3 +515,90 @@ def test_copied_lines_are_of_what_is_shown_not_of_what_was_typed_since(kit: Kit)
     panel.run()
     assert "typed later" in panel._panel.view.spec().python
     panel.close()
+
+
+# -- pictures beyond one head ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def asked(kit: Kit) -> Analysis:
+    r: Analysis = kit.classify(TEXT)
+    r.attention.view("head-map")
+    r.attention.view("rollout", tokens=[3, 4])
+    r.attention.view("switch-off", layer=2, head=5)
+    return r
+
+
+@pytest.mark.parametrize("picture", ["neuron", "heads", "head-map", "rollout", "switch-off"])
+def test_pictures_beyond_one_head_are_vectors(
+    asked: Analysis, tmp_path: Path, picture: str
+) -> None:
+    given: dict[str, Any] = {"layer": 2, "head": 5, "tokens": [4], "picture": picture}
+    texts: dict[str, str] = {}
+    for theme in ("light", "dark"):
+        svg = Path(asked.save(tmp_path / f"{theme}.svg", theme=theme, **given)).read_text("utf-8")
+        root = ElementTree.fromstring(svg)
+        assert "<image" not in svg
+        texts[theme] = " ".join(root.itertext())
+    pdf = pypdf.PdfReader(asked.save(tmp_path / "a.pdf", **given).path)
+    assert not pdf.pages[0].images
+    words = pdf.pages[0].extract_text()
+    with Image.open(asked.save(tmp_path / "a.png", dpi=72, **given).path) as pixels:
+        assert pixels.size[0] > 200
+    trace = asked.attention.trace
+    wanted = {
+        "neuron": f"{trace.rows(2, 5, [4])[0].max():.3f}",
+        "heads": "head 3",
+        "head-map": "Previous token",
+        "rollout": "Abnar and Zuidema",
+        "switch-off": "Without 2.5",
+    }[picture]
+    for text in (words, *texts.values()):
+        assert wanted in text.replace("\n", " ")
+
+
+def test_the_equation_has_the_real_numbers(asked: Analysis, tmp_path: Path) -> None:
+    path = asked.save(tmp_path / "a.svg", layer=1, head=3, tokens=[6], picture="neuron")
+    trace: Any = asked.attention.trace
+    key = int(trace.rows(1, 3, [6])[0].argmax())
+    pair = trace.qk(1, 3, 6, key)
+    text = " ".join(ElementTree.fromstring(Path(path).read_text("utf-8")).itertext())
+    found = dict(re.findall(r"(q · k|score|weight) = (?:exp.*?= )?(-?[\d.]+\d)", text))
+    assert float(found["q · k"]) == pytest.approx(float(pair.query @ pair.key), rel=1e-4)
+    assert float(found["score"]) == pytest.approx(pair.score, rel=1e-4)
+    assert float(found["weight"]) == pytest.approx(pair.weight, rel=1e-4)
+
+
+def test_a_difference_is_drawn_in_its_own_scale(kit: Kit, tmp_path: Path) -> None:
+    difference = kit.compare(TEXT, "The film is thin, but I was moved.")
+    for picture in ("arcs", "map", "grid"):
+        svg = Path(difference.save(tmp_path / "a.svg", picture=picture)).read_text("utf-8")
+        assert "difference, square-root scale" in svg
+    with pytest.raises(SaveError, match="shares of attention"):
+        difference.save(tmp_path / "a.svg", picture="heads")
+    with pytest.raises(AttentionUnavailableError, match="not known"):
+        difference.save(tmp_path / "a.svg", picture="neuron")
+
+
+def test_what_cannot_be_drawn_says_so(result: Analysis, asked: Analysis, tmp_path: Path) -> None:
+    with pytest.raises(SaveError, match="not been asked"):
+        result.save(tmp_path / "a.svg", picture="causal-map")
+    with pytest.raises(SaveError, match="quotes the text"):
+        asked.save(tmp_path / "a.svg", picture="rollout", text=False)
+    with pytest.raises(SaveError, match="no head 99"):
+        asked.save(tmp_path / "a.svg", picture="heads", heads=[0, 99])
+    made = asked.save(tmp_path / "a.svg", picture="heads", heads=list(range(9)))
+    assert "The first 6 of 9 chosen heads." in made.notes
+
+
+def test_the_save_menu_takes_what_is_on_show(asked: Analysis) -> None:
+    session, view = current_session(), asked.view
+    for picture, name in (("head-map", "head-map.svg"), ("heads", "attention-layer2-head5.svg")):
+        wish = ExportOptions(
+            selection=Selection(layer=2, head=5), picture=picture, heads=(1, 2), theme="dark"
+        )
+        request = Export(id="e", view=view.id, format="svg", options=wish)
+        answer, (data,) = session.handle(request, None)  # type: ignore[arg-type]
+        assert isinstance(answer, Exported)
+        assert answer.name == name
+        ElementTree.fromstring(data)

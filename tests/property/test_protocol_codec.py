@@ -52,7 +52,7 @@ def test_a_key_is_spelled_in_one_way_or_refused(text: str) -> None:
 
 @given(
     st.lists(st.integers(0, 6), min_size=1, max_size=4),
-    st.sampled_from(["f32", "sqrt-u8", "sqrt-u16"]),
+    st.sampled_from(["f32", "sqrt-u6", "sqrt-u8", "sqrt-u16"]),
     st.data(),
 )
 def test_a_saved_tile_gives_its_bytes_back(

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from lmkit.errors import CaptureError
 from lmkit.protocol.tiles import SLACK, decode, encode, error_bound
 
-QUANTISED = ["sqrt-u8", "sqrt-u16"]
+QUANTISED = ["sqrt-u6", "sqrt-u8", "sqrt-u16"]
 UNIT = st.floats(0.0, 1.0, width=32)
 ARRAYS = hnp.arrays(np.float32, hnp.array_shapes(max_dims=3, max_side=9, min_side=0), elements=UNIT)
 
@@ -30,7 +30,9 @@ def test_error_stays_within_the_bound(encoding: str, values: np.ndarray) -> None
     assert (np.abs(back.astype(float) - values.astype(float)) <= bound).all()
 
 
-@pytest.mark.parametrize(("encoding", "top"), [("sqrt-u8", 255), ("sqrt-u16", 65535)])
+@pytest.mark.parametrize(
+    ("encoding", "top"), [("sqrt-u6", 63), ("sqrt-u8", 255), ("sqrt-u16", 65535)]
+)
 def test_the_bound_is_reached_half_way_between_two_codes(encoding: str, top: int) -> None:
     """A smaller bound would be wrong: values just above a half-way point come within 1 % of it."""
     for code in (0, 1, 7, top // 2, top - 1):

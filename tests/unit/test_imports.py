@@ -17,8 +17,8 @@ PACKAGE = ROOT / "lmkit"
 CHAIN = (
     "version", "errors", "settings", "protocol", "work", "api", "run_record", "declarations",
     "fields", "hookspecs", "host", "runner", "trace_cache", "tile_queue", "session", "home",
-    "kernel_session", "transports", "saving", "kit", "arguments", "reports", "completion", "magics",
-    "cli",
+    "kernel_session", "transports", "saving", "attention", "explorer", "kit", "arguments",
+    "reports", "completion", "magics", "cli",
 )  # fmt: skip
 ROOMS = {
     "capture": {"errors", "protocol"},
@@ -120,9 +120,10 @@ def test_discovering_plugins_imports_nothing_heavy() -> None:
     code = (
         "from lmkit.host import PluginHost\n"
         "h = PluginHost()\nh.discover()\n"
-        "print([p.state for p in h.plugins if p.name in ('bertviz', 'classification')])"
+        "names = ('attribution', 'bertviz', 'classification')\n"
+        "print([p.state for p in h.plugins if p.name in names])"
     )
-    assert run(BLOCK + code) == "['ready', 'ready']\n"
+    assert run(BLOCK + code) == "['ready', 'ready', 'ready']\n"
 
 
 def test_the_extension_loads_without_torch() -> None:

@@ -293,3 +293,20 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     ):
         pass
     assert caught.value.hint
+
+
+def test_a_label_has_room_for_what_stands_in_for_a_character(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a font for it, a character is written as its code point, far wider than it."""
+    monkeypatch.setattr(fonts, "_files", lambda: ())
+    fonts.text_width.cache_clear()
+    fonts._shown.cache_clear()
+    try:
+        alone = fonts.text_width("中", 10)
+        assert alone == fonts.text_width("[U+4E2D]", 10)
+        assert alone > 3 * 10
+    finally:
+        monkeypatch.undo()
+        fonts.text_width.cache_clear()
+        fonts._shown.cache_clear()

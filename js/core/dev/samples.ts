@@ -447,6 +447,7 @@ const HEAD_MAP: ViewInfo = {
       default: true,
       hidden: false,
       help: "",
+      later: false,
     },
     {
       kind: "integer",
@@ -458,6 +459,7 @@ const HEAD_MAP: ViewInfo = {
       step: 1,
       hidden: false,
       help: "",
+      later: true,
     },
   ],
   follows: [],
@@ -510,6 +512,7 @@ export const ANSWERS: Record<string, () => Result[]> = {
     const row = (label: string, sign: number) => ({
       label,
       values: tokens.map((_, at) => sign * Math.sin(at * 1.7)),
+      note: sign < 0 ? "delta 0.002 <i>of the change</i>" : "",
     });
     return [
       {

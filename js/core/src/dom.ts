@@ -116,6 +116,24 @@ export class Scope {
     this.add(() => observer.disconnect());
   }
 
+  /**
+   * Draw what depends on the width of `element`: in the next frame, whenever the function that this
+   * returns is called, and when the element has got another width than it was drawn for.
+   */
+  sized(element: Element, draw: () => void): () => void {
+    let drawn = -1;
+    const redraw = this.frame(() => {
+      drawn = element.clientWidth;
+      draw();
+    });
+    // Observers speak of the first size too, for which a picture has mostly been drawn already.
+    this.resize(element, () => {
+      if (element.clientWidth !== drawn) redraw();
+    });
+    redraw();
+    return redraw;
+  }
+
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -140,8 +158,10 @@ export function fitCanvas(
   const [deviceWidth, deviceHeight] = [Math.round(width * ratio), Math.round(height * ratio)];
   if (canvas.width !== deviceWidth) canvas.width = deviceWidth;
   if (canvas.height !== deviceHeight) canvas.height = deviceHeight;
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
+  // Even the same value, set again, has the browser lay out the page again.
+  const [cssWidth, cssHeight] = [`${width}px`, `${height}px`];
+  if (canvas.style.width !== cssWidth) canvas.style.width = cssWidth;
+  if (canvas.style.height !== cssHeight) canvas.style.height = cssHeight;
   const context = canvas.getContext("2d");
   context?.setTransform(ratio, 0, 0, ratio, 0, 0);
   context?.clearRect(0, 0, width, height);

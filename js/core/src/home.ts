@@ -18,7 +18,7 @@ export function home(
   scope: Scope,
 ): (spec: HomeSpec) => void {
   const { t, source } = context;
-  const header = h("header", { class: "header", "data-lmkit": "header" });
+  const header = h("div", { class: "header", "data-lmkit": "header" });
   const saved = h("p", { class: "note saved", "data-lmkit": "saved-note" });
   const status = h("div", { class: "status", "data-lmkit": "status" });
   const content = h("div", { class: "home", "data-lmkit": "home" });
@@ -80,8 +80,8 @@ export function home(
   };
   const section = (title: string, name: string, ...children: (Node | null)[]) =>
     h(
-      "section",
-      { class: "home-section", "data-lmkit": `home-${name}`, "aria-label": title },
+      "div",
+      { class: "home-section", role: "group", "data-lmkit": `home-${name}`, "aria-label": title },
       h("h3", { class: "pane-title" }, title),
       ...children,
     );

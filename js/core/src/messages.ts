@@ -291,6 +291,19 @@ export const MESSAGES = {
   "scores.rows": ["{n} more rows are not drawn.", "另有 {n} 行未绘制。"],
   "scores.signed": ["−{top} to {top}", "−{top} 至 {top}"],
   "scores.tokens": ["{n} more tokens are not drawn.", "另有 {n} 个词元未绘制。"],
+  "lens.difference": ["Difference", "差异"],
+  "lens.saved": [
+    "A saved view has the lens that was on show last: run the cell for the others.",
+    "已保存的视图只含最后使用的视角：运行单元格即可使用其他视角。",
+  ],
+  "view.kept": [
+    "Saved as it was shown last, for {place}. Run the cell for another question.",
+    "保存的是最后一次显示的内容（{place}）。运行单元格可再次提问。",
+  ],
+  "view.kept.all": [
+    "Saved as it was shown last. Run the cell for another question.",
+    "保存的是最后一次显示的内容。运行单元格可再次提问。",
+  ],
   "view.live": [
     "This view is computed by the kernel: run the cell to see it.",
     "此视图由内核计算：运行单元格即可查看。",
@@ -414,11 +427,12 @@ export function pickLocale(asked: string | undefined): string {
 export function translator(asked: string | undefined): Translate {
   const locale = pickLocale(asked);
   const chinese = locale.toLowerCase().startsWith("zh");
-  const rules = new Intl.PluralRules(chinese ? "zh" : "en");
   const translate = (key: MessageKey, values: Values = {}) =>
     fillIn(MESSAGES[key][chinese ? 1 : 0], values);
   const plural = (stem: string, n: number, values: Values = {}) => {
-    const form = rules.select(n) === "one" ? "one" : "other";
+    // The rule of English, and of Chinese, which has one form. To load the rules of all languages
+    // would take longer than all other words of a view.
+    const form = n === 1 && !chinese ? "one" : "other";
     return translate(`${stem}.${form}` as MessageKey, { n, ...values });
   };
   return Object.assign(translate, { plural, locale: chinese ? "zh-Hans" : locale });

@@ -1,6 +1,6 @@
 /** Mounting a view: the root, its theme and words, and what is drawn before and instead of a view. */
 
-import type { ErrorInfo, ViewSpec } from "@lmkit/protocol";
+import type { ErrorInfo, Result, ViewSpec } from "@lmkit/protocol";
 import { parseBundle } from "@lmkit/protocol";
 import type { Channel } from "./channel.ts";
 import type { Context, HostActions } from "./context.ts";
@@ -55,7 +55,8 @@ function mountView(
   style(shadow);
   const root = h("div", {
     class: "lmkit",
-    role: "region",
+    // Not a landmark: a notebook has dozens of outputs, and many have the same name.
+    role: "group",
     lang: t.locale,
     "aria-label": "lmkit",
     "data-lmkit": "root",
@@ -216,6 +217,7 @@ export function mountBundle(
       saved: { heads: bundle.heads, carried: bundle.headsCarried },
       spec: bundle.spec,
       record: bundle.record,
+      answers: bundle.answers.map((answer) => ({ ...answer, results: blank(answer.results) })),
       channel: bundle.live ? channel : null,
     });
     if (!bundle.live) void closeUnused(channel);
@@ -229,10 +231,11 @@ export function mountBundle(
 /** A saved page is somebody's script: it is never run, only a live kernel's is. */
 function withoutPages(spec: ViewSpec): ViewSpec {
   if (spec.kind !== "panel") return spec;
-  const results = spec.results.map((result) =>
-    result.kind === "page" ? { ...result, html: "" } : result,
-  );
-  return { ...spec, results };
+  return { ...spec, results: blank(spec.results) };
+}
+
+function blank(results: readonly Result[]): Result[] {
+  return results.map((result) => (result.kind === "page" ? { ...result, html: "" } : result));
 }
 
 async function closeUnused(channel: Promise<Channel> | Channel | null): Promise<void> {

@@ -151,11 +151,22 @@ export function colourOf(value: number, mapping: Mapping, ramp: Ramp): Rgb {
   return ramp[Math.round(mapped(value, mapping) * 255)] as Rgb;
 }
 
-/** How each byte of a sqrt-u8 tile is coloured: index -> position 0..255 on the ramp. */
-export function byteTable(mapping: Mapping): Uint8Array {
-  return Uint8Array.from({ length: 256 }, (_, byte) =>
-    Math.round(mapped((byte / 255) ** 2, mapping) * 255),
-  );
+const byteTables = new Map<string, Uint8Array>();
+
+/**
+ * How each byte of a tile of square roots is coloured: index -> position 0..255 on the ramp, for
+ * codes up to `top`.
+ */
+export function byteTable(mapping: Mapping, top = 255): Uint8Array {
+  const name = `${mapping} ${top}`;
+  let table = byteTables.get(name);
+  if (!table) {
+    table = Uint8Array.from({ length: 256 }, (_, byte) =>
+      Math.round(mapped((byte / top) ** 2, mapping) * 255),
+    );
+    byteTables.set(name, table);
+  }
+  return table;
 }
 
 /** Okabe and Ito's palette, safe for colour blindness; black and yellow are left out as unreadable. */

@@ -15,6 +15,7 @@ import {
   type Request,
   type Result,
   type RunRecord,
+  type SavedAnswer,
   type SavedTile,
   type Selection,
   type Status,
@@ -54,6 +55,8 @@ export interface Source {
   readonly reason: string;
   /** How many heads a saved output carries; null where nothing was saved. */
   readonly saved: { readonly heads: number; readonly carried: number } | null;
+  /** What views showed last, as far as it was saved; of this very pass. */
+  readonly answers: readonly SavedAnswer[];
   /** True when the tile is at hand, or may be asked of a kernel. */
   reaches(key: string): boolean;
   /** True when the tile is at hand. */
@@ -137,6 +140,7 @@ export interface SourceOptions {
   readonly saved?: { readonly heads: number; readonly carried: number } | null;
   readonly spec?: ViewSpec | null;
   readonly record?: RunRecord | null;
+  readonly answers?: readonly SavedAnswer[];
   readonly channel?: Promise<Channel> | Channel | null;
 }
 
@@ -151,6 +155,7 @@ export class KernelSource implements Source {
   #cache = new TileCache(CACHE_BYTES);
   #savedTiles: Map<string, SavedTile>;
   #record: RunRecord | null;
+  #answers: readonly SavedAnswer[];
   #fingerprint: string;
   #pending = new Map<string, Pending>();
   #flights = new Map<string, Flight>();
@@ -169,10 +174,12 @@ export class KernelSource implements Source {
     this.#savedTiles = new Map((options.tiles ?? []).map((tile) => [tile.key, tile]));
     this.saved = options.saved ?? null;
     this.#record = options.record ?? null;
+    this.#answers = options.answers ?? [];
     this.#fingerprint = fingerprint(options.spec ?? null);
     this.#settled = new Promise((resolve) => {
       this.#settle = resolve;
     });
+    this.#begin(options.spec ?? null);
     const channel = this.#where ? options.channel : null;
     this.#state = channel ? "connecting" : "saved";
     if (!channel) this.#settle();
@@ -192,6 +199,10 @@ export class KernelSource implements Source {
 
   get state(): Liveness {
     return this.#state;
+  }
+
+  get answers(): readonly SavedAnswer[] {
+    return this.#answers;
   }
 
   reaches(key: string): boolean {
@@ -310,6 +321,7 @@ export class KernelSource implements Source {
       heads: this.saved?.heads ?? 0,
       headsCarried: this.#savedTiles.size > 0 ? (this.saved?.carried ?? 0) : 0,
       record: this.#record,
+      answers: this.#answers,
     };
   }
 
@@ -490,11 +502,25 @@ export class KernelSource implements Source {
     this.#cache.clear();
     this.#savedTiles.clear();
     this.#record = null;
+    this.#answers = [];
     for (const flight of [...this.#flights.values()]) flight.stop();
     this.#flights.clear();
   }
 
   // -- tiles ------------------------------------------------------------------------------------
+
+  /** Unpack what a view draws first while its elements are being made. */
+  #begin(spec: ViewSpec | null): void {
+    if (spec?.kind !== "panel" || !spec.attention) return;
+    const { layer, head, lens } = spec.attention.selection;
+    const end = lens === "" ? "" : `@${lens}`;
+    const keys = [`head/${layer}/${head}${end}`];
+    for (const index of spec.attention.layers.keys()) keys.push(`thumb/${index}${end}`);
+    for (const key of keys) {
+      // Who asks for it later hears what is wrong.
+      if (this.#savedTiles.has(key)) this.tile(key).catch(() => undefined);
+    }
+  }
 
   #launch(key: string, background: boolean): Flight {
     const stopped = new AbortController();

@@ -40,18 +40,46 @@ function plain(colour: string): string {
   return `rgb(${Math.round(r)}, ${Math.round(g)}, ${Math.round(b)})`;
 }
 
+/** What tells two themes apart: the ramps follow from the rest. */
+function signature({ ramp, diverging, ...rest }: Theme): string {
+  return JSON.stringify(rest);
+}
+
+let lastRamps: (Pick<Theme, "ramp" | "diverging"> & { readonly of: string }) | null = null;
+
+/** The ramps on a background; those made last are kept, since all views of a page share a theme. */
+function ramps(background: string, dark: boolean): Pick<Theme, "ramp" | "diverging"> {
+  const of = `${background} ${dark}`;
+  if (lastRamps?.of !== of) {
+    lastRamps = {
+      of,
+      ramp: makeRamp(background, dark),
+      diverging: makeDiverging(background, dark),
+    };
+  }
+  const { ramp, diverging } = lastRamps;
+  return { ramp, diverging };
+}
+
 /**
  * Follow the theme of `root`. Sets `data-theme` to light or dark: from the option, else from the
  * background that the host's tokens give, else from the user's system.
  */
 export function followTheme(root: HTMLElement, choice: ThemeChoice, scope: Scope): ThemeHandle {
-  const probe = h("span", { class: "probe", "aria-hidden": "true" });
-  root.append(probe);
+  // One element a colour, so that reading all of them takes one look at the styles.
+  const probes = new Map(
+    (["bg", "ink", "muted", "line", "mark"] as const).map((name) => {
+      const element = h("i", {});
+      element.style.color = `var(--lmkit-${name})`;
+      return [name, element];
+    }),
+  );
+  root.append(h("span", { class: "probe", "aria-hidden": "true" }, ...probes.values()));
   const listeners = new Set<() => void>();
 
   const read = (): Theme => {
-    const colour = (name: string) => {
-      probe.style.color = `var(--lmkit-${name})`;
+    const colour = (name: "bg" | "ink" | "muted" | "line" | "mark") => {
+      const probe = probes.get(name) as HTMLElement;
       return plain(getComputedStyle(probe).color || "rgb(255, 255, 255)");
     };
     root.setAttribute("data-choice", choice);
@@ -70,17 +98,16 @@ export function followTheme(root: HTMLElement, choice: ThemeChoice, scope: Scope
       mark: colour("mark"),
       fontUi: style.fontFamily || "sans-serif",
       fontCode: style.getPropertyValue("--lmkit-code-font") || "monospace",
-      ramp: makeRamp(colour("bg"), dark),
-      diverging: makeDiverging(colour("bg"), dark),
+      ...ramps(colour("bg"), dark),
     };
   };
 
   let current = read();
-  let before = JSON.stringify(current);
+  let before = signature(current);
   const update = (force: boolean) => {
     if (scope.disposed) return;
     current = read();
-    const now = JSON.stringify(current);
+    const now = signature(current);
     if (!force && now === before) return;
     before = now;
     for (const listener of [...listeners]) listener();

@@ -81,6 +81,23 @@ describe("a view beside the pictures", () => {
     expect(view.all("measure-choose")).toHaveLength(Math.min(20, above));
   });
 
+  test("draws a field that may wait behind More, and a row's note as text", async () => {
+    const { view } = await opened();
+    const analysis = view.one("analysis");
+    const field = (name: string) => analysis.querySelector<HTMLElement>(`[data-field="${name}"]`);
+    const more = analysis.querySelector<HTMLButtonElement>('[data-lmkit="more-fields"]');
+    expect(field("induction")?.closest("[hidden]")).toBeNull();
+    expect(field("seed")?.closest("[hidden]")).not.toBeNull();
+    expect(more?.getAttribute("aria-expanded")).toBe("false");
+    more?.click();
+    expect(field("seed")?.closest("[hidden]")).toBeNull();
+    choose(view, "rollout");
+    await vi.waitFor(() => expect(view.all("scored-row")).toHaveLength(2));
+    expect(view.all("scored-note").map((one) => one.textContent)).toEqual([
+      "delta 0.002 <i>of the change</i>",
+    ]);
+  });
+
   test("asks again when what it follows changes, not otherwise, and knows what it was told", async () => {
     const { view, kernel } = await opened();
     await vi.waitFor(() => expect(view.all("measure-cell")).toHaveLength(72));
@@ -236,4 +253,46 @@ test("a question is its fields and what it follows, nothing else", () => {
   expect(questionOf(info, { k: 1 }, store.state)).toBe(before);
   store.set({ layer: 2 });
   expect(questionOf(info, { k: 1 }, store.state)).not.toBe(before);
+});
+
+describe("a saved output", () => {
+  const kept = (name: string, selection = {}) => ({
+    name,
+    arguments: {},
+    selection,
+    results: [{ kind: "text", text: `what ${name} said` }],
+  });
+  const mounted = (picture: string, answers: object[]) => {
+    const spec = sample();
+    const attention = spec.attention as NonNullable<PanelSpec["attention"]>;
+    const selection = { ...attention.selection, picture };
+    const views = attention.views.map((one): ViewInfo => ({ ...one, follows: ["layer", "head"] }));
+    const bundle = {
+      ...(saved({
+        ...spec,
+        attention: { ...attention, selection, views: [...views] },
+      } as PanelSpec) as object),
+      live: null,
+      answers,
+    };
+    return new Mounted((element) => mountBundle(element, bundle, null, options));
+  };
+
+  test("shows what a view said last, and for which head it was, without a kernel", () => {
+    const name = sample().attention?.views.find((one) => one.reason === "")?.name ?? "";
+    const view = mounted(name, [kept(name, sample().attention?.selection)]);
+    expect(view.text("analysis-results")).toContain(`what ${name} said`);
+    expect(view.text("analysis-status")).toBe("");
+    const other = mounted(name, [kept(name, { layer: 3, head: 5 })]);
+    expect(other.text("analysis-results")).toContain(`what ${name} said`);
+    expect(other.text("kept-note")).toContain("head 5");
+    expect(other.text("kept-note")).toContain("Run the cell");
+  });
+
+  test("says how to get a view that it does not carry", () => {
+    const [first, second] = sample().attention?.views.filter((one) => one.reason === "") ?? [];
+    const view = mounted(second?.name ?? "", [kept(first?.name ?? "")]);
+    expect(view.text("page-note")).toContain("run the cell");
+    expect(view.text("analysis-results")).toBe("");
+  });
 });

@@ -575,6 +575,7 @@ describe("hostile text", () => {
     expect(tokens[2]?.textContent).toContain("⟨RLO⟩");
     expect(tokens[3]?.textContent).toContain("⟨NUL⟩");
     expect(tokens[10]?.textContent?.length).toBeLessThan(100);
+    tokens[10]?.dispatchEvent(new Event("pointerover", { bubbles: true }));
     expect(tokens[10]?.title).toContain("100,000 characters");
     tokens[10]?.click();
     expect(view.text("whole-token")).toContain("x".repeat(100_000));

@@ -117,27 +117,52 @@ function readAny(options: readonly Shape[], value: unknown): unknown {
   throw first ?? new Mismatch("known");
 }
 
+interface Property {
+  readonly name: string;
+  readonly of: Shape;
+  readonly required: boolean;
+}
+
+/** The known properties of an object's shape: a spec holds thousands of objects of a few shapes. */
+const known = new WeakMap<Shape, readonly Property[]>();
+
+function propertiesOf(shape: Shape): readonly Property[] {
+  let found = known.get(shape);
+  if (!found) {
+    found = Object.entries(shape.properties ?? {}).map(([name, of]) => ({
+      name,
+      of,
+      required: shape.required?.includes(name) ?? false,
+    }));
+    known.set(shape, found);
+  }
+  return found;
+}
+
+function readProperty(name: string, of: Shape, given: unknown): unknown {
+  try {
+    return read(of, given);
+  } catch (error) {
+    throw error instanceof Mismatch ? error.within(`.${name}`) : error;
+  }
+}
+
 function readObject(shape: Shape, value: unknown): unknown {
   if (!isObject(value)) throw new Mismatch("an object");
-  const entries: [string, unknown][] = [];
-  const each = (name: string, of: Shape, given: unknown) => {
-    try {
-      entries.push([name, read(of, given)]);
-    } catch (error) {
-      throw error instanceof Mismatch ? error.within(`.${name}`) : error;
-    }
-  };
   if (!shape.properties) {
-    for (const name of Object.keys(value))
-      each(name, shape.additionalProperties ?? {}, value[name]);
+    const of = shape.additionalProperties ?? {};
+    // fromEntries defines properties: a key "__proto__" stays an ordinary key
+    return Object.fromEntries(
+      Object.keys(value).map((name) => [name, readProperty(name, of, value[name])]),
+    );
   }
-  for (const [name, of] of Object.entries(shape.properties ?? {})) {
-    if (Object.hasOwn(value, name)) each(name, of, value[name]);
-    else if (shape.required?.includes(name)) throw new Mismatch("given").within(`.${name}`);
-    else each(name, of, of.default);
+  const out: Record<string, unknown> = {};
+  for (const { name, of, required } of propertiesOf(shape)) {
+    if (Object.hasOwn(value, name)) out[name] = readProperty(name, of, value[name]);
+    else if (required) throw new Mismatch("given").within(`.${name}`);
+    else out[name] = readProperty(name, of, of.default);
   }
-  // fromEntries defines properties: a key "__proto__" stays an ordinary key
-  return Object.fromEntries(entries);
+  return out;
 }
 
 function readArray(shape: Shape, value: unknown): unknown {

@@ -16,7 +16,10 @@ export interface Tile {
 /** No tile is larger, whatever its header says. The same as MAX_TILE_BYTES in lmkit/protocol/codec.py. */
 export const MAX_TILE_BYTES = 64 * 1024 * 1024;
 
-const ITEM_BYTES = { f32: 4, "sqrt-u8": 1, "sqrt-u16": 2 } as const;
+const ITEM_BYTES = { f32: 4, "sqrt-u6": 1, "sqrt-u8": 1, "sqrt-u16": 2 } as const;
+
+/** The largest code of each encoding of square roots. */
+const TOP = { "sqrt-u6": 63, "sqrt-u8": 255, "sqrt-u16": 65535 } as const;
 
 /** Bytes of a tile of this header. @throws ProtocolError when they are more than is ever read. */
 export function tileBytes(header: TileHeader): number {
@@ -63,7 +66,7 @@ export function decodeValue(
   stored: number | undefined,
 ): number | undefined {
   if (stored === undefined || encoding === "f32") return stored;
-  return (stored / (encoding === "sqrt-u8" ? 255 : 65535)) ** 2;
+  return (stored / TOP[encoding]) ** 2;
 }
 
 function typedView(encoding: TileHeader["encoding"], bytes: ArrayBufferView): TileValues {
@@ -74,7 +77,7 @@ function typedView(encoding: TileHeader["encoding"], bytes: ArrayBufferView): Ti
     byteOffset = 0;
   }
   // every platform with a browser is little-endian, as the tiles are
-  if (encoding === "sqrt-u8") return new Uint8Array(buffer, byteOffset, byteLength);
+  if (ITEM_BYTES[encoding] === 1) return new Uint8Array(buffer, byteOffset, byteLength);
   if (encoding === "sqrt-u16") return new Uint16Array(buffer, byteOffset, byteLength / 2);
   return new Float32Array(buffer, byteOffset, byteLength / 4);
 }
@@ -89,8 +92,11 @@ export async function unpackTile(saved: SavedTile): Promise<Tile> {
   const name = saved.key.slice(0, 80);
   let filled = 0;
   try {
-    const stream = new Blob([fromBase64(saved.data)]).stream();
-    const reader = stream.pipeThrough(new DecompressionStream("deflate-raw")).getReader();
+    // Not from a Blob: its bytes would go to the browser's process and back.
+    const inflater = new DecompressionStream("deflate-raw");
+    // What is wrong with the data is told by the reader.
+    feed(inflater.writable.getWriter(), fromBase64(saved.data)).catch(() => undefined);
+    const reader = inflater.readable.getReader();
     for (;;) {
       const { done, value } = await reader.read();
       if (done) break;
@@ -116,7 +122,24 @@ export async function unpackTile(saved: SavedTile): Promise<Tile> {
   return decodeTile(saved, bytes);
 }
 
+/** Bytes given to the inflater at once: what a bomb can blow them up to is a thousand times that. */
+const SLICE = 16 * 1024;
+
+async function feed(
+  writer: WritableStreamDefaultWriter<BufferSource>,
+  packed: Uint8Array<ArrayBuffer>,
+): Promise<void> {
+  for (let at = 0; at < packed.length; at += SLICE) {
+    await writer.write(packed.subarray(at, at + SLICE));
+  }
+  await writer.close();
+}
+
 function fromBase64(text: string): Uint8Array<ArrayBuffer> {
+  const { fromBase64: native } = Uint8Array as {
+    fromBase64?: (text: string) => Uint8Array<ArrayBuffer>;
+  };
+  if (native) return native.call(Uint8Array, text);
   const binary = atob(text);
   const bytes = new Uint8Array(binary.length);
   for (let index = 0; index < binary.length; index++) bytes[index] = binary.charCodeAt(index);

@@ -70,8 +70,13 @@ describe("keys", () => {
 
 describe("tiles", () => {
   const shapes = fc.array(fc.nat(6), { minLength: 1, maxLength: 4 });
-  const encodings = fc.constantFrom("f32" as const, "sqrt-u8" as const, "sqrt-u16" as const);
-  const itemBytes = { f32: 4, "sqrt-u8": 1, "sqrt-u16": 2 };
+  const encodings = fc.constantFrom(
+    "f32" as const,
+    "sqrt-u6" as const,
+    "sqrt-u8" as const,
+    "sqrt-u16" as const,
+  );
+  const itemBytes = { f32: 4, "sqrt-u6": 1, "sqrt-u8": 1, "sqrt-u16": 2 };
   const drawn = fc
     .tuple(shapes, encodings)
     .chain(([shape, encoding]) =>
@@ -161,7 +166,7 @@ describe("tiles", () => {
     fc.assert(
       fc.property(fc.double({ min: 0, max: 1, noNaN: true }), encodings, (value, encoding) => {
         if (encoding === "f32") return;
-        const top = encoding === "sqrt-u8" ? 255 : 65_535;
+        const top = { "sqrt-u6": 63, "sqrt-u8": 255, "sqrt-u16": 65_535 }[encoding];
         const read = decodeValue(encoding, Math.round(top * Math.sqrt(value))) ?? Number.NaN;
         expect(Math.abs(read - value)).toBeLessThanOrEqual(
           Math.sqrt(value) / top + 1 / (4 * top ** 2) + 1e-12,

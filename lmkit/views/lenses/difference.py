@@ -23,6 +23,7 @@ import numpy as np
 
 from lmkit.api import Token, Words
 from lmkit.errors import CaptureError
+from lmkit.protocol.messages import Scale
 from lmkit.views.lenses.matching import best_pairs
 from lmkit.views.lenses.projected import ProjectedTrace, Side, tokens_of
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-__all__ = ["Aligned", "DifferenceTrace", "align"]
+__all__ = ["Aligned", "DifferenceLens", "DifferenceTrace", "OneSide", "align"]
 
 Heads = Literal["index", "best", "mean"]
 
@@ -105,6 +106,8 @@ class DifferenceTrace:
 
     Attributes:
         unmatched: Indices of tokens without a partner, of ``a`` and of ``b``.
+        first: ``a``.
+        second: ``b``.
         heads: How heads are paired.
         layer_of: For each layer of ``a`` its layer of ``b``.
 
@@ -112,6 +115,9 @@ class DifferenceTrace:
         CaptureError: no token is the same in both, there is no layer to compare with, or
             ``"index"`` was asked for where heads don't agree.
     """
+
+    #: What the numbers mean, for whoever shows this as a pass of its own.
+    scale: Scale = "difference"
 
     def __init__(self, a: CapturedTrace, b: CapturedTrace, *, heads: Heads | None = None) -> None:
         if bool(a.decoder_tokens) != bool(b.decoder_tokens):
@@ -123,12 +129,13 @@ class DifferenceTrace:
                 "The two passes have no token in common.",
                 hint="Compare texts that share words, or two models by words.",
             )
+        self.first, self.second = a, b
         self._a = Aligned(a, [i for i, _ in pairs], [i for i, _ in own])
         self._b = Aligned(b, [j for _, j in pairs], [j for _, j in own])
-        first, second = {i for i, _ in pairs}, {j for _, j in pairs}
+        mine, theirs = {i for i, _ in pairs}, {j for _, j in pairs}
         self.unmatched = (
-            tuple(i for i in range(len(a.tokens)) if i not in first),
-            tuple(j for j in range(len(b.tokens)) if j not in second),
+            tuple(i for i in range(len(a.tokens)) if i not in mine),
+            tuple(j for j in range(len(b.tokens)) if j not in theirs),
         )
         self.layer_of = _layer_map(a.layers, b.layers)
         agree = len(a.layers) == len(b.layers) and all(
@@ -163,6 +170,18 @@ class DifferenceTrace:
     def tokens_of(self, role: str, *, keys: bool = False) -> tuple[Token, ...]:
         """The tokens that attend in layers of a role, or with ``keys`` those attended to."""
         return self._a.tokens_of(role, keys=keys)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that both passes hold now."""
+        return sum(int(getattr(one, "nbytes", 0)) for one in (self.first, self.second))
+
+    def release(self) -> None:
+        """Let go of both passes, where they can be made again."""
+        for one in (self.first, self.second):
+            release = getattr(one, "release", None)
+            if callable(release):
+                release()
 
     @property
     def words(self) -> Words:
@@ -235,6 +254,23 @@ class DifferenceTrace:
         """Pooled: sum over a bin's keys, mean over its queries; differences in a bin add up."""
         return self._difference(layer, head, lambda t, x, h: t.mass(x, h, n_rows, n_cols))
 
+    def pool(
+        self,
+        layer: int,
+        head: int,
+        q0: int,
+        q1: int,
+        k0: int,
+        k1: int,
+        row_bin: int,
+        column_bin: int,
+        *,
+        cancel: Callable[[], bool] | None = None,
+    ) -> Floats:
+        """A rectangle in bins of so many tokens: (row bins, column bins)."""
+        box = q0, q1, k0, k1, row_bin, column_bin
+        return self._difference(layer, head, lambda t, x, h: t.pool(x, h, *box, cancel=cancel))
+
     def summed(self, layer: int, head: int, queries: Sequence[int]) -> Floats:
         """Sum of some rows: (keys,)."""
         return self._difference(layer, head, lambda t, x, h: t.summed(x, h, queries))
@@ -268,7 +304,9 @@ class DifferenceTrace:
 
     def attention_received(self) -> Floats:
         """What each token of ``a`` receives more than its partner: (keys,)."""
-        return self._a.attention_received() - self._b.attention_received()
+        return self._combined(
+            lambda: self._a.attention_received(), lambda: self._b.attention_received()
+        )
 
     # inside
 
@@ -287,9 +325,50 @@ class DifferenceTrace:
     ) -> Floats:
         layer, head = self._checked(layer, head)
         if self.heads == "mean":
-            return _mean(self._a, layer, numbers) - _mean(self._b, self.layer_of[layer], numbers)
-        other, partner = self.partner(layer, head)
-        return numbers(self._a, layer, head) - numbers(self._b, other, partner)
+            return self._combined(
+                lambda: _mean(self._a, layer, numbers),
+                lambda: _mean(self._b, self.layer_of[layer], numbers),
+            )
+
+        def second() -> Floats:
+            other, partner = self.partner(layer, head)
+            return numbers(self._b, other, partner)
+
+        return self._combined(lambda: numbers(self._a, layer, head), second)
+
+    def _combined(self, first: Callable[[], Floats], second: Callable[[], Floats]) -> Floats:
+        return first() - second()
+
+
+class DifferenceLens(DifferenceTrace):
+    """A difference as a lens on ``a``: it says which tokens of ``a`` are left."""
+
+    @property
+    def base(self) -> CapturedTrace:
+        """The pass that this is a lens on."""
+        return self.first
+
+    def groups_of(self, role: str, *, keys: bool = False) -> tuple[tuple[int, ...], ...]:
+        """For each of :meth:`tokens_of` the tokens of ``a`` that it stands for, ascending."""
+        return self._a.groups_of(role, keys=keys)
+
+
+class OneSide(DifferenceTrace):
+    """One of the two passes of a difference, head by head and token by token beside the other.
+
+    Args:
+        of: The difference; heads that were paired stay paired.
+        second: The one that is subtracted, in the place of its partner's tokens and heads.
+    """
+
+    scale = "share"
+
+    def __init__(self, of: DifferenceTrace, *, second: bool) -> None:
+        self.__dict__.update(of.__dict__)
+        self._second = second
+
+    def _combined(self, first: Callable[[], Floats], second: Callable[[], Floats]) -> Floats:
+        return second() if self._second else first()
 
 
 def _names(tokens: Sequence[Token]) -> list[str]:

@@ -194,6 +194,17 @@ class ProjectedTrace(ABC):
         return self.base.output
 
     @property
+    def nbytes(self) -> int:
+        """Bytes that the pass holds now."""
+        return int(getattr(self.base, "nbytes", 0))
+
+    def release(self) -> None:
+        """Let go of the pass, where it can be made again."""
+        release = getattr(self.base, "release", None)
+        if callable(release):
+            release()
+
+    @property
     def path(self) -> str:
         """How the attention of the pass was obtained."""
         return self.base.path
@@ -283,6 +294,52 @@ class ProjectedTrace(ABC):
         self._check_head(layer, head)
         pooled: Floats = self._pooled(layer, (head, head + 1), n_rows, n_cols, None, None)[0]
         return pooled
+
+    def pool(
+        self,
+        layer: int,
+        head: int,
+        q0: int,
+        q1: int,
+        k0: int,
+        k1: int,
+        row_bin: int,
+        column_bin: int,
+        *,
+        cancel: Callable[[], bool] | None = None,
+    ) -> Floats:
+        """A rectangle in bins of so many tokens: (row bins, column bins).
+
+        Sum over a bin's keys, mean over its queries; the last bins may be smaller. Computed from
+        blocks of rows of the pass: no more of it is there at once than of any other question.
+
+        Raises:
+            CaptureError: a rectangle or bins that there are not.
+            Cancelled: ``cancel`` answered True.
+        """
+        queries, keys = self._sides_of(layer)
+        self._check_head(layer, head)
+        if not (0 <= q0 < q1 <= len(queries) and 0 <= k0 < k1 <= len(keys)):
+            raise CaptureError(
+                f"The rectangle [{q0}:{q1}, {k0}:{k1}] is not inside "
+                f"{len(queries)} queries by {len(keys)} keys."
+            )
+        if row_bin < 1 or column_bin < 1:
+            raise CaptureError("A bin holds at least one token.")
+        groups: list[tuple[int, Sequence[int], float]] = []
+        for index, first in enumerate(range(q0, q1, row_bin)):
+            last = min(q1, first + row_bin)
+            for group in queries.groups[first:last]:
+                groups.append((index, group, 1 / ((last - first) * len(group))))
+        columns = _Columns.of(
+            [
+                [k for group in keys.groups[first : min(k1, first + column_bin)] for k in group]
+                for first in range(k0, k1, column_bin)
+            ],
+            whole=k1 - k0 == len(keys),
+        )
+        rows = _Rows.of(groups, -(-(q1 - q0) // row_bin))
+        return self._project(layer, head, rows, columns, cancel).astype(np.float32)
 
     def thumbnails(
         self,

@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmkit.errors import AttentionUnavailableError, Cancelled, CaptureError
+from lmkit.errors import AttentionUnavailableError, Cancelled, CaptureError, LmkitError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lmkit.views.attention import CapturedTrace
 
-__all__ = ["Rollout", "rollout"]
+__all__ = ["Rollout", "no_rollout", "rollout"]
 
 _CELLS = 1 << 20
 
@@ -95,6 +95,15 @@ def rollout(
         lost=(1.0 - flow.sum(1)).astype(np.float32),
         layers=tuple(chosen),
     )
+
+
+def no_rollout(trace: CapturedTrace) -> str:
+    """Why there is no rollout of a pass, in one sentence; empty where there is. Cheap."""
+    try:
+        _chosen(trace, None)
+    except LmkitError as error:
+        return error.message
+    return ""
 
 
 def _through(

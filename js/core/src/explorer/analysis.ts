@@ -1,6 +1,6 @@
 /** A view beside the pictures: its form, how far the kernel is, and its results. */
 
-import type { Result, ViewInfo } from "@lmkit/protocol";
+import type { Result, SavedAnswer, ViewInfo } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { h, refill, type Scope } from "../dom.ts";
 import { form, startValue } from "../panel/form.ts";
@@ -20,6 +20,11 @@ export type Answers = Map<string, readonly Result[]>;
 export function questionOf(info: ViewInfo, values: FieldValues, state: ViewState): string {
   const followed = info.follows.map((part) => [part, state[part]]);
   return JSON.stringify([info.name, values, followed]);
+}
+
+/** Whether the tokens of a saved answer are those that are on show. */
+function keptLens(kept: SavedAnswer, state: ViewState): boolean {
+  return kept.selection.lens === state.lens;
 }
 
 export function analysis(
@@ -42,9 +47,14 @@ export function analysis(
     results,
   );
   const live = () => source.state === "live";
+  // Asked once before, the view opens on the same question.
+  const kept = source.answers.find((answer) => answer.name === info.name);
   let values: FieldValues = Object.fromEntries(
-    info.fields.map((field) => [field.name, startValue(field, {})]),
+    info.fields.map((field) => [field.name, startValue(field, kept?.arguments ?? {})]),
   );
+  if (kept && keptLens(kept, store.state)) {
+    answers.set(questionOf(info, values, { ...store.state, ...kept.selection }), kept.results);
+  }
   let asking: AbortController | null = null;
   let drawnScope = scope.child();
   let cancelLater: (() => void) | null = null;
@@ -91,6 +101,15 @@ export function analysis(
     host.setAttribute("aria-busy", String(asking !== null));
   };
 
+  const keptText = ({ selection }: SavedAnswer) => {
+    const { layer, head } = selection;
+    const place = [
+      info.follows.includes("layer") ? `${t("layer.word").toLowerCase()} ${layer}` : "",
+      info.follows.includes("head") ? `${t("head.word").toLowerCase()} ${head}` : "",
+    ].filter((part) => part !== "");
+    if (place.length === 0) return t("view.kept.all");
+    return t("view.kept", { place: place.join(", ") });
+  };
   const draw = (found: readonly Result[]) => {
     drawnScope.dispose();
     drawnScope = scope.child();
@@ -107,6 +126,12 @@ export function analysis(
     const known = answers.get(question);
     if (known) {
       draw(known);
+      show();
+      return;
+    }
+    if (!live() && source.state !== "connecting" && kept) {
+      draw(kept.results);
+      refill(status, h("p", { class: "note boxed", "data-lmkit": "kept-note" }, keptText(kept)));
       show();
       return;
     }

@@ -23,8 +23,23 @@ export function inkOn(colour: Rgb): string {
   return light > 0.5 ? "#111" : "#fff";
 }
 
+const FITTED = 8192;
+const fitted = new Map<string, string>();
+
 /** A token in at most `width` pixels of the context's font. */
 export function fitLabel(context: CanvasRenderingContext2D, text: string, width: number): string {
+  // Measuring text is most of what a picture of tokens costs, and the next head has the same ones.
+  const name = `${context.font} ${width} ${text}`;
+  let found = fitted.get(name);
+  if (found === undefined) {
+    found = fit(context, text, width);
+    if (fitted.size >= FITTED) fitted.clear();
+    fitted.set(name, found);
+  }
+  return found;
+}
+
+function fit(context: CanvasRenderingContext2D, text: string, width: number): string {
   let label = shortToken(text, 40);
   if (context.measureText(label).width <= width) return label;
   const points = [...label];
@@ -49,12 +64,12 @@ export function arcs(
   const { theme } = context;
   const canvas = h("canvas", { "aria-hidden": "true", "data-lmkit": "picture-canvas" });
   let labels: { query: Map<number, string>; key: Map<number, string>; width: number } | null = null;
-  const redraw = scope.frame(() => draw());
+  let redraw = () => {};
   const table = columns(host, canvas, model, store, context, scope, height, {
     measured() {
       labels = null;
     },
-    redraw,
+    redraw: () => redraw(),
   });
 
   const draw = () => {
@@ -206,9 +221,8 @@ export function arcs(
     side("query", queries, seenQueries, model.queries);
     side("key", keys, seenKeys, model.keys);
   };
+  redraw = scope.sized(host, draw);
   scope.add(model.subscribe(redraw));
   scope.add(theme.subscribe(redraw));
-  scope.resize(host, redraw);
-  redraw();
   return { key: table.key };
 }

@@ -30,7 +30,7 @@ export interface Columns {
   readonly rowHeight: number;
   /** Width of all, where the lines begin and end, height in sight, width of a column of tokens. */
   geometry(): { width: number; left: number; right: number; view: number; column: number };
-  /** The top of a row on the canvas, as scrolled. */
+  /** The top of a row on the canvas, as it was scrolled when `geometry` was asked for last. */
   top(row: number): number;
   middle(row: number): number;
   seen(): { queries: Seen; keys: Seen };
@@ -83,16 +83,20 @@ export function columns(
     inner.style.height = `${most * rowHeight + 2 * PAD}px`;
     options.measured();
   };
+  // Asked of the page once a picture, not once a line.
+  let scrolled = 0;
   const geometry = () => {
+    scrolled = host.scrollTop;
     const width = host.clientWidth;
     const column = Math.min(150, Math.max(56, width * 0.24)) + (options.more?.() ?? 0);
     const view = Math.min(host.clientHeight - SIDES, inner.clientHeight);
     return { width, left: column, right: width - column, view, column };
   };
-  const top = (row: number) => PAD + row * rowHeight - host.scrollTop;
+  const top = (row: number) => PAD + row * rowHeight - scrolled;
   const seen = () => {
-    const first = Math.max(0, Math.floor((host.scrollTop - PAD) / rowHeight));
-    const last = Math.ceil((host.scrollTop + geometry().view) / rowHeight);
+    const { view } = geometry();
+    const first = Math.max(0, Math.floor((scrolled - PAD) / rowHeight));
+    const last = Math.ceil((scrolled + view) / rowHeight);
     const range = (count: number) => ({ from: Math.min(first, count), to: Math.min(last, count) });
     return { queries: range(queries.length), keys: range(keys.length) };
   };

@@ -14,8 +14,8 @@ export function positions(
 ): Uint8Array | Uint8ClampedArray {
   const { values, encoding } = tile;
   const out = new Uint8Array(to - from);
-  if (encoding === "sqrt-u8") {
-    const table = byteTable(mapping);
+  if (encoding === "sqrt-u8" || encoding === "sqrt-u6") {
+    const table = byteTable(mapping, encoding === "sqrt-u6" ? 63 : 255);
     for (let index = from; index < to; index += 1) {
       out[index - from] = table[values[index] as number] as number;
     }
@@ -34,6 +34,18 @@ export function topOf(tile: Tile): number {
   return top || 1;
 }
 
+const words = new WeakMap<Ramp, Uint32Array>();
+
+/** The colours of a ramp as pixels of an ImageData: every platform with a browser is little-endian. */
+function pixelsOf(ramp: Ramp): Uint32Array {
+  let found = words.get(ramp);
+  if (!found) {
+    found = Uint32Array.from(ramp, ([r, g, b]) => (255 << 24) | (b << 16) | (g << 8) | r);
+    words.set(ramp, found);
+  }
+  return found;
+}
+
 /** A block of positions as pixels. */
 export function image(
   block: ArrayLike<number>,
@@ -42,13 +54,10 @@ export function image(
   ramp: Ramp,
 ): ImageData {
   const data = new ImageData(width, height);
-  const pixels = data.data;
-  for (let index = 0; index < width * height; index += 1) {
-    const [r, g, b] = ramp[block[index] as number] as readonly [number, number, number];
-    pixels[index * 4] = r;
-    pixels[index * 4 + 1] = g;
-    pixels[index * 4 + 2] = b;
-    pixels[index * 4 + 3] = 255;
+  const pixels = new Uint32Array(data.data.buffer);
+  const colours = pixelsOf(ramp);
+  for (let index = 0; index < pixels.length; index += 1) {
+    pixels[index] = colours[block[index] as number] as number;
   }
   return data;
 }
@@ -77,6 +86,34 @@ export function shrink(
     }
   }
   return { block: out, columns: outColumns, rows: outRows };
+}
+
+/** Put a block of positions into a rectangle of pixels, sharp at its edges. */
+export function fillBlock(
+  target: ImageData,
+  cells: ArrayLike<number>,
+  columns: number,
+  rows: number,
+  ramp: Ramp,
+  left: number,
+  width: number,
+  height: number,
+  middle = 0,
+): void {
+  if (columns === 0 || rows === 0 || width < 1 || height < 1) return;
+  const fitted = shrink(cells, columns, rows, width, height, middle);
+  const pixels = new Uint32Array(target.data.buffer);
+  const colours = pixelsOf(ramp);
+  const from = Array.from({ length: width }, (_, x) =>
+    Math.floor(((x + 0.5) * fitted.columns) / width),
+  );
+  for (let y = 0; y < height; y += 1) {
+    const start = Math.floor(((y + 0.5) * fitted.rows) / height) * fitted.columns;
+    const out = y * target.width + left;
+    for (let x = 0; x < width; x += 1) {
+      pixels[out + x] = colours[fitted.block[start + (from[x] as number)] as number] as number;
+    }
+  }
 }
 
 let scratch: HTMLCanvasElement | null = null;

@@ -23,8 +23,13 @@ export function explorer(
   const picturePane = h("div", { class: "pane picture-pane" });
   const legendPane = h("div", { class: "pane legend-pane" });
   const section = h(
-    "section",
-    { class: "explorer", "data-lmkit": "explorer", "aria-label": t("explorer.label") },
+    "div",
+    {
+      class: "explorer",
+      role: "group",
+      "data-lmkit": "explorer",
+      "aria-label": t("explorer.label"),
+    },
     gridPane,
     picturePane,
     legendPane,

@@ -5,12 +5,12 @@
 
 import type { AttentionSpec, LayerSpec, Tile } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
-import { fitCanvas, h, pixelRatio, refill, type Scope, uniqueId } from "../dom.ts";
+import { fitCanvas, h, pixelRatio, refill, type Scope } from "../dom.ts";
 import { type MessageKey, timeLeft } from "../messages.ts";
 import { MIDDLE, type Numbers, rampOf, SHARES } from "../scale.ts";
 import { errorInfo, KernelError } from "../source.ts";
 import type { Store, ViewState } from "../store.ts";
-import { paintBlock, positions, topOf } from "./draw.ts";
+import { fillBlock, positions, topOf } from "./draw.ts";
 import { gridMove } from "./keys.ts";
 import { headName, inGrid, layerGroups, layerLabel, layerOrder } from "./layers.ts";
 
@@ -25,6 +25,8 @@ const BESIDE = 640;
 const LONG = 1024;
 /** Heads of one layer asked for together; a layer of 128 comes in parts, those in sight first. */
 const TOGETHER = 32;
+/** Rows of the smallest size that the grid shows before it scrolls. */
+const FIRST_ROWS = 24;
 /** A wait shorter than this is not worth a number. */
 const SOON = 3;
 
@@ -79,13 +81,10 @@ export function grid(
       h("div", {
         class: "cell",
         role: "gridcell",
-        id: uniqueId("cell"),
         "data-lmkit": "cell",
         "data-layer": l,
         "data-head": head,
         "aria-label": headName(spec, l, head, t),
-        title: headName(spec, l, head, t),
-        "aria-rowindex": place + 1,
         "aria-colindex": head + 1,
         tabindex: -1,
       }),
@@ -142,23 +141,28 @@ export function grid(
     if (!drawing) return;
     const { current } = theme;
     const ratio = pixelRatio();
+    const inner = Math.round((size - GAP) * ratio);
+    const left = (head: number) => Math.round(head * size * ratio);
+    const partOf = (head: number) => row.parts.find((one) => head < one.last) as Part;
+    const pixels = new ImageData(row.canvas.width, row.canvas.height);
     for (let head = 0; head < count; head += 1) {
-      const x = Math.round(head * size * ratio);
-      const inner = Math.round((size - GAP) * ratio);
-      const part = row.parts.find((one) => head < one.last) as Part;
-      const at = head - part.first;
-      const { tile } = part;
-      if (tile && tile.shape.length === 3 && at < (tile.shape[0] ?? 0)) {
-        const [, height, width] = tile.shape as [number, number, number];
-        const start = at * height * width;
-        const numbers = numbersNow();
-        const cells = positions(tile, start, start + height * width, store.state.mapping, numbers);
-        const ramp = rampOf(numbers, current);
-        const middle = spec.scale === "difference" ? MIDDLE : 0;
-        paintBlock(drawing, cells, width, height, ramp, x, 0, inner, inner, middle);
-      }
-      drawing.strokeStyle = current.line;
-      drawing.lineWidth = 1 / ratio;
+      const { tile, first } = partOf(head);
+      const at = head - first;
+      if (tile?.shape.length !== 3 || at >= (tile.shape[0] ?? 0)) continue;
+      const [, height, width] = tile.shape as [number, number, number];
+      const start = at * height * width;
+      const numbers = numbersNow();
+      const cells = positions(tile, start, start + height * width, store.state.mapping, numbers);
+      const ramp = rampOf(numbers, current);
+      const middle = spec.scale === "difference" ? MIDDLE : 0;
+      fillBlock(pixels, cells, width, height, ramp, left(head), inner, inner, middle);
+    }
+    drawing.putImageData(pixels, 0, 0);
+    drawing.strokeStyle = current.line;
+    drawing.lineWidth = 1 / ratio;
+    for (let head = 0; head < count; head += 1) {
+      const x = left(head);
+      const part = partOf(head);
       const edge = 0.5 / ratio;
       drawing.strokeRect(
         x / ratio + edge,
@@ -166,7 +170,7 @@ export function grid(
         inner / ratio - 2 * edge,
         inner / ratio - 2 * edge,
       );
-      if (part.state === "failed" && !tile) {
+      if (part.state === "failed" && !part.tile) {
         drawing.beginPath();
         drawing.moveTo(x / ratio, inner / ratio);
         drawing.lineTo((x + inner) / ratio, 0);
@@ -174,11 +178,6 @@ export function grid(
       }
     }
   };
-  const drawSeen = () => {
-    for (const [l, row] of rows.entries()) if (row.seen) drawRow(l);
-  };
-  const redraw = scope.frame(drawSeen);
-
   const layout = () => {
     const room = scroller.clientWidth - LABEL - 2;
     const above = (host.parentElement?.clientWidth ?? 0) < BESIDE - 60;
@@ -196,8 +195,11 @@ export function grid(
         ),
       );
     }
-    redraw();
   };
+  const redraw = scope.sized(scroller, () => {
+    layout();
+    for (const [l, row] of rows.entries()) if (row.seen) drawRow(l);
+  });
 
   // -- tiles ------------------------------------------------------------------------------------
 
@@ -328,6 +330,10 @@ export function grid(
     );
     for (const row of rows) observer.observe(row.element);
     scope.add(() => observer.disconnect());
+    // What was saved and may be in sight is there for the first frame; an observer speaks after it.
+    for (const l of order.slice(0, FIRST_ROWS)) {
+      if ((rows[l] as Row).parts.every((part) => source.has(keyOf("thumb", part)))) see(l);
+    }
   }
 
   // -- choosing ---------------------------------------------------------------------------------
@@ -363,6 +369,12 @@ export function grid(
     return { layer: Number(cell.dataset["layer"]), head: Number(cell.dataset["head"]) };
   };
 
+  scope.on<PointerEvent>(table, "pointerover", (event) => {
+    const at = place(event.target);
+    const cell = at && cellAt(at.layer, at.head);
+    // Not for every cell from the start: a grid may have thousands.
+    if (cell && cell.title === "") cell.title = cell.getAttribute("aria-label") ?? "";
+  });
   scope.on<MouseEvent>(table, "click", (event) => {
     const at = place(event.target);
     if (!at) return;
@@ -418,8 +430,6 @@ export function grid(
       }
     }),
   );
-  scope.resize(scroller, layout);
-  layout();
   mark();
   requestAnimationFrame(() => {
     if (!scope.disposed) reveal(store.state.layer, store.state.head);

@@ -232,14 +232,14 @@ export function headsView(
   const labels = new Map<string, string>();
   const barWidth = () => Math.max(3, Math.min(6, Math.floor(84 / Math.max(1, on().length))));
   const bars = () => on().length * barWidth() + 6;
-  const redraw = scope.frame(() => draw());
+  let redraw = () => {};
   const table = columns(scroller, canvas, model, store, context, scope, height - 40, {
     more: bars,
     measured() {
       lines.clear();
       labels.clear();
     },
-    redraw,
+    redraw: () => redraw(),
   });
 
   const drawLegend = () => {
@@ -470,10 +470,9 @@ export function headsView(
       if (state.heads !== before.heads) redraw();
     }),
   );
+  redraw = scope.sized(scroller, draw);
   scope.add(model.subscribe(redraw));
   scope.add(theme.subscribe(redraw));
-  scope.resize(scroller, redraw);
-  redraw();
   refill(note, t("lines.loading"));
   return { key: table.key, say };
 }

@@ -908,7 +908,9 @@ export function heatmap(
       redraw();
     }),
   );
-  scope.resize(frame, redraw);
+  scope.resize(frame, () => {
+    if (frame.clientWidth !== width) redraw();
+  });
   draw();
   return { key };
 }

@@ -10,15 +10,22 @@ const ROLES: readonly Role[] = ["encoder", "decoder", "cross"];
 const LETTERS: Readonly<Record<Role, string>> = { encoder: "E", decoder: "D", cross: "X" };
 
 type Layers = { readonly layers: readonly Pick<LayerSpec, "role">[] };
+type Group = { readonly role: Role; readonly layers: readonly number[] };
+
+/** Asked for the name of every cell of the grid: once a list of layers is enough. */
+const groups = new WeakMap<Layers["layers"], readonly Group[]>();
 
 /** The layers of each role that there is, as indices of the spec, in the order of the pass. */
-export function layerGroups(
-  spec: Layers,
-): readonly { readonly role: Role; readonly layers: readonly number[] }[] {
-  return ROLES.map((role) => ({
-    role,
-    layers: [...spec.layers.keys()].filter((index) => spec.layers[index]?.role === role),
-  })).filter((group) => group.layers.length > 0);
+export function layerGroups({ layers }: Layers): readonly Group[] {
+  let found = groups.get(layers);
+  if (!found) {
+    found = ROLES.map((role) => ({
+      role,
+      layers: [...layers.keys()].filter((index) => layers[index]?.role === role),
+    })).filter((group) => group.layers.length > 0);
+    groups.set(layers, found);
+  }
+  return found;
 }
 
 /** All layers in the order in which the grid lists them. */

@@ -4,8 +4,9 @@ import type { Context } from "../context.ts";
 import { fitCanvas, h, refill, type Scope, uniqueId } from "../dom.ts";
 import type { MessageKey } from "../messages.ts";
 import { three } from "../numbers.ts";
-import { css, MAPPINGS, mapped, type Numbers, type Rgb, rampOf, ticks } from "../scale.ts";
+import { MAPPINGS, mapped, type Numbers, rampOf, ticks } from "../scale.ts";
 import type { Mapping, Store, ViewState } from "../store.ts";
+import { paintBlock } from "./draw.ts";
 import type { HeadModel } from "./head-model.ts";
 
 const HEIGHT = 10;
@@ -54,22 +55,25 @@ export function legend(
     ),
   );
 
-  const draw = () => {
+  const tell = () => {
     const { mapping } = store.state;
     select.value = mapping;
-    const { numbers } = model;
-    const ramp = rampOf(numbers, theme.current);
-    note.textContent = t(`legend.note.${numbers.scale}` as MessageKey, {
+    note.textContent = t(`legend.note.${model.numbers.scale}` as MessageKey, {
       mapping: t(`legend.${mapping}` as MessageKey),
     });
+  };
+  const draw = () => {
+    const { mapping } = store.state;
+    const { numbers } = model;
+    const ramp = rampOf(numbers, theme.current);
     const width = strip.clientWidth;
     const drawing = width > 0 ? fitCanvas(bar, width, HEIGHT) : null;
     if (drawing) {
-      for (let x = 0; x < width; x += 1) {
-        const place = Math.round((x / (width - 1)) * (ramp.length - 1));
-        drawing.fillStyle = css(ramp[place] as Rgb);
-        drawing.fillRect(x, 0, 1.5, HEIGHT);
-      }
+      const [pixels, high] = [bar.width, bar.height];
+      const places = Uint8Array.from({ length: pixels }, (_, x) =>
+        Math.round((x / (pixels - 1)) * (ramp.length - 1)),
+      );
+      paintBlock(drawing, places, pixels, 1, ramp, 0, 0, pixels, high);
       drawing.strokeStyle = theme.current.line;
       drawing.strokeRect(0.5, 0.5, width - 1, HEIGHT - 1);
     }
@@ -93,13 +97,15 @@ export function legend(
     );
   };
   scope.on(select, "change", () => store.set({ mapping: select.value as Mapping }));
+  tell();
+  const redraw = scope.sized(strip, draw);
   scope.add(
     store.subscribe((state, before) => {
-      if (state.mapping !== before.mapping) draw();
+      if (state.mapping === before.mapping) return;
+      tell();
+      redraw();
     }),
   );
-  scope.add(theme.subscribe(draw));
-  if (model.spec.scale === "amount") scope.add(model.subscribe(draw));
-  scope.resize(strip, scope.frame(draw));
-  draw();
+  scope.add(theme.subscribe(redraw));
+  if (model.spec.scale === "amount") scope.add(model.subscribe(redraw));
 }

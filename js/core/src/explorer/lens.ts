@@ -65,6 +65,9 @@ function throughSource(source: Source, lens: string): Source {
       return source.reason;
     },
     saved: source.saved,
+    get answers() {
+      return source.answers;
+    },
     reaches: (key) => source.reaches(named(key)),
     has: (key) => source.has(named(key)),
     tile: (key, signal, background) => source.tile(named(key), signal, background),
@@ -129,20 +132,28 @@ export function lensChooser(
   const select = h(
     "select",
     { id, "data-lmkit": "lens" },
-    h("option", { value: "" }, t("lens.none")),
-    ...spec.lenses.map((lens) => {
-      const option = h("option", { value: lens.name }, visibleLabel(lens.title));
-      option.disabled = lens.reason !== "";
-      option.title = lens.reason || lens.help;
-      return option;
-    }),
+    h("option", { value: "" }, t(spec.scale === "difference" ? "lens.difference" : "lens.none")),
+    ...spec.lenses.map((lens) => h("option", { value: lens.name }, visibleLabel(lens.title))),
   );
   const note = h("p", { class: "note", "data-lmkit": "lens-note", dir: "auto" });
+  // A saved output may carry what was looked through last: thumbnails come with its head.
+  const carried = (name: string) => {
+    const { layer, head } = spec.selection;
+    return source.has(`head/${layer}/${head}@${name}`);
+  };
   const show = () => {
     const lens = lensOf(spec, store.state.lens);
+    const live = source.state === "live";
     select.value = lens?.name ?? "";
-    select.disabled = source.state !== "live" && !lens;
-    select.title = select.disabled ? t("view.live") : "";
+    for (const [index, { name, reason, help }] of spec.lenses.entries()) {
+      const option = select.options[index + 1] as HTMLOptionElement;
+      const absent = !live && name !== lens?.name && !carried(name);
+      option.disabled = reason !== "" || absent;
+      option.title = reason || (absent ? t("view.live") : help);
+    }
+    select.disabled =
+      !live && spec.lenses.every(({ name }) => name !== lens?.name && !carried(name));
+    select.title = live ? "" : t("lens.saved");
     note.textContent = lens ? visibleProse(lens.help) : "";
     note.hidden = !lens;
   };

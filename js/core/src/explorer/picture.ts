@@ -197,26 +197,36 @@ export function picture(
       }),
     );
     stage.setAttribute("aria-busy", String(model.status === "loading"));
-    const wanted = `${layer}/${head}/${kind.name}/${model.status}/${context.source.state}`;
+    const kernel = kind.asksKernel(model) ? context.source.state : "";
+    const wanted = `${layer}/${head}/${kind.name}/${model.status}/${kernel}`;
     if (wanted === showing && model.status !== "error") return;
     showing = wanted;
     inner.dispose();
     inner = scope.child();
     drawn = null;
-    const longest = Math.max(model.layer.queries, model.layer.keys);
-    const height = pictureHeight(host.clientWidth || 480, longest);
-    stage.style.minHeight = `${height}px`;
     stage.setAttribute("data-state", model.status);
+    // Not before it is needed: to ask for a width has the browser lay out all that was changed.
+    const reserve = (): number => {
+      const longest = Math.max(model.layer.queries, model.layer.keys);
+      const height = pictureHeight(host.clientWidth || 480, longest);
+      stage.style.minHeight = `${height}px`;
+      return height;
+    };
     if (reason !== null) {
+      reserve();
       message(reason, null, "picture-unavailable");
       return;
     }
     if (model.status === "loading") {
       // The last picture stays for a moment: most heads come before the eye sees a gap.
-      const cancel = inner.later(stage.childElementCount ? 120 : 0, loading);
-      inner.add(cancel);
+      const wait = () => {
+        reserve();
+        loading();
+      };
+      inner.add(inner.later(stage.childElementCount ? 120 : 0, wait));
       return;
     }
+    const height = reserve();
     if (model.status === "missing") {
       message(t("head.notcarried"), null, "head-missing");
       return;

@@ -28,10 +28,12 @@ export interface PictureKind {
   readonly digit: string;
   /** Why this layer cannot be drawn so, as one sentence; null where it can. */
   available(spec: AttentionSpec, layer: number, t: Translate): string | null;
+  /** True where the picture of this head is another one with a kernel than without. */
+  asksKernel(model: HeadModel): boolean;
   /**
    * Draw into `host` (empty, positioned) at about `height` CSS pixels until `scope` ends.
-   * Called when the numbers of the head are there; again for another head and when the kernel
-   * comes or goes.
+   * Called when the numbers of the head are there; again for another head and, where it
+   * `asksKernel`, when the kernel comes or goes.
    */
   mount(
     host: HTMLElement,
@@ -61,6 +63,7 @@ export const PICTURES: readonly PictureKind[] = [
     title: "picture.arcs",
     digit: "1",
     available: () => null,
+    asksKernel: (model) => model.pooled,
     mount(host, model, store, context, scope, height) {
       if (!model.pooled || model.live) return arcs(host, model, store, context, scope, height);
       const text = context.t("picture.arcs.pooled", { n: model.layer.queries });
@@ -73,6 +76,7 @@ export const PICTURES: readonly PictureKind[] = [
     title: "picture.map",
     digit: "2",
     available: () => null,
+    asksKernel: (model) => model.pooled,
     mount: heatmap,
   },
   {
@@ -83,6 +87,7 @@ export const PICTURES: readonly PictureKind[] = [
       if (spec.layers[layer]?.hasQk) return null;
       return t("sides" in spec ? "neuron.lens" : "neuron.unavailable");
     },
+    asksKernel: () => true,
     mount: neuron,
   },
   {
@@ -96,6 +101,7 @@ export const PICTURES: readonly PictureKind[] = [
       const most = Math.max(queries, keys);
       return most > MOST_TOKENS ? t("lines.long", { n: most, most: MOST_TOKENS }) : null;
     },
+    asksKernel: () => true,
     mount: headsView,
   },
 ];

@@ -241,8 +241,13 @@ export function form(
   const isMain = ({ field }: Control) => field.kind === "text" && (field.body || field.required);
   const main = controls.filter(isMain);
   const rest = controls.filter((item) => !isMain(item));
+  // Beside a main field all others wait; without one, those that say so.
+  const waiting = main.length > 0 ? rest : rest.filter(({ field }) => field.later);
+  const shown = main.length > 0 ? [] : rest.filter(({ field }) => !field.later);
   const restId = uniqueId("more");
-  const restBox = h("div", { class: "form-rest", id: restId }, ...rest.map((item) => item.element));
+  const box = (id: string | null, items: readonly Control[]) =>
+    h("div", { class: "form-rest", id }, ...items.map((item) => item.element));
+  const restBox = box(restId, waiting);
   const more = h(
     "button",
     { type: "button", class: "quiet more", "data-lmkit": "more-fields", "aria-controls": restId },
@@ -253,15 +258,9 @@ export function form(
     more.setAttribute("aria-expanded", String(on));
   };
   // What differs from its default must be seen; the rest may wait until it is asked for.
-  open(main.length === 0 || rest.some((item) => item.get() !== item.field.default));
+  open(waiting.some((item) => item.get() !== item.field.default));
   scope.on(more, "click", () => open(restBox.hasAttribute("hidden")));
-  const buttons = h(
-    "div",
-    { class: "buttons" },
-    run,
-    stop,
-    rest.length > 0 && main.length > 0 ? more : null,
-  );
+  const buttons = h("div", { class: "buttons" }, run, stop, waiting.length > 0 ? more : null);
   const line = h(
     "div",
     { class: "form-line" },
@@ -273,10 +272,16 @@ export function form(
   if (main.length === 1 && main[0]?.field.help === "") line.classList.add("lone");
   const element = h(
     "form",
-    { class: "form", "data-lmkit": "form", "aria-label": label },
-    line,
-    rest.length > 0 ? restBox : null,
-    problem,
+    // The name is the group's: a form that has one is a landmark, and a notebook has many alike.
+    { class: "form", "data-lmkit": "form" },
+    h(
+      "div",
+      { class: "form-group", role: "group", "aria-label": label },
+      line,
+      shown.length > 0 ? box(null, shown) : null,
+      waiting.length > 0 ? restBox : null,
+      problem,
+    ),
   );
   element.noValidate = true;
   host.append(element);

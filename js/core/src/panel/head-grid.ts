@@ -291,7 +291,7 @@ export function headGrid(
     h("div", { class: "measure-filter" }, h("label", { for: leastId }, t("heads.least")), box),
     h(
       "div",
-      { class: "table-scroll", tabindex: 0, role: "region", "aria-label": t("heads.list") },
+      { class: "table-scroll", tabindex: 0, role: "group", "aria-label": t("heads.list") },
       h("table", {}, h("thead", {}, heading), body),
     ),
     more,

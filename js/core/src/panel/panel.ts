@@ -36,7 +36,7 @@ export function panel(
   let stopping = false;
   let run: string | null = first.status.run;
 
-  const header = h("header", { class: "header", "data-lmkit": "header" });
+  const header = h("div", { class: "header", "data-lmkit": "header" });
   const formHost = h("div");
   const saved = h("p", { class: "note saved", "data-lmkit": "saved-note" });
   const statusHost = h("div", { class: "status", "data-lmkit": "status" });
@@ -60,7 +60,7 @@ export function panel(
   const python = copyPython(() => spec, context, scope);
   const savePlace = h("span");
   const footer = h(
-    "footer",
+    "div",
     { class: "footer" },
     sentenceHost,
     h("span", { class: "tools" }, python, savePlace, keysButton),
@@ -273,7 +273,7 @@ export function panel(
       : `note:${spec.attentionNote}`;
     if (wanted === drawnAttention) return;
     drawnAttention = wanted;
-    const hold = holdPlace();
+    const hold = explorerHost.hasChildNodes() ? holdPlace() : () => {};
     attentionScope.dispose();
     attentionScope = scope.child();
     strip = null;

@@ -312,7 +312,7 @@ function table(result: Table, context: Context, scope: Scope): HTMLElement {
     {
       class: "table-scroll",
       tabindex: 0,
-      role: "region",
+      role: "group",
       "aria-label":
         result.title || t("table.columns", { title: result.columns.slice(0, 3).join(", ") }),
     },

@@ -9,6 +9,8 @@ import { shortToken, visibleLabel, visibleProse } from "../text.ts";
 
 const FIRST_TOKENS = 2000;
 const FIRST_ROWS = 20;
+/** In characters; a longer one goes over several lines. */
+const LONGEST_LABEL = 16;
 /** The luminance on which black and white contrast alike: sqrt(1.05 * 0.05) - 0.05. */
 const EVEN = 0.179;
 
@@ -17,22 +19,33 @@ export function tokenScores(result: TokenScores, context: Context, scope: Scope)
   const rows = result.rows.slice(0, FIRST_ROWS);
   const painted: { element: HTMLElement; part: number }[] = [];
 
+  // Rows that are compared begin at the same place.
+  const widest = Math.min(
+    LONGEST_LABEL,
+    Math.max(0, ...rows.map((row) => [...visibleLabel(row.label)].length)),
+  );
   const line = (row: TokenRow) => {
     let top = 0;
     for (const value of row.values) top = Math.max(top, Math.abs(value));
     const tokens = result.tokens.slice(0, FIRST_TOKENS).map((token, index) => {
       const value = row.values[index] ?? 0;
-      const element = bdi(shortToken(token.text), { class: "scored", "data-lmkit": "scored" });
+      const element = bdi(shortToken(token.text), {
+        class: token.special ? "scored special" : "scored",
+        "data-lmkit": "scored",
+      });
       element.setAttribute("data-value", String(value));
       element.title = `${index} ${visibleLabel(token.raw)}\n${exact(value)}`;
       painted.push({ element, part: top > 0 ? value / top : 0 });
       return element;
     });
-    const words = t(result.diverging ? "scores.signed" : "scores.amount", { top: three(top) });
+    const signed = result.diverging && row.values.some((value) => value < 0);
+    const words = t(signed ? "scores.signed" : "scores.amount", { top: three(top) });
+    const label = h("span", { class: "scored-label" }, bdi(visibleLabel(row.label)));
+    label.style.minWidth = `${widest}ch`;
     return h(
       "div",
       { class: "scored-row", "data-lmkit": "scored-row" },
-      row.label === "" ? null : h("span", { class: "scored-label" }, bdi(visibleLabel(row.label))),
+      widest === 0 ? null : label,
       h(
         "div",
         {
@@ -45,6 +58,13 @@ export function tokenScores(result: TokenScores, context: Context, scope: Scope)
         ...tokens,
       ),
       h("span", { class: "note number" }, words),
+      row.note === ""
+        ? null
+        : h(
+            "p",
+            { class: "note scored-note", "data-lmkit": "scored-note", dir: "auto" },
+            visibleProse(row.note),
+          ),
     );
   };
   const lines = rows.map(line);

@@ -96,8 +96,8 @@ export function tokenStrip(
   whole.hidden = true;
   host.append(
     h(
-      "section",
-      { class: "tokens", "data-lmkit": "tokens", "aria-label": t("tokens.label") },
+      "div",
+      { class: "tokens", role: "group", "data-lmkit": "tokens", "aria-label": t("tokens.label") },
       bar,
       body,
       whole,
@@ -142,7 +142,6 @@ export function tokenStrip(
             "data-index": index,
             "aria-selected": "false",
             "aria-label": `${shortToken(token.text, LONG)}${token.special ? `, ${t("token.special")}` : ""}`,
-            title: tokenTitle(token, index, context),
             tabindex: index === 0 ? 0 : -1,
           },
           h("span", { class: "token-bar", "aria-hidden": "true" }, h("span", {})),
@@ -180,8 +179,17 @@ export function tokenStrip(
   const listen = (strip: Strip) => {
     const { host: box, side } = strip;
     const queries = side !== "key";
+    /** What a token is, to its last detail: made for those that are looked at. */
+    const entitle = (index: number | null) => {
+      const [item, token] = [strip.items[index ?? -1], strip.tokens[index ?? -1]];
+      if (index !== null && item?.title === "" && token) {
+        item.title = tokenTitle(token, index, context);
+      }
+    };
+    inner.on(box, "focusin", (event) => entitle(at(event)));
     inner.on<PointerEvent>(box, "pointerover", (event) => {
       const index = at(event);
+      entitle(index);
       if (index === null || !model) return;
       if (queries) {
         store.set({ focus: { query: index, key: null } });
@@ -409,7 +417,6 @@ export function tokenStrip(
   }
   scope.add(theme.subscribe(redraw));
   build();
-  update();
 
   return {
     find() {

@@ -17,102 +17,107 @@ const s12 = {"$ref":"Token"};
 const s13 = {"items":s12,"maxItems":1000000,"type":"array"};
 const s14 = {"maxLength":10000,"type":"string"};
 const s15 = {"default":"share","enum":["amount","difference","share"]};
-const s16 = {"default":false,"type":"boolean"};
-const s17 = {"default":"","maxLength":10000,"type":"string"};
-const s18 = {"maxLength":128,"minLength":1,"type":"string"};
-const s19 = {"default":0,"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s20 = {"default":1,"enum":[1]};
-const s21 = {"home":"HomeSpec","panel":"PanelSpec"};
-const s22 = {"tag":"kind","of":s21};
-const s23 = {"default":"","maxLength":4000000,"type":"string"};
-const s24 = {"anyOf":[s5,s3],"default":null};
-const s25 = {"default":true,"type":"boolean"};
-const s26 = {"type":"boolean"};
-const s27 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
-const s28 = {"anyOf":[s6,s26,s27,s10,s3]};
-const s29 = {"additionalProperties":s28,"type":"object"};
-const s30 = {"maximum":10000000,"minimum":0,"type":"integer"};
-const s31 = {"anyOf":[s30,s3],"default":null};
-const s32 = {"$ref":"ErrorInfo"};
-const s33 = {"items":s14,"maxItems":10000,"type":"array"};
-const s34 = {"error":null,"kept":false,"progress":null,"run":null,"state":"idle"};
-const s35 = {"default":s34,"$ref":"Status"};
-const s36 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
-const s37 = {"maximum":4096,"minimum":1,"type":"integer"};
-const s38 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s39 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
-const s40 = {"tag":"kind","of":s39};
-const s41 = {"default":[],"items":s40,"maxItems":1000,"type":"array"};
-const s42 = {"anyOf":[s32,s3],"default":null};
-const s43 = {"default":[],"items":s14,"type":"array"};
-const s44 = {"enum":["f32","sqrt-u16","sqrt-u8"]};
-const s45 = {"maxLength":4096,"minLength":1,"type":"string"};
-const s46 = {"maximum":65536,"minimum":0,"type":"integer"};
-const s47 = {"items":s46,"maxItems":4,"minItems":1,"type":"array"};
-const s48 = {"enum":["text"]};
+const s16 = {"head":0,"layer":0,"lens":"","picture":"","tokens":[]};
+const s17 = {"default":s16,"$ref":"Selection"};
+const s18 = {"default":false,"type":"boolean"};
+const s19 = {"default":"","maxLength":10000,"type":"string"};
+const s20 = {"maxLength":128,"minLength":1,"type":"string"};
+const s21 = {"default":0,"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s22 = {"default":1,"enum":[1]};
+const s23 = {"home":"HomeSpec","panel":"PanelSpec"};
+const s24 = {"tag":"kind","of":s23};
+const s25 = {"default":"","maxLength":4000000,"type":"string"};
+const s26 = {"anyOf":[s5,s3],"default":null};
+const s27 = {"default":true,"type":"boolean"};
+const s28 = {"type":"boolean"};
+const s29 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
+const s30 = {"anyOf":[s6,s28,s29,s10,s3]};
+const s31 = {"additionalProperties":s30,"type":"object"};
+const s32 = {"maximum":10000000,"minimum":0,"type":"integer"};
+const s33 = {"anyOf":[s32,s3],"default":null};
+const s34 = {"$ref":"ErrorInfo"};
+const s35 = {"items":s14,"maxItems":10000,"type":"array"};
+const s36 = {"error":null,"kept":false,"progress":null,"run":null,"state":"idle"};
+const s37 = {"default":s36,"$ref":"Status"};
+const s38 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
+const s39 = {"maximum":4096,"minimum":1,"type":"integer"};
+const s40 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s41 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
+const s42 = {"tag":"kind","of":s41};
+const s43 = {"default":[],"items":s42,"maxItems":1000,"type":"array"};
+const s44 = {"default":[],"items":s8,"maxItems":1000,"type":"array"};
+const s45 = {"additionalProperties":s30,"default":{},"type":"object"};
+const s46 = {"anyOf":[s34,s3],"default":null};
+const s47 = {"default":[],"items":s14,"type":"array"};
+const s48 = {"enum":["f32","sqrt-u16","sqrt-u6","sqrt-u8"]};
+const s49 = {"maxLength":4096,"minLength":1,"type":"string"};
+const s50 = {"maximum":65536,"minimum":0,"type":"integer"};
+const s51 = {"items":s50,"maxItems":4,"minItems":1,"type":"array"};
+const s52 = {"enum":["text"]};
 
 export const shapes: Readonly<Record<string, Shape>> = {
   Accepted: {"properties":{"id":s0,"type":{"enum":["accepted"]},"view":s0},"required":["type","id","view"],"type":"object"},
   Advanced: {"properties":{"progress":s1,"request":s0,"type":{"enum":["advanced"]},"view":s0},"required":["type","view","request","progress"],"type":"object"},
   Alternative: {"properties":{"change":s4,"probability":s5,"text":s6},"required":["text","probability"],"type":"object"},
   Answered: {"properties":{"id":s0,"results":s9,"type":{"enum":["answered"]},"view":s0},"required":["type","id","view","results"],"type":"object"},
-  AttentionSpec: {"properties":{"deviation":s11,"keyTokens":{"anyOf":[s13,s3],"default":null},"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"lenses":{"default":[],"items":{"$ref":"LensSpec"},"maxItems":200,"type":"array"},"missing":{"default":[],"items":s14,"maxItems":10000,"type":"array"},"path":s14,"scale":s15,"selection":{"default":{"head":0,"layer":0,"lens":"","picture":"","tokens":[]},"$ref":"Selection"},"steps":{"default":[],"items":{"$ref":"StepSpec"},"maxItems":1000000,"type":"array"},"tokens":s13,"views":{"default":[],"items":{"$ref":"ViewInfo"},"maxItems":1000,"type":"array"}},"required":["layers","tokens","path"],"type":"object"},
-  BooleanField: {"properties":{"default":s16,"help":s17,"hidden":s16,"kind":{"enum":["boolean"]},"label":s14,"name":s18},"required":["kind","name","label"],"type":"object"},
-  Bundle: {"properties":{"heads":s19,"headsCarried":s19,"live":{"anyOf":[{"$ref":"Live"},s3],"default":null},"protocol":s20,"record":{"anyOf":[{"$ref":"RunRecord"},s3],"default":null},"spec":s22,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s14},"required":["version","spec"],"type":"object"},
+  AttentionSpec: {"properties":{"deviation":s11,"keyTokens":{"anyOf":[s13,s3],"default":null},"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"lenses":{"default":[],"items":{"$ref":"LensSpec"},"maxItems":200,"type":"array"},"missing":{"default":[],"items":s14,"maxItems":10000,"type":"array"},"path":s14,"scale":s15,"selection":s17,"steps":{"default":[],"items":{"$ref":"StepSpec"},"maxItems":1000000,"type":"array"},"tokens":s13,"views":{"default":[],"items":{"$ref":"ViewInfo"},"maxItems":1000,"type":"array"}},"required":["layers","tokens","path"],"type":"object"},
+  BooleanField: {"properties":{"default":s18,"help":s19,"hidden":s18,"kind":{"enum":["boolean"]},"label":s14,"later":s18,"name":s20},"required":["kind","name","label"],"type":"object"},
+  Bundle: {"properties":{"answers":{"default":[],"items":{"$ref":"SavedAnswer"},"maxItems":100,"type":"array"},"heads":s21,"headsCarried":s21,"live":{"anyOf":[{"$ref":"Live"},s3],"default":null},"protocol":s22,"record":{"anyOf":[{"$ref":"RunRecord"},s3],"default":null},"spec":s24,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s14},"required":["version","spec"],"type":"object"},
   CancelledAnswer: {"properties":{"id":s0,"type":{"enum":["cancelled"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  Cell: {"properties":{"change":s4,"detail":s23,"shade":s24,"text":s6},"required":["text"],"type":"object"},
-  Change: {"properties":{"run":s25,"values":s29},"required":["values"],"type":"object"},
-  Changed: {"properties":{"spec":s22,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
-  ChoiceField: {"properties":{"default":s14,"help":s17,"hidden":s16,"kind":{"enum":["choice"]},"label":s14,"name":s18,"options":{"items":s14,"maxItems":10000,"minItems":1,"type":"array"}},"required":["kind","name","label","options","default"],"type":"object"},
-  ChosenToken: {"properties":{"alternatives":{"default":[],"items":{"$ref":"Alternative"},"maxItems":1000,"type":"array"},"entropy":s11,"forced":s16,"probability":s24,"rank":s31,"step":s31,"token":s12},"required":["token"],"type":"object"},
-  DeviceInfo: {"properties":{"chosen":s26,"memoryTotal":s19,"memoryUsed":s19,"name":s18,"title":s14},"required":["name","title","chosen"],"type":"object"},
+  Cell: {"properties":{"change":s4,"detail":s25,"shade":s26,"text":s6},"required":["text"],"type":"object"},
+  Change: {"properties":{"run":s27,"values":s31},"required":["values"],"type":"object"},
+  Changed: {"properties":{"spec":s24,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
+  ChoiceField: {"properties":{"default":s14,"help":s19,"hidden":s18,"kind":{"enum":["choice"]},"label":s14,"later":s18,"name":s20,"options":{"items":s14,"maxItems":10000,"minItems":1,"type":"array"}},"required":["kind","name","label","options","default"],"type":"object"},
+  ChosenToken: {"properties":{"alternatives":{"default":[],"items":{"$ref":"Alternative"},"maxItems":1000,"type":"array"},"entropy":s11,"forced":s18,"probability":s26,"rank":s33,"step":s33,"token":s12},"required":["token"],"type":"object"},
+  DeviceInfo: {"properties":{"chosen":s28,"memoryTotal":s21,"memoryUsed":s21,"name":s20,"title":s14},"required":["name","title","chosen"],"type":"object"},
   Done: {"properties":{"id":s0,"type":{"enum":["done"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  ErrorAnswer: {"properties":{"error":s32,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
-  ErrorInfo: {"properties":{"code":s18,"details":s23,"hint":s23,"message":s6},"required":["code","message"],"type":"object"},
+  ErrorAnswer: {"properties":{"error":s34,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
+  ErrorInfo: {"properties":{"code":s20,"details":s25,"hint":s25,"message":s6},"required":["code","message"],"type":"object"},
   Exported: {"properties":{"id":s0,"mime":s14,"name":s14,"notes":{"default":[],"items":s14,"maxItems":100,"type":"array"},"type":{"enum":["exported"]},"view":s0},"required":["type","id","view","name","mime"],"type":"object"},
-  Grid: {"properties":{"cells":{"items":{"items":{"$ref":"Cell"},"type":"array"},"maxItems":10000,"type":"array"},"columns":s33,"kind":{"enum":["grid"]},"legend":s17,"note":s17,"rows":s33,"title":s17},"required":["kind","columns","rows","cells"],"type":"object"},
-  HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s17,"title":s17},"required":["kind","measures"],"type":"object"},
-  HeadMeasure: {"properties":{"diverging":s16,"help":s17,"name":s18,"title":s14,"unit":s17,"values":{"items":{"items":{"anyOf":[s10,s3]},"type":"array"},"maxItems":10000,"type":"array"}},"required":["name","title","values"],"type":"object"},
-  Header: {"properties":{"device":s17,"dtype":s17,"model":s14,"task":s18,"title":s14},"required":["task","title","model"],"type":"object"},
-  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s19,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s20,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s35,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s14,"views":{"default":[],"items":{"$ref":"OpenViewInfo"},"maxItems":1000,"type":"array"}},"required":["kind","version"],"type":"object"},
-  IntegerField: {"properties":{"default":s27,"help":s17,"hidden":s16,"kind":{"enum":["integer"]},"label":s14,"maximum":s27,"minimum":s27,"name":s18,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  Grid: {"properties":{"cells":{"items":{"items":{"$ref":"Cell"},"type":"array"},"maxItems":10000,"type":"array"},"columns":s35,"kind":{"enum":["grid"]},"legend":s19,"note":s19,"rows":s35,"title":s19},"required":["kind","columns","rows","cells"],"type":"object"},
+  HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s19,"title":s19},"required":["kind","measures"],"type":"object"},
+  HeadMeasure: {"properties":{"diverging":s18,"help":s19,"name":s20,"title":s14,"unit":s19,"values":{"items":{"items":{"anyOf":[s10,s3]},"type":"array"},"maxItems":10000,"type":"array"}},"required":["name","title","values"],"type":"object"},
+  Header: {"properties":{"device":s19,"dtype":s19,"model":s14,"task":s20,"title":s14},"required":["task","title","model"],"type":"object"},
+  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s21,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s22,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s37,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s14,"views":{"default":[],"items":{"$ref":"OpenViewInfo"},"maxItems":1000,"type":"array"}},"required":["kind","version"],"type":"object"},
+  IntegerField: {"properties":{"default":s29,"help":s19,"hidden":s18,"kind":{"enum":["integer"]},"label":s14,"later":s18,"maximum":s29,"minimum":s29,"name":s20,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
   LabelScore: {"properties":{"label":s14,"score":s5},"required":["label","score"],"type":"object"},
-  Labels: {"properties":{"kind":{"enum":["labels"]},"multi":s16,"scores":{"items":{"$ref":"LabelScore"},"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s17},"required":["kind","scores"],"type":"object"},
-  LayerSpec: {"properties":{"causal":s16,"hasQk":s16,"hasValues":s16,"headSize":s36,"heads":s37,"keys":s30,"kvHeads":s37,"name":s14,"queries":s30,"role":{"enum":["cross","decoder","encoder"]},"rotary":s16,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s16,"softcap":s11,"step":s36,"window":s31},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
-  LensSpec: {"properties":{"grouped":s16,"help":s17,"name":s0,"reason":s17,"scale":s15,"title":s14},"required":["name","title"],"type":"object"},
+  Labels: {"properties":{"kind":{"enum":["labels"]},"multi":s18,"scores":{"items":{"$ref":"LabelScore"},"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s19},"required":["kind","scores"],"type":"object"},
+  LayerSpec: {"properties":{"causal":s18,"hasQk":s18,"hasValues":s18,"headSize":s38,"heads":s39,"keys":s32,"kvHeads":s39,"name":s14,"queries":s32,"role":{"enum":["cross","decoder","encoder"]},"rotary":s18,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s18,"softcap":s11,"step":s38,"window":s33},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
+  LensSpec: {"properties":{"grouped":s18,"help":s19,"name":s0,"reason":s19,"scale":s15,"title":s14},"required":["name","title"],"type":"object"},
   Live: {"properties":{"session":s0,"view":s0},"required":["session","view"],"type":"object"},
-  ModelInfo: {"properties":{"bytes":s38,"device":s14,"dtype":s14,"kind":s14,"name":s14,"parameters":s38,"pinned":s16},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
-  NumberField: {"properties":{"default":s10,"help":s17,"hidden":s16,"kind":{"enum":["number"]},"label":s14,"maximum":s10,"minimum":s10,"name":s18,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
-  OpenViewInfo: {"properties":{"model":s17,"text":s17,"title":s14,"view":s0},"required":["view","title"],"type":"object"},
+  ModelInfo: {"properties":{"bytes":s40,"device":s14,"dtype":s14,"kind":s14,"name":s14,"parameters":s40,"pinned":s18},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
+  NumberField: {"properties":{"default":s10,"help":s19,"hidden":s18,"kind":{"enum":["number"]},"label":s14,"later":s18,"maximum":s10,"minimum":s10,"name":s20,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  OpenViewInfo: {"properties":{"model":s19,"text":s19,"title":s14,"view":s0},"required":["view","title"],"type":"object"},
   Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","exported":"Exported","partial":"Partial","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
-  Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s17},"required":["kind","html"],"type":"object"},
-  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s3],"default":null},"attentionNote":s17,"fields":s41,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s20,"python":s23,"results":{"default":[],"items":s8,"maxItems":1000,"type":"array"},"status":s35,"values":{"additionalProperties":s28,"default":{},"type":"object"},"warnings":{"default":[],"items":s14,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
+  Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s19},"required":["kind","html"],"type":"object"},
+  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s3],"default":null},"attentionNote":s19,"fields":s43,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s22,"python":s25,"results":s44,"status":s37,"values":s45,"warnings":{"default":[],"items":s14,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
   Partial: {"properties":{"results":s9,"run":s0,"type":{"enum":["partial"]},"view":s0},"required":["type","view","run","results"],"type":"object"},
-  PluginInfo: {"properties":{"error":s42,"name":s14,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s43,"version":s17,"views":s43},"required":["name","state"],"type":"object"},
-  Progress: {"properties":{"done":s19,"label":s14,"secondsLeft":s11,"total":s19},"required":["label"],"type":"object"},
-  RunRecord: {"properties":{"architecture":s17,"attentionPath":s17,"date":s17,"deviation":s11,"device":s17,"dtype":s17,"fields":{"anyOf":[s29,s3],"default":null},"fingerprint":s17,"lmkit":s17,"model":s17,"python":s17,"revision":s17,"seed":{"anyOf":[s27,s3],"default":null},"task":s17,"tokenizer":s17,"tokenizerHash":s17,"tokens":s36,"torch":s17,"transformers":s17},"required":[],"type":"object"},
-  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s44,"key":s45,"shape":s47},"required":["key","shape","encoding","data"],"type":"object"},
+  PluginInfo: {"properties":{"error":s46,"name":s14,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s47,"version":s19,"views":s47},"required":["name","state"],"type":"object"},
+  Progress: {"properties":{"done":s21,"label":s14,"secondsLeft":s11,"total":s21},"required":["label"],"type":"object"},
+  RunRecord: {"properties":{"architecture":s19,"attentionPath":s19,"date":s19,"deviation":s11,"device":s19,"dtype":s19,"fields":{"anyOf":[s31,s3],"default":null},"fingerprint":s19,"lmkit":s19,"model":s19,"python":s19,"revision":s19,"seed":{"anyOf":[s29,s3],"default":null},"task":s19,"tokenizer":s19,"tokenizerHash":s19,"tokens":s38,"torch":s19,"transformers":s19},"required":[],"type":"object"},
+  SavedAnswer: {"properties":{"arguments":s45,"name":s20,"results":s44,"selection":s17},"required":["name"],"type":"object"},
+  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s48,"key":s49,"shape":s51},"required":["key","shape","encoding","data"],"type":"object"},
   Selected: {"properties":{"selection":{"$ref":"Selection"},"type":{"enum":["selected"]},"view":s0},"required":["type","view","selection"],"type":"object"},
-  Selection: {"properties":{"head":s36,"layer":s36,"lens":{"default":"","maxLength":64,"type":"string"},"picture":{"default":"","maxLength":128,"type":"string"},"tokens":{"default":[],"items":s30,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
-  Span: {"properties":{"end":s30,"label":s17,"score":s11,"start":s30},"required":["start","end"],"type":"object"},
-  Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s6,"title":s17},"required":["kind","text","spans"],"type":"object"},
-  StarterInfo: {"properties":{"installed":s26,"name":s18,"title":s14},"required":["name","title","installed"],"type":"object"},
-  Status: {"properties":{"error":s42,"kept":s16,"progress":{"anyOf":[s1,s3],"default":null},"run":{"anyOf":[s0,s3],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
+  Selection: {"properties":{"head":s38,"layer":s38,"lens":{"default":"","maxLength":64,"type":"string"},"picture":{"default":"","maxLength":128,"type":"string"},"tokens":{"default":[],"items":s32,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
+  Span: {"properties":{"end":s32,"label":s19,"score":s11,"start":s32},"required":["start","end"],"type":"object"},
+  Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s6,"title":s19},"required":["kind","text","spans"],"type":"object"},
+  StarterInfo: {"properties":{"installed":s28,"name":s20,"title":s14},"required":["name","title","installed"],"type":"object"},
+  Status: {"properties":{"error":s46,"kept":s18,"progress":{"anyOf":[s1,s3],"default":null},"run":{"anyOf":[s0,s3],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
   StatusChanged: {"properties":{"status":{"$ref":"Status"},"type":{"enum":["status"]},"view":s0},"required":["type","view","status"],"type":"object"},
-  StepSpec: {"properties":{"first":s30,"label":s14,"last":s30},"required":["label","first","last"],"type":"object"},
-  Table: {"properties":{"columns":s33,"kind":{"enum":["table"]},"rows":{"items":{"items":s28,"type":"array"},"maxItems":1000000,"type":"array"},"title":s17},"required":["kind","columns","rows"],"type":"object"},
-  TaskInfo: {"properties":{"help":s17,"name":s18,"plugin":s14,"title":s14},"required":["name","title","plugin"],"type":"object"},
-  Text: {"properties":{"kind":s48,"text":s6,"title":s17},"required":["kind","text"],"type":"object"},
-  TextField: {"properties":{"body":s16,"default":s23,"help":s17,"hidden":s16,"kind":s48,"label":s14,"multiline":s25,"name":s18,"placeholder":s17,"required":s25},"required":["kind","name","label"],"type":"object"},
+  StepSpec: {"properties":{"first":s32,"label":s14,"last":s32},"required":["label","first","last"],"type":"object"},
+  Table: {"properties":{"columns":s35,"kind":{"enum":["table"]},"rows":{"items":{"items":s30,"type":"array"},"maxItems":1000000,"type":"array"},"title":s19},"required":["kind","columns","rows"],"type":"object"},
+  TaskInfo: {"properties":{"help":s19,"name":s20,"plugin":s14,"title":s14},"required":["name","title","plugin"],"type":"object"},
+  Text: {"properties":{"kind":s52,"text":s6,"title":s19},"required":["kind","text"],"type":"object"},
+  TextField: {"properties":{"body":s18,"default":s25,"help":s19,"hidden":s18,"kind":s52,"label":s14,"later":s18,"multiline":s27,"name":s20,"placeholder":s19,"required":s27},"required":["kind","name","label"],"type":"object"},
   TileAnswer: {"properties":{"id":s0,"tile":{"$ref":"TileHeader"},"type":{"enum":["tile"]},"view":s0},"required":["type","id","view","tile"],"type":"object"},
-  TileHeader: {"properties":{"encoding":s44,"key":s45,"shape":s47},"required":["key","shape","encoding"],"type":"object"},
-  Token: {"properties":{"end":s36,"raw":s6,"special":s16,"start":s36,"text":s6,"word":s31},"required":["text","raw"],"type":"object"},
-  TokenChoices: {"properties":{"kind":{"enum":["token-choices"]},"measure":{"default":"probability","enum":["entropy","probability","rank"]},"note":s17,"streaming":s16,"text":s23,"title":s17,"tokens":{"items":{"$ref":"ChosenToken"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens"],"type":"object"},
-  TokenRow: {"properties":{"label":s14,"values":{"items":s10,"maxItems":1000000,"type":"array"}},"required":["label","values"],"type":"object"},
-  TokenScores: {"properties":{"diverging":s16,"kind":{"enum":["token-scores"]},"note":s17,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s17,"tokens":s13},"required":["kind","tokens","rows"],"type":"object"},
-  Tree: {"properties":{"kind":{"enum":["tree"]},"nodes":{"items":{"$ref":"TreeNode"},"maxItems":100000,"type":"array"},"note":s17,"title":s17},"required":["kind","nodes"],"type":"object"},
-  TreeNode: {"properties":{"best":s16,"change":s4,"detail":s17,"kept":s16,"parent":s31,"score":s11,"text":s6},"required":["text"],"type":"object"},
-  ViewInfo: {"properties":{"fields":s41,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s17,"name":s18,"plugin":s17,"reason":s17,"title":s14},"required":["name","title"],"type":"object"},
-  ViewSpec: s22,
-  Welcome: {"properties":{"id":s0,"session":s0,"spec":s22,"type":{"enum":["welcome"]},"version":s14,"view":s0},"required":["type","id","view","session","version","spec"],"type":"object"},
+  TileHeader: {"properties":{"encoding":s48,"key":s49,"shape":s51},"required":["key","shape","encoding"],"type":"object"},
+  Token: {"properties":{"end":s38,"raw":s6,"special":s18,"start":s38,"text":s6,"word":s33},"required":["text","raw"],"type":"object"},
+  TokenChoices: {"properties":{"kind":{"enum":["token-choices"]},"measure":{"default":"probability","enum":["entropy","probability","rank"]},"note":s19,"streaming":s18,"text":s25,"title":s19,"tokens":{"items":{"$ref":"ChosenToken"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens"],"type":"object"},
+  TokenRow: {"properties":{"label":s14,"note":s19,"values":{"items":s10,"maxItems":1000000,"type":"array"}},"required":["label","values"],"type":"object"},
+  TokenScores: {"properties":{"diverging":s18,"kind":{"enum":["token-scores"]},"note":s19,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s19,"tokens":s13},"required":["kind","tokens","rows"],"type":"object"},
+  Tree: {"properties":{"kind":{"enum":["tree"]},"nodes":{"items":{"$ref":"TreeNode"},"maxItems":100000,"type":"array"},"note":s19,"title":s19},"required":["kind","nodes"],"type":"object"},
+  TreeNode: {"properties":{"best":s18,"change":s4,"detail":s19,"kept":s18,"parent":s33,"score":s11,"text":s6},"required":["text"],"type":"object"},
+  ViewInfo: {"properties":{"fields":s43,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s19,"name":s20,"plugin":s19,"reason":s19,"title":s14},"required":["name","title"],"type":"object"},
+  ViewSpec: s24,
+  Welcome: {"properties":{"id":s0,"session":s0,"spec":s24,"type":{"enum":["welcome"]},"version":s14,"view":s0},"required":["type","id","view","session","version","spec"],"type":"object"},
 };

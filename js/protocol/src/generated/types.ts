@@ -176,10 +176,11 @@ export interface TokenScores {
   tokens: Token[];
 }
 /**
- * One number for each token.
+ * One number for each token. ``note`` is drawn below the row: what to think of its numbers.
  */
 export interface TokenRow {
   label: string;
+  note: string;
   values: number[];
 }
 /**
@@ -396,6 +397,7 @@ export interface TextField {
   hidden: boolean;
   kind: "text";
   label: string;
+  later: boolean;
   multiline: boolean;
   name: string;
   placeholder: string;
@@ -410,6 +412,7 @@ export interface IntegerField {
   hidden: boolean;
   kind: "integer";
   label: string;
+  later: boolean;
   maximum: number;
   minimum: number;
   name: string;
@@ -424,6 +427,7 @@ export interface NumberField {
   hidden: boolean;
   kind: "number";
   label: string;
+  later: boolean;
   maximum: number;
   minimum: number;
   name: string;
@@ -438,6 +442,7 @@ export interface ChoiceField {
   hidden: boolean;
   kind: "choice";
   label: string;
+  later: boolean;
   name: string;
   options: string[];
 }
@@ -450,15 +455,18 @@ export interface BooleanField {
   hidden: boolean;
   kind: "boolean";
   label: string;
+  later: boolean;
   name: string;
 }
 /**
  * The value under lmkit's MIME type in a saved output.
  *
  * ``heads`` counts all heads, ``heads_carried`` those whose tiles are in ``tiles``. ``record`` is
- * that of the run whose results are shown.
+ * that of the run whose results are shown. ``answers`` are those of the views that were looked at
+ * last, as far as there was room, the latest first.
  */
 export interface Bundle {
+  answers: SavedAnswer[];
   heads: number;
   headsCarried: number;
   live: Live | null;
@@ -467,6 +475,33 @@ export interface Bundle {
   spec: PanelSpec | HomeSpec;
   tiles: SavedTile[];
   version: string;
+}
+/**
+ * What a view of :class:`ViewInfo` showed last: what it was asked, and its results.
+ */
+export interface SavedAnswer {
+  arguments: {
+    [k: string]: string | boolean | number | null;
+  };
+  name: string;
+  results: (
+    Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | TokenChoices | Tree | Grid
+  )[];
+  selection: Selection1;
+}
+/**
+ * The one selection that all views of an output share.
+ *
+ * ``layer`` indexes ``AttentionSpec.layers``; ``tokens`` are indices of selected query tokens, in
+ * the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
+ * the attention itself and the first picture.
+ */
+export interface Selection1 {
+  head: number;
+  layer: number;
+  lens: string;
+  picture: string;
+  tokens: number[];
 }
 /**
  * Where a saved output finds its kernel again. Random UUIDs: they tell nothing.
@@ -652,7 +687,7 @@ export interface OpenViewInfo {
  */
 export interface SavedTile {
   data: string;
-  encoding: "f32" | "sqrt-u16" | "sqrt-u8";
+  encoding: "f32" | "sqrt-u16" | "sqrt-u6" | "sqrt-u8";
   key: string;
   shape: number[];
 }
@@ -722,12 +757,14 @@ export interface Export {
 /**
  * What a saved file shows; ``selection`` None: what the view shows in the kernel.
  *
- * ``picture`` is the one to draw: not all that a selection may name can be.
+ * ``picture`` is the one to draw, one of the view's own or the name of one of its
+ * :class:`ViewInfo`; ``heads`` those of the picture of several heads, none for the usual ones.
  */
 export interface ExportOptions {
+  heads: number[];
   mapping: "linear" | "log" | "sqrt";
-  picture: "arcs" | "grid" | "map";
-  selection: Selection1 | null;
+  picture: string;
+  selection: Selection2 | null;
   text: boolean;
   theme: "dark" | "light";
 }
@@ -738,7 +775,7 @@ export interface ExportOptions {
  * the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
  * the attention itself and the first picture.
  */
-export interface Selection1 {
+export interface Selection2 {
   head: number;
   layer: number;
   lens: string;
@@ -748,12 +785,14 @@ export interface Selection1 {
 /**
  * What a saved file shows; ``selection`` None: what the view shows in the kernel.
  *
- * ``picture`` is the one to draw: not all that a selection may name can be.
+ * ``picture`` is the one to draw, one of the view's own or the name of one of its
+ * :class:`ViewInfo`; ``heads`` those of the picture of several heads, none for the usual ones.
  */
 export interface ExportOptions1 {
+  heads: number[];
   mapping: "linear" | "log" | "sqrt";
-  picture: "arcs" | "grid" | "map";
-  selection: Selection1 | null;
+  picture: string;
+  selection: Selection2 | null;
   text: boolean;
   theme: "dark" | "light";
 }
@@ -805,7 +844,7 @@ export interface TileAnswer {
  * What the bytes of a tile are: C order, little-endian; see :mod:`lmkit.protocol.tiles`.
  */
 export interface TileHeader {
-  encoding: "f32" | "sqrt-u16" | "sqrt-u8";
+  encoding: "f32" | "sqrt-u16" | "sqrt-u6" | "sqrt-u8";
   key: string;
   shape: number[];
 }
@@ -846,7 +885,7 @@ export interface Partial {
  * The selection was changed from elsewhere (another copy of the view, or Python).
  */
 export interface Selected {
-  selection: Selection1;
+  selection: Selection2;
   type: "selected";
   view: string;
 }
@@ -859,7 +898,7 @@ export interface Query {
   };
   id: string;
   name: string;
-  selection: Selection2;
+  selection: Selection3;
   type: "query";
   view: string;
 }
@@ -870,7 +909,7 @@ export interface Query {
  * the tokens of the lens. ``lens`` and ``picture`` are what is looked through and at; empty for
  * the attention itself and the first picture.
  */
-export interface Selection2 {
+export interface Selection3 {
   head: number;
   layer: number;
   lens: string;
@@ -902,7 +941,7 @@ export interface Run {
  */
 export interface Select {
   id: string;
-  selection: Selection1;
+  selection: Selection2;
   type: "select";
   view: string;
 }

@@ -1,0 +1,100 @@
+"""Attribution where people meet it: in the explorer, run, stopped, compared, and read by axe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Locator, expect
+
+from tests.e2e.lab import Lab
+from tests.e2e.notebook import WAIT, Notebook, code, part, write
+
+TEXT = "The plot is thin, but I was moved."
+AXE = Path(__file__).parents[2] / "js" / "node_modules" / "axe-core" / "axe.min.js"
+LOOK = """async (element) => {
+    const found = await globalThis.axe.run(element, {
+        runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"],
+    });
+    const looked = found.passes.flatMap((one) => one.nodes.map((node) => node.html)).join(" ");
+    if (!looked.includes("scored-tokens")) return ["axe did not look into the view"];
+    return found.violations.map((one) => `${one.id}: ${one.nodes.map((n) => n.html).join(" | ")}`);
+}"""
+
+
+def field(view: Locator, name: str) -> Locator:
+    return view.locator(f'[data-lmkit="analysis"] [data-field="{name}"]')
+
+
+def press(view: Locator, name: str) -> None:
+    view.locator(f'[data-lmkit="analysis"] [data-lmkit="{name}"]').click()
+
+
+def rows(view: Locator) -> Locator:
+    return view.locator('[data-lmkit="analysis"] [data-lmkit="scored-row"]')
+
+
+def complaints(notebook: Notebook, view: Locator) -> Any:
+    notebook.page.add_script_tag(content=AXE.read_text(encoding="utf-8"))
+    return view.evaluate(LOOK)
+
+
+def test_attribution_is_run_stopped_and_compared_in_a_notebook(
+    lab: Lab, open_notebook: Callable[..., Notebook]
+) -> None:
+    cells = [
+        code("%load_ext lmkit"),
+        code(f"import lmkit\nr = lmkit.load('starter:sentiment').classify({TEXT!r})\nr"),
+    ]
+    notebook = open_notebook(write(lab.root / "attribution.ipynb", cells))
+    notebook.run_all()
+    view = notebook.view(1)
+
+    # Opened, it shows the default method for the predicted label.
+    part(view, "views").select_option("attribution")
+    expect(rows(view)).to_have_count(1, timeout=WAIT)
+    result = part(view, "result-token-scores")
+    expect(result).to_contain_text("label positive, probability 0.78")
+    expect(part(view, "scored-note")).to_contain_text("delta")
+    expect(result.locator('[data-lmkit="scored"]')).to_have_count(12)
+    shown = result.locator('[data-lmkit="scored"]').evaluate_all(
+        "(all) => all.map((one) => Number(one.dataset.value))"
+    )
+    asked = notebook.ask("list(r.attention.view('attribution')[0].rows[0].values)")
+    assert max(abs(a - b) for a, b in zip(shown, asked, strict=True)) < 1e-5
+
+    # A label that is not there is refused in a sentence, and the answer before stays in sight.
+    field(view, "target").fill("joy")
+    press(view, "run")
+    expect(part(view, "analysis-status")).to_contain_text("no label 'joy'", timeout=WAIT)
+    expect(part(view, "analysis-status")).to_contain_text("negative, positive")
+    notebook.shot("attribution-error", notebook.cell(1))
+
+    # Of another label, stopped on its way: many steps take long enough.
+    field(view, "target").fill("negative")
+    press(view, "more-fields")
+    steps = view.locator('[data-lmkit="analysis"] input[type="number"][data-field="steps"]')
+    steps.fill("1000")
+    steps.press("Tab")
+    press(view, "run")
+    expect(part(view, "analysis-status")).to_contain_text("Integrated gradients", timeout=WAIT)
+    press(view, "stop")
+    expect(part(view, "cancelled")).to_be_visible()
+    steps.fill("20")
+    steps.press("Tab")
+    press(view, "run")
+    expect(part(view, "result-token-scores")).to_contain_text("label negative", timeout=WAIT)
+
+    # All methods, in rows with their scores; a hidden special token is not drawn.
+    field(view, "method").select_option("compare all methods")
+    field(view, "hide_special").check()
+    press(view, "run")
+    expect(rows(view)).to_have_count(5, timeout=WAIT)
+    notes = view.locator('[data-lmkit="analysis"] [data-lmkit="scored-note"]')
+    expect(notes).to_have_count(5)
+    for note in notes.all():
+        expect(note).to_contain_text("insertion")
+    expect(rows(view).first.locator('[data-lmkit="scored"]')).to_have_count(10)
+    notebook.shot("attribution-all", notebook.cell(1))
+    assert complaints(notebook, view) == []
