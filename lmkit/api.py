@@ -19,9 +19,14 @@ import pluggy
 
 from lmkit.errors import FieldError, LmkitError, ModelError
 from lmkit.protocol.messages import (
+    Alternative,
     BooleanField,
+    Cell,
+    Change,
     ChoiceField,
+    ChosenToken,
     FieldSpec,
+    Grid,
     HeadGrid,
     HeadMeasure,
     IntegerField,
@@ -36,8 +41,11 @@ from lmkit.protocol.messages import (
     Text,
     TextField,
     Token,
+    TokenChoices,
     TokenRow,
     TokenScores,
+    Tree,
+    TreeNode,
 )
 from lmkit.protocol.words import Word, Words
 from lmkit.work import current_work
@@ -47,9 +55,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HOST_API",
+    "Alternative",
+    "Cell",
+    "Change",
+    "ChosenToken",
     "Field",
     "FieldError",
     "FieldSpec",
+    "GeneratedText",
+    "Grid",
     "HeadGrid",
     "HeadMeasure",
     "LabelScore",
@@ -69,14 +83,19 @@ __all__ = [
     "Text",
     "TextTrace",
     "Token",
+    "TokenChoices",
     "TokenRow",
     "TokenScores",
+    "Tree",
+    "TreeNode",
     "View",
     "Word",
     "Words",
     "hookimpl",
     "pass_of",
     "progress",
+    "show",
+    "stopped",
 ]
 
 HOST_API = (1, 0)
@@ -103,9 +122,14 @@ class Field:
         multiline: bool = True,
         placeholder: str = "",
         body: bool | None = None,
+        hidden: bool = False,
         later: bool = False,
     ) -> TextField:
-        """Free text. The first text field takes the body of a ``%%lm`` cell unless told else."""
+        """Free text. The first text field takes the body of a ``%%lm`` cell unless told else.
+
+        No form draws a ``hidden`` field, of whatever kind: a click in a result sets it, by a
+        :class:`Change`. It is an option of the magic, the command line and Python all the same.
+        """
         return TextField(
             name=name,
             label=label or _label(name),
@@ -116,6 +140,7 @@ class Field:
             multiline=multiline,
             placeholder=placeholder,
             body=bool(body),
+            hidden=hidden,
         )
 
     @staticmethod
@@ -128,6 +153,7 @@ class Field:
         step: int = 1,
         label: str = "",
         help: str = "",  # noqa: A002
+        hidden: bool = False,
         later: bool = False,
     ) -> IntegerField:
         """A whole number between two bounds, both included."""
@@ -140,6 +166,7 @@ class Field:
             minimum=minimum,
             maximum=maximum,
             step=step,
+            hidden=hidden,
         )
 
     @staticmethod
@@ -152,6 +179,7 @@ class Field:
         step: float = 0.01,
         label: str = "",
         help: str = "",  # noqa: A002
+        hidden: bool = False,
         later: bool = False,
     ) -> NumberField:
         """A real number between two bounds, both included."""
@@ -164,6 +192,7 @@ class Field:
             minimum=float(minimum),
             maximum=float(maximum),
             step=float(step),
+            hidden=hidden,
         )
 
     @staticmethod
@@ -174,6 +203,7 @@ class Field:
         default: str | None = None,
         label: str = "",
         help: str = "",  # noqa: A002
+        hidden: bool = False,
         later: bool = False,
     ) -> ChoiceField:
         """One of several named options."""
@@ -185,6 +215,7 @@ class Field:
             later=later,
             options=chosen,
             default=chosen[0] if default is None and chosen else default or "",
+            hidden=hidden,
         )
 
     @staticmethod
@@ -194,11 +225,17 @@ class Field:
         default: bool = False,
         label: str = "",
         help: str = "",  # noqa: A002
+        hidden: bool = False,
         later: bool = False,
     ) -> BooleanField:
         """Yes or no."""
         return BooleanField(
-            name=name, label=label or _label(name), help=help, later=later, default=default
+            name=name,
+            label=label or _label(name),
+            help=help,
+            later=later,
+            default=default,
+            hidden=hidden,
         )
 
 
@@ -249,6 +286,28 @@ class TextTrace(Protocol):
 
     def attention_received(self) -> np.ndarray:
         """Attention that each token receives, mean over layers, heads, queries; (tokens,)."""
+        ...
+
+
+@runtime_checkable
+class GeneratedText(TextTrace, Protocol):
+    """A text that a model wrote: one trace of all that was read, step by step.
+
+    See :class:`lmkit.models.generation_trace.GenerationTrace` for each attribute.
+    """
+
+    generated: int
+    written: tuple[Any, ...]
+    completion: str
+    steps: tuple[Any, ...]
+    turns: tuple[tuple[str, int, int], ...]
+    seed: int
+    sequences: tuple[tuple[int, ...], ...]
+    sequence_scores: tuple[float, ...]
+
+    @property
+    def sequence(self) -> tuple[int, ...]:
+        """The ids of the whole sequence (of the decoder), the last one included."""
         ...
 
 
@@ -367,6 +426,42 @@ class LoadedModel(ABC):
             Cancelled: the user pressed Stop; raised at the next layer.
         """
 
+    def trace_generation(
+        self,
+        prompt: str | Sequence[Mapping[str, Any]],
+        *,
+        max_new_tokens: int = 40,
+        seed: int | None = None,
+        chat: bool = False,
+        values: bool = False,
+        prefix: Sequence[int] = (),
+        on_token: Callable[[Any], None] | None = None,
+        **options: Any,
+    ) -> GeneratedText:
+        """Let the model write on, and keep the attention of each step of the real run.
+
+        The last trace of a run feeds the panel's explorer, which steps through it. A task that asks
+        :func:`stopped` keeps what was written when the user presses Stop.
+
+        Args:
+            prompt: A text; with ``chat`` also messages with ``role`` and ``content``.
+            max_new_tokens: Most tokens to write, those of ``prefix`` included.
+            seed: Of torch's generators during the call; outside of it they stand as before.
+            chat: Write the prompt by the tokenizer's chat template.
+            values: Keep the value vectors too.
+            prefix: Ids that the text begins with, in the model's place. Where they part from a
+                text written before at their last token, that text's key-value cache is kept.
+            on_token: Told of each :class:`lmkit.models.generation_trace.GeneratedToken` as it is
+                written (not with beams).
+            options: For transformers' ``generate``.
+
+        Raises:
+            FieldError: nothing is left of the prompt after tokenisation.
+            ModelError: the model does not write, or failed.
+            Cancelled: the user pressed Stop.
+        """
+        raise ModelError(f"{self.name} does not write text.")
+
 
 class Task:
     """What a plugin can do with a model. Declare it once; everything else follows.
@@ -377,6 +472,7 @@ class Task:
         help: One sentence for listings and ``--help``.
         verb: Method name on a loaded model: ``lmkit.load(...).VERB(...)``; default the name.
         auto_class: Name of the ``transformers`` auto class that loads its models.
+        other_classes: Further ones, tried in order where a model is not of ``auto_class``.
         default_model: Used when the user names none.
         fields: The inputs, made by :class:`Field`, in the order of the form.
     """
@@ -386,6 +482,7 @@ class Task:
     help: ClassVar[str] = ""
     verb: ClassVar[str] = ""
     auto_class: ClassVar[str] = "AutoModel"
+    other_classes: ClassVar[tuple[str, ...]] = ()
     default_model: ClassVar[str] = ""
     fields: ClassVar[tuple[FieldSpec, ...]] = ()
 
@@ -472,3 +569,30 @@ def progress(label: str, done: int = 0, total: int = 0) -> None:
     work = current_work()
     if work is not None:
         work.report(label, done, total)
+
+
+def show(*results: Result) -> None:
+    """Show what a run has found so far, in place of its results, and go on.
+
+    Call it as often as you like: the newest is drawn, about twenty times a second. What ``run``
+    returns replaces it; if the run fails or is stopped, what was there before returns.
+
+    Outside a run it does nothing.
+
+    Raises:
+        Cancelled: the user pressed Stop, and the task does not ask :func:`stopped` itself.
+        TaskError: something that is no sound result.
+    """
+    work = current_work()
+    if work is not None:
+        work.show(results)
+
+
+def stopped() -> bool:
+    """Whether the user pressed Stop, for a task that ends by itself and keeps what it has.
+
+    Once a run has asked, :func:`progress` and :func:`show` raise no more, and what ``run`` returns
+    is shown as the result of a run that was stopped. A task that asks must ask often.
+    """
+    work = current_work()
+    return work is not None and work.asked_to_stop()

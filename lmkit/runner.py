@@ -15,6 +15,7 @@ from lmkit.errors import AttentionUnavailableError, LmkitError, TaskError
 from lmkit.fields import check_values, defaults
 from lmkit.host import Plugin, PluginHost, RegisteredTask, RegisteredView
 from lmkit.protocol.messages import (
+    Grid,
     HeadGrid,
     Labels,
     Page,
@@ -23,7 +24,9 @@ from lmkit.protocol.messages import (
     Spans,
     Table,
     Text,
+    TokenChoices,
     TokenScores,
+    Tree,
     ViewInfo,
 )
 from lmkit.run_record import record_run
@@ -31,9 +34,11 @@ from lmkit.views.attention import CapturedTrace
 from lmkit.views.panel import Outcome
 from lmkit.work import Work, doing
 
-__all__ = ["list_views", "run_task", "run_view"]
+__all__ = ["check_partial", "list_views", "run_task", "run_view"]
 
-_RESULTS = (Labels, Spans, Text, Table, HeadGrid, TokenScores, Page)
+_RESULTS = (
+    Labels, Spans, Text, Table, HeadGrid, TokenScores, Page, TokenChoices, Tree, Grid,
+)  # fmt: skip
 
 
 def run_task(
@@ -65,7 +70,7 @@ def run_task(
         with doing(work), model.hold():
             work.check()
             returned = task().run(model, **checked)
-            work.check()
+            work.check()  # a task that stops by itself has returned what it has
         results = _check_results(returned, f"Task {task.name}", registered.plugin, "run")
     except TaskError as error:
         if error.__class__ is TaskError:
@@ -95,7 +100,17 @@ def run_task(
         # A loaded model repeats what its traces say.
         warnings=tuple(dict.fromkeys((*model.warnings, *getattr(trace, "warnings", ())))),
         seconds=time.monotonic() - started,
+        stopped=work.cancelled,
     )
+
+
+def check_partial(registered: RegisteredTask, results: Sequence[Any]) -> tuple[Result, ...]:
+    """What a run shows before its end, checked as what it returns is.
+
+    Raises:
+        TaskError: something that is no sound result.
+    """
+    return _check_results(results, f"Task {registered.task.name}", registered.plugin, "show")
 
 
 def list_views(host: PluginHost, trace: CapturedTrace) -> tuple[ViewInfo, ...]:
@@ -192,6 +207,10 @@ def _check_results(returned: Any, who: str, plugin: Plugin, method: str) -> tupl
             _check_rows(result, who, plugin)
         elif isinstance(result, TokenScores):
             _check_token_rows(result, who, plugin)
+        elif isinstance(result, Tree):
+            _check_parents(result, who, plugin)
+        elif isinstance(result, Grid):
+            _check_cells(result, who, plugin)
         if not isinstance(result, _RESULTS):
             names = ", ".join(kind.__name__ for kind in _RESULTS)
             raise TaskError(
@@ -224,6 +243,24 @@ def _check_token_rows(scores: TokenScores, who: str, plugin: Plugin) -> None:
                 f"{who} of plugin {plugin.title} returned TokenScores whose row {number} has "
                 f"{len(row.values)} values for {len(scores.tokens)} tokens."
             )
+
+
+def _check_parents(tree: Tree, who: str, plugin: Plugin) -> None:
+    for number, node in enumerate(tree.nodes):
+        if node.parent is not None and not 0 <= node.parent < number:
+            raise TaskError(
+                f"{who} of plugin {plugin.title} returned a Tree whose node {number} has "
+                f"the parent {node.parent}, which is no earlier node."
+            )
+
+
+def _check_cells(grid: Grid, who: str, plugin: Plugin) -> None:
+    shape = (len(grid.rows), len(grid.columns))
+    if len(grid.cells) != shape[0] or any(len(row) != shape[1] for row in grid.cells):
+        raise TaskError(
+            f"{who} of plugin {plugin.title} returned a Grid whose cells are not "
+            f"{shape[0]} rows of {shape[1]}."
+        )
 
 
 def _readable(table: Table) -> Table:

@@ -18,13 +18,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lmkit.api import LoadedModel
+from lmkit.api import LoadedModel, Task
 from lmkit.declarations import fields_of
 from lmkit.errors import (
     Cancelled,
     ProtocolError,
     UnknownSessionError,
     UnknownViewError,
+    WrongModelKindError,
 )
 from lmkit.fields import check_values, defaults
 from lmkit.host import PluginHost, RegisteredTask
@@ -61,7 +62,7 @@ from lmkit.protocol.messages import (
     ViewSpec,
     Welcome,
 )
-from lmkit.runner import list_views, run_task, run_view
+from lmkit.runner import check_partial, list_views, run_task, run_view
 from lmkit.tile_queue import BACKGROUND, TileQueue
 from lmkit.trace_cache import TraceCache
 from lmkit.version import __version__
@@ -72,7 +73,7 @@ from lmkit.work import Work, doing
 if TYPE_CHECKING:
     from lmkit.models import ModelStore
 
-__all__ = ["Channel", "ServedView", "Session", "TaskPanel"]
+__all__ = ["Channel", "ServedView", "Session", "TaskPanel", "load_for"]
 
 _log = logging.getLogger("lmkit")
 
@@ -320,7 +321,10 @@ class Session:
         fields = fields_of(panel.registered.task)
         checked = check_values(fields, {**panel.view.values, **(values or {})})
         panel.view.edit(checked)
-        work = Work(on_progress=functools.partial(panel.view.advance, run))
+        work = Work(
+            on_progress=functools.partial(panel.view.advance, run),
+            on_results=lambda found: panel.view.show(run, check_partial(panel.registered, found)),
+        )
         with self._lock:
             earlier, panel.work = panel.work, work
             self._works[run] = work
@@ -387,10 +391,7 @@ class Session:
 
     def load(self, panel: TaskPanel) -> LoadedModel:
         """The panel's model, loaded if it is not yet."""
-        model: LoadedModel = self.models.get(
-            panel.source, panel.registered.task.auto_class, **panel.options
-        )
-        return model
+        return load_for(self.models, panel.registered.task, panel.source, panel.options)
 
     @staticmethod
     def _header(panel: TaskPanel, model: LoadedModel) -> Header:
@@ -676,6 +677,25 @@ class Session:
             version=__version__,
             spec=view.spec(),
         )
+
+
+def load_for(
+    models: ModelStore, task: type[Task], source: Any, options: Mapping[str, Any]
+) -> LoadedModel:
+    """A model as a task wants it, by the first of its auto classes that fits.
+
+    Raises:
+        WrongModelKindError: none does; that of the first.
+    """
+    refused: WrongModelKindError | None = None
+    for auto_class in (task.auto_class, *task.other_classes):
+        try:
+            model: LoadedModel = models.get(source, auto_class, **options)
+            return model
+        except WrongModelKindError as error:
+            refused = refused or error
+    assert refused is not None
+    raise refused
 
 
 def _before(view: str) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "Accepted",
     "Action",
     "Advanced",
+    "Alternative",
     "Answer",
     "Answered",
     "AttentionSpec",
@@ -30,8 +31,11 @@ __all__ = [
     "Bundle",
     "Cancel",
     "CancelledAnswer",
+    "Cell",
+    "Change",
     "Changed",
     "ChoiceField",
+    "ChosenToken",
     "DeviceInfo",
     "Done",
     "Edit",
@@ -44,6 +48,7 @@ __all__ = [
     "ExportOptions",
     "Exported",
     "FieldSpec",
+    "Grid",
     "HeadGrid",
     "HeadMeasure",
     "Header",
@@ -60,6 +65,7 @@ __all__ = [
     "Outgoing",
     "Page",
     "PanelSpec",
+    "Partial",
     "PluginInfo",
     "Progress",
     "Query",
@@ -87,8 +93,11 @@ __all__ = [
     "TileHeader",
     "TileRequest",
     "Token",
+    "TokenChoices",
     "TokenRow",
     "TokenScores",
+    "Tree",
+    "TreeNode",
     "ViewInfo",
     "ViewSpec",
     "Welcome",
@@ -126,12 +135,14 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
 class FieldBase(Struct, frozen=True, kw_only=True):
     """What every field has: its name (a Python identifier), label and help text.
 
+    No form draws a ``hidden`` one: it is state that a click in a result sets (:class:`Change`).
     With ``later`` a form draws it behind More, unless its value is not the default.
     """
 
     name: Name
     label: Line
     help: Line = ""
+    hidden: bool = False
     later: bool = False
 
 
@@ -195,6 +206,16 @@ class Token(Struct, frozen=True, kw_only=True):
     word: Index | None = None
     start: Index = 0
     end: Index = 0
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """What a click on a part of a result does: set these fields of the panel, then ``run``.
+
+    A saved output without its kernel shows such a part plain.
+    """
+
+    values: dict[str, FieldValue]
+    run: bool = True
 
 
 class LabelScore(Struct, frozen=True, kw_only=True):
@@ -320,7 +341,92 @@ class Page(Struct, frozen=True, kw_only=True, tag="page", tag_field="kind"):
     title: Line = ""
 
 
-Result = Labels | Spans | Text | Table | HeadGrid | TokenScores | Page
+class Alternative(Struct, frozen=True, kw_only=True):
+    """A token that could have stood in a place, with its probability there."""
+
+    text: LongText
+    probability: Probability
+    change: Change | None = None
+
+
+class ChosenToken(Struct, frozen=True, kw_only=True):
+    """One token of a text with what the model thought of it.
+
+    ``rank`` is 0 for the likeliest, ``entropy`` in bits. A token that was given rather than judged
+    has no numbers. ``forced`` marks the token that the user chose in the model's place. ``step`` is
+    the index of the query row that chose it, which the explorer shows when the token is chosen.
+    """
+
+    token: Token
+    probability: Probability | None = None
+    rank: Index | None = None
+    entropy: Finite | None = None
+    alternatives: Annotated[tuple[Alternative, ...], Meta(max_length=1_000)] = ()
+    forced: bool = False
+    step: Index | None = None
+
+
+class TokenChoices(Struct, frozen=True, kw_only=True, tag="token-choices", tag_field="kind"):
+    """A text token by token, each shaded by how likely, likeliest or undecided it was.
+
+    Resting on a token shows its numbers and alternatives; a click on an alternative carries out
+    its :class:`Change`. ``streaming``: more is to come. ``text`` is what the judged tokens say
+    together, which is not always what they say one by one.
+    """
+
+    tokens: Annotated[tuple[ChosenToken, ...], Meta(max_length=1_000_000)]
+    text: LongText = ""
+    measure: Literal["probability", "rank", "entropy"] = "probability"
+    title: Line = ""
+    note: Line = ""
+    streaming: bool = False
+
+
+class TreeNode(Struct, frozen=True, kw_only=True):
+    """One node of a :class:`Tree`: ``parent`` is the index of an earlier node, None for a root.
+
+    ``kept`` marks the paths that remained to the end, ``best`` the one that won. ``score`` is shown
+    beside the text, ``detail`` when the pointer rests.
+    """
+
+    text: LongText
+    parent: Index | None = None
+    score: Finite | None = None
+    kept: bool = False
+    best: bool = False
+    detail: Line = ""
+    change: Change | None = None
+
+
+class Tree(Struct, frozen=True, kw_only=True, tag="tree", tag_field="kind"):
+    """A tree that grows from left to right, as that of the beams of a search."""
+
+    nodes: Annotated[tuple[TreeNode, ...], Meta(max_length=100_000)]
+    title: Line = ""
+    note: Line = ""
+
+
+class Cell(Struct, frozen=True, kw_only=True):
+    """One cell of a :class:`Grid`: its text, and how strongly it is shaded (None: not at all)."""
+
+    text: LongText
+    shade: Probability | None = None
+    detail: LongText = ""
+    change: Change | None = None
+
+
+class Grid(Struct, frozen=True, kw_only=True, tag="grid", tag_field="kind"):
+    """Cells of text under named columns and beside named rows, shaded by a number of each."""
+
+    columns: Annotated[tuple[Line, ...], Meta(max_length=10_000)]
+    rows: Annotated[tuple[Line, ...], Meta(max_length=10_000)]
+    cells: Annotated[tuple[tuple[Cell, ...], ...], Meta(max_length=10_000)]
+    legend: Line = ""
+    title: Line = ""
+    note: Line = ""
+
+
+Result = Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | TokenChoices | Tree | Grid
 
 
 # -- what a view shows ----------------------------------------------------------------------------
@@ -345,12 +451,16 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """What the view is doing. ``run`` is the id of the run in progress, to be cancelled by."""
+    """What the view is doing. ``run`` is the id of the run in progress, to be cancelled by.
+
+    ``kept``: the run was stopped, and the results are what it had found by then.
+    """
 
     state: Literal["idle", "running", "done", "cancelled", "error"]
     run: Id | None = None
     progress: Progress | None = None
     error: ErrorInfo | None = None
+    kept: bool = False
 
 
 class Header(Struct, frozen=True, kw_only=True):
@@ -744,6 +854,17 @@ class StatusChanged(Struct, frozen=True, kw_only=True, tag="status", tag_field="
     status: Status
 
 
+class Partial(Struct, frozen=True, kw_only=True, tag="partial", tag_field="type"):
+    """What run ``run`` has found so far, drawn in place of the results until it ends.
+
+    The next ``changed`` brings the whole; after a failure the results of before return.
+    """
+
+    view: Id
+    run: Id
+    results: Annotated[tuple[Result, ...], Meta(max_length=1_000)]
+
+
 class Selected(Struct, frozen=True, kw_only=True, tag="selected", tag_field="type"):
     """The selection was changed from elsewhere (another copy of the view, or Python)."""
 
@@ -759,7 +880,7 @@ class Advanced(Struct, frozen=True, kw_only=True, tag="advanced", tag_field="typ
     progress: Progress
 
 
-Event = Changed | StatusChanged | Selected | Advanced
+Event = Changed | StatusChanged | Partial | Selected | Advanced
 Outgoing = Answer | Event
 
 

@@ -13,6 +13,7 @@ from lmkit.protocol.codec import load_tile
 from lmkit.protocol.keys import Key, format_key
 from lmkit.protocol.messages import (
     Bundle,
+    Grid,
     HomeSpec,
     Labels,
     LayerSpec,
@@ -20,6 +21,8 @@ from lmkit.protocol.messages import (
     Spans,
     Table,
     Text,
+    TokenChoices,
+    Tree,
 )
 from lmkit.protocol.tiles import decode
 
@@ -81,7 +84,17 @@ def _result_lines(result: Any) -> list[str]:
         return [result.text[:2_000]]
     if isinstance(result, Table):
         return [f"Table of {len(result.rows)} rows: {', '.join(result.columns[:20])}"]
+    if isinstance(result, TokenChoices):
+        return [result.text[:2_000]]
+    if isinstance(result, Tree):
+        return [f"Tree of {len(result.nodes)} nodes: {_best(result)[:500]}"]
+    if isinstance(result, Grid):
+        return [f"{result.title or 'Grid'}: {len(result.rows)} rows, {len(result.columns)} columns"]
     return [str(getattr(result, "title", "") or type(result).__name__)[:200]]
+
+
+def _best(result: Tree) -> str:
+    return "".join(node.text for node in result.nodes if node.best).replace("\n", " ")
 
 
 def draw(bundle: Bundle) -> bytes:

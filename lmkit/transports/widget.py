@@ -19,7 +19,7 @@ from lmkit.fields import check_value
 from lmkit.host import RegisteredTask
 from lmkit.panels.forms import bound_widgets, field_trait
 from lmkit.protocol.codec import to_builtins
-from lmkit.protocol.messages import Event, Outgoing, Selection, StatusChanged
+from lmkit.protocol.messages import Event, Outgoing, Partial, Selection, StatusChanged
 from lmkit.session import ServedView, Session, TaskPanel
 from lmkit.transports.assets import core_source, loader_source
 from lmkit.transports.comm import TARGET, register
@@ -273,7 +273,7 @@ class Panel(ViewWidget):
     # The view is the truth; traits follow it, and what a user sets on traits goes to the view.
 
     def _heard(self, event: Event) -> None:
-        if self._shown and not self._filling and not isinstance(event, StatusChanged):
+        if self._shown and not self._filling and not isinstance(event, StatusChanged | Partial):
             self._save_soon()
 
         def follow() -> None:

@@ -21,6 +21,7 @@ from lmkit.protocol.messages import (
     Event,
     Header,
     PanelSpec,
+    Partial,
     Progress,
     SavedAnswer,
     Selected,
@@ -45,6 +46,7 @@ class Outcome:
     """What a run gave: typed results and the pass behind them.
 
     ``output`` is what the model returned where the pass has no attention; else the trace has it.
+    ``stopped``: the user pressed Stop, and this is what there was by then.
     """
 
     results: tuple[Result, ...]
@@ -54,6 +56,7 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     record: RunRecord | None = None
+    stopped: bool = False
 
 
 class PanelView:
@@ -91,6 +94,7 @@ class PanelView:
         self._status = Status(state="idle")
         self._selection = Selection()
         self._outcome: Outcome | None = None
+        self._partial: tuple[Result, ...] | None = None
         self._tiles: AttentionTiles | None = None
         self._previous: CapturedTrace | None = None
         self._answers: dict[str, SavedAnswer] = {}
@@ -140,13 +144,14 @@ class PanelView:
         """The whole view as it is now, or as it would be with another selection."""
         with self._lock:
             outcome, tiles = self._outcome, self._tiles
+            results = outcome.results if outcome else ()
             chosen = selection or self._selection
             python = self._lines(chosen)
             return PanelSpec(
                 header=self._header,
                 fields=self.fields,
                 values=dict(self._values),
-                results=outcome.results if outcome else (),
+                results=results if self._partial is None else self._partial,
                 attention=tiles.spec(chosen) if tiles else None,
                 attention_note=outcome.attention_note if outcome else "",
                 status=self._status,
@@ -224,6 +229,7 @@ class PanelView:
 
     def begin(self, run: str, label: str) -> None:
         """A run has been queued or has begun; an earlier one is superseded."""
+        self._forget_partial()
         self._set(Status(state="running", run=run, progress=Progress(label=label)))
 
     # A run that was superseded by a newer one has nothing more to say: each of these names its run.
@@ -233,15 +239,25 @@ class PanelView:
         if self._status.run == run:
             self._set(Status(state="running", run=run, progress=progress))
 
+    def show(self, run: str, results: tuple[Result, ...]) -> None:
+        """The run has found this so far; it is drawn, and gone if the run fails."""
+        with self._lock:
+            if self._status.run != run:
+                return
+            self._partial = results
+        self._tell(Partial(view=self.id, run=run, results=results))
+
     def fail(self, run: str, error: ErrorInfo) -> None:
         """The run failed; earlier results stay."""
         if self._status.run == run:
             self._set(Status(state="error", error=error))
+            self._forget_partial()
 
     def stop(self, run: str) -> None:
         """The run was stopped; earlier results stay."""
         if self._status.run == run:
             self._set(Status(state="cancelled"))
+            self._forget_partial()
 
     def finish(self, run: str, outcome: Outcome, header: Header) -> None:
         """The run gave this."""
@@ -252,13 +268,23 @@ class PanelView:
             if self._status.run != run:
                 return
             self._outcome, self._header, self._tiles = outcome, header, tiles
+            self._partial = None
             self._previous = before
             self._answers.clear()
             self._selection = tiles.clip(self._selection) if tiles else Selection()
             # tokens of another text mean nothing here
             self._selection = msgspec.structs.replace(self._selection, tokens=())
-            self._status = Status(state="done")
+            self._status = Status(
+                state="cancelled" if outcome.stopped else "done", kept=outcome.stopped
+            )
         self._tell(Changed(view=self.id, spec=self.spec()))
+
+    def _forget_partial(self) -> None:
+        """What was there before returns."""
+        with self._lock:
+            gone, self._partial = self._partial, None
+        if gone is not None:
+            self._tell(Changed(view=self.id, spec=self.spec()))
 
     def _tiles_of(self, trace: CapturedTrace, before: CapturedTrace | None) -> AttentionTiles:
         views = self._views(trace) if self._views is not None else ()

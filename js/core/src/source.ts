@@ -7,6 +7,7 @@ import {
   type Event,
   type Export,
   type FieldValue,
+  type Outgoing,
   PROTOCOL,
   type Progress,
   ProtocolError,
@@ -36,6 +37,7 @@ export type SourceEvent =
   | { readonly type: "state"; readonly state: Liveness }
   | { readonly type: "changed"; readonly spec: ViewSpec; readonly welcome: boolean }
   | { readonly type: "status"; readonly status: Status }
+  | { readonly type: "partial"; readonly run: string; readonly results: readonly Result[] }
   | { readonly type: "selected"; readonly selection: Selection }
   | { readonly type: "failed"; readonly error: ErrorInfo };
 
@@ -229,7 +231,13 @@ export class KernelSource implements Source {
     answer.catch((error: unknown) => {
       this.#emit({
         type: "status",
-        status: { state: "error", run: null, progress: null, error: errorInfo(error) },
+        status: {
+          state: "error",
+          run: null,
+          progress: null,
+          error: errorInfo(error),
+          kept: false,
+        },
       });
     });
     return id;
@@ -449,7 +457,7 @@ export class KernelSource implements Source {
         this.#pending.get(message.request)?.progress?.(message.progress);
         return;
       }
-      if (message.type === "changed" || message.type === "status" || message.type === "selected") {
+      if (isEvent(message)) {
         this.#event(message);
         return;
       }
@@ -474,6 +482,8 @@ export class KernelSource implements Source {
       this.#emit({ type: "changed", spec: message.spec, welcome: false });
     } else if (message.type === "status") {
       this.#emit({ type: "status", status: message.status });
+    } else if (message.type === "partial") {
+      this.#emit({ type: "partial", run: message.run, results: message.results });
     } else {
       this.#emit({ type: "selected", selection: message.selection });
     }
@@ -591,6 +601,12 @@ export class KernelSource implements Source {
       signal.removeEventListener("abort", onAbort);
     }
   }
+}
+
+const EVENTS: ReadonlySet<string> = new Set(["changed", "status", "partial", "selected"]);
+
+function isEvent(message: Outgoing): message is Exclude<Event, { type: "advanced" }> {
+  return EVENTS.has(message.type);
 }
 
 /** Wait for a shared flight; the last waiter to leave stops it. */

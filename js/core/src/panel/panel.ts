@@ -1,6 +1,6 @@
 /** A task's panel: header, form, results, tokens, explorer, sentence. */
 
-import type { PanelSpec, Status } from "@lmkit/protocol";
+import type { Change, PanelSpec, Result, Status } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { h, refill, type Scope } from "../dom.ts";
 import { explorer } from "../explorer/explorer.ts";
@@ -8,17 +8,17 @@ import { HeadModel } from "../explorer/head-model.ts";
 import { command } from "../explorer/keys.ts";
 import { stepHead } from "../explorer/layers.ts";
 import { lensOf, type Seen, through } from "../explorer/lens.ts";
-import { scrubber } from "../explorer/scrubber.ts";
+import { scrubber, stepRow } from "../explorer/scrubber.ts";
 import type { MessageKey } from "../messages.ts";
 import { MAPPINGS } from "../scale.ts";
-import { errorInfo, fingerprint, type SourceEvent } from "../source.ts";
+import { errorInfo, type FieldValues, fingerprint, type SourceEvent } from "../source.ts";
 import { choiceOf, type Mapping, Store, selectionOf, type ViewState } from "../store.ts";
 import { visibleProse } from "../text.ts";
 import { copyPython, sentence } from "./footer.ts";
-import { type Form, form } from "./form.ts";
+import { type Form, form, hiddenDefaults } from "./form.ts";
 import { drawHeader, savedText } from "./header.ts";
 import { help } from "./help.ts";
-import { drawResult } from "./results.ts";
+import { drawResult, type ResultActions } from "./results.ts";
 import { saveMenu } from "./save.ts";
 import { progressBar, statusLine } from "./status.ts";
 import { tokenStrip } from "./tokens.ts";
@@ -144,12 +144,7 @@ export function panel(
               spec.fields,
               spec.values,
               {
-                run(values) {
-                  stopping = false;
-                  run = source.run(values);
-                  setStatus({ state: "running", run, progress: null, error: null });
-                  context.announce(t("status.running"));
-                },
+                run: (values) => start({ ...hiddenDefaults(spec.fields), ...values }),
                 stop,
                 edit: (values) => source.edit(values),
               },
@@ -165,6 +160,27 @@ export function panel(
       running: status.state === "running",
       stopping,
     });
+  };
+
+  const start = (values: FieldValues) => {
+    stopping = false;
+    run = source.run(values);
+    setStatus({ state: "running", run, progress: null, error: null, kept: false });
+    context.announce(t("status.running"));
+  };
+
+  const apply = (change: Change) => {
+    const values = { ...theForm?.values(), ...change.values };
+    theForm?.take(change.values, true);
+    if (change.run) start(values);
+    else source.edit(values);
+  };
+  const toStep = (step: number) => {
+    const { attention } = spec;
+    if (!attention || step >= attention.steps.length || partial !== null) return;
+    // First the row: the scrubber takes a change of rows for the user's own and lets go of its step.
+    store.set({ tokens: [stepRow(attention, step)], focus: null });
+    store.set({ step });
   };
 
   const stop = () => {
@@ -197,27 +213,44 @@ export function panel(
     const ended = status.state === "running" && next.state !== "running";
     status = next;
     if (next.run !== null) run = next.run;
+    if (next.state !== "running" && partial !== null) {
+      partial = null;
+      drawPartial();
+    }
     if (next.state !== "running") {
       stopping = false;
       run = null;
     }
     drawStatus();
-    if (spec.results.length === 0) drawResults(); // the note of an empty panel goes and comes
+    if (spec.results.length === 0 && partial === null) drawResults(); // the note of an empty panel goes and comes
     showForm();
     if (ended && (next.state === "done" || next.state === "cancelled")) {
       context.announce(t(next.state === "done" ? "status.done" : "status.cancelled"));
     }
   };
 
+  /** What a run in progress has found so far. */
+  let partial: readonly Result[] | null = null;
   let resultScope = scope.child();
+  const drawPartial = scope.frame(() => drawResults());
   const drawResults = () => {
     resultScope.dispose();
     resultScope = scope.child();
+    const actions: ResultActions = {
+      apply: source.state === "live" ? apply : null,
+      step: toStep,
+    };
     refill(
       results,
-      ...spec.results.map((result) => drawResult(result, context, resultScope, store)),
+      ...(partial ?? spec.results).map((result) =>
+        drawResult(result, context, resultScope, store, actions),
+      ),
     );
-    const empty = spec.results.length === 0 && spec.attention === null && spec.fields.length > 0;
+    const empty =
+      partial === null &&
+      spec.results.length === 0 &&
+      spec.attention === null &&
+      spec.fields.length > 0;
     const resting = status.state === "idle" || status.state === "cancelled";
     if (empty && resting && source.state === "live") {
       results.append(h("p", { class: "note", "data-lmkit": "empty" }, t("form.empty")));
@@ -361,6 +394,7 @@ export function panel(
 
   const update = (next: PanelSpec) => {
     spec = next;
+    if (next.status.state !== "running") partial = null;
     // A page that is loaded again shows what the kernel shows, until its user chooses.
     if (!chosen && next.attention) {
       const { attention } = next;
@@ -386,6 +420,10 @@ export function panel(
       drawResults();
     } else if (event.type === "status") {
       setStatus(event.status);
+    } else if (event.type === "partial") {
+      if (status.state !== "running" || event.run !== run) return;
+      partial = event.results;
+      drawPartial();
     } else if (event.type === "selected" && spec.attention) {
       const choice = choiceOf(spec.attention, event.selection, store.state);
       quietly(() => store.set(choice));

@@ -1,16 +1,38 @@
 /** What a task or a view found: labels, marked text, text, a table, numbers of heads or tokens. */
 
-import type { Labels, Text as PlainText, Result, Span, Spans, Table } from "@lmkit/protocol";
+import type {
+  Change,
+  Labels,
+  Text as PlainText,
+  Result,
+  Span,
+  Spans,
+  Table,
+} from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, fill, h, refill, type Scope } from "../dom.ts";
 import { count, exact, three } from "../numbers.ts";
 import { OKABE_ITO } from "../scale.ts";
 import type { Store, ViewState } from "../store.ts";
 import { codePoints, head, visibleLabel, visibleProse } from "../text.ts";
+import { cellGrid } from "./cell-grid.ts";
 import { headGrid } from "./head-grid.ts";
 import { page } from "./page.ts";
 import { lanes, pieces } from "./spans.ts";
+import { tokenChoices } from "./token-choices.ts";
 import { tokenScores } from "./token-scores.ts";
+import { tree } from "./tree.ts";
+
+/** What a click in a result can do; null where it can do nothing, as in a saved output. */
+export interface ResultActions {
+  /** Set fields of the panel and run. */
+  readonly apply: ((change: Change) => void) | null;
+  /** Show a step of a generated text in the explorer. */
+  readonly step: ((step: number) => void) | null;
+}
+
+/** Nothing can be done: a saved output, or a result of a view. */
+export const NO_ACTIONS: ResultActions = { apply: null, step: null };
 
 const FIRST_LABELS = 20;
 const FIRST_ROWS = 50;
@@ -329,6 +351,7 @@ export function drawResult(
   context: Context,
   scope: Scope,
   store: Store<ViewState> | null = null,
+  actions: ResultActions = NO_ACTIONS,
 ): HTMLElement {
   switch (result.kind) {
     case "labels":
@@ -343,6 +366,16 @@ export function drawResult(
       return titled(result.title, "head-grid", ...headGrid(result, context, scope, store));
     case "token-scores":
       return titled(result.title, "token-scores", ...tokenScores(result, context, scope));
+    case "token-choices":
+      return titled(
+        result.title,
+        "token-choices",
+        ...tokenChoices(result, context, scope, actions),
+      );
+    case "tree":
+      return titled(result.title, "tree-result", ...tree(result, context, scope, actions));
+    case "grid":
+      return titled(result.title, "cell-grid", ...cellGrid(result, context, scope, actions));
     case "page":
       return titled(result.title, "page", ...page(result, context));
   }

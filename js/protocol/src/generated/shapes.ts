@@ -3,105 +3,121 @@ import type { Shape } from "../parse.ts";
 
 const s0 = {"maxLength":64,"minLength":1,"type":"string"};
 const s1 = {"$ref":"Progress"};
-const s2 = {"head-grid":"HeadGrid","labels":"Labels","page":"Page","spans":"Spans","table":"Table","text":"Text","token-scores":"TokenScores"};
-const s3 = {"tag":"kind","of":s2};
-const s4 = {"maximum":1e+308,"minimum":-1e+308,"type":"number"};
-const s5 = {"type":"null"};
-const s6 = {"anyOf":[s4,s5],"default":null};
-const s7 = {"$ref":"Token"};
-const s8 = {"items":s7,"maxItems":1000000,"type":"array"};
-const s9 = {"maxLength":10000,"type":"string"};
-const s10 = {"default":"share","enum":["amount","difference","share"]};
-const s11 = {"head":0,"layer":0,"lens":"","picture":"","tokens":[]};
-const s12 = {"default":s11,"$ref":"Selection"};
-const s13 = {"default":false,"type":"boolean"};
-const s14 = {"default":"","maxLength":10000,"type":"string"};
-const s15 = {"maxLength":128,"minLength":1,"type":"string"};
-const s16 = {"default":0,"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s17 = {"default":1,"enum":[1]};
-const s18 = {"home":"HomeSpec","panel":"PanelSpec"};
-const s19 = {"tag":"kind","of":s18};
-const s20 = {"type":"boolean"};
-const s21 = {"$ref":"ErrorInfo"};
-const s22 = {"default":"","maxLength":4000000,"type":"string"};
-const s23 = {"maxLength":4000000,"type":"string"};
-const s24 = {"error":null,"progress":null,"run":null,"state":"idle"};
-const s25 = {"default":s24,"$ref":"Status"};
-const s26 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
-const s27 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
-const s28 = {"maximum":4096,"minimum":1,"type":"integer"};
-const s29 = {"maximum":10000000,"minimum":0,"type":"integer"};
-const s30 = {"anyOf":[s29,s5],"default":null};
-const s31 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s32 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
-const s33 = {"tag":"kind","of":s32};
-const s34 = {"default":[],"items":s33,"maxItems":1000,"type":"array"};
-const s35 = {"default":[],"items":s3,"maxItems":1000,"type":"array"};
-const s36 = {"anyOf":[s23,s20,s26,s4,s5]};
-const s37 = {"additionalProperties":s36,"default":{},"type":"object"};
-const s38 = {"anyOf":[s21,s5],"default":null};
-const s39 = {"default":[],"items":s9,"type":"array"};
-const s40 = {"enum":["f32","sqrt-u16","sqrt-u6","sqrt-u8"]};
-const s41 = {"maxLength":4096,"minLength":1,"type":"string"};
-const s42 = {"maximum":65536,"minimum":0,"type":"integer"};
-const s43 = {"items":s42,"maxItems":4,"minItems":1,"type":"array"};
-const s44 = {"enum":["text"]};
-const s45 = {"default":true,"type":"boolean"};
+const s2 = {"$ref":"Change"};
+const s3 = {"type":"null"};
+const s4 = {"anyOf":[s2,s3],"default":null};
+const s5 = {"maximum":1,"minimum":0,"type":"number"};
+const s6 = {"maxLength":4000000,"type":"string"};
+const s7 = {"grid":"Grid","head-grid":"HeadGrid","labels":"Labels","page":"Page","spans":"Spans","table":"Table","text":"Text","token-choices":"TokenChoices","token-scores":"TokenScores","tree":"Tree"};
+const s8 = {"tag":"kind","of":s7};
+const s9 = {"items":s8,"maxItems":1000,"type":"array"};
+const s10 = {"maximum":1e+308,"minimum":-1e+308,"type":"number"};
+const s11 = {"anyOf":[s10,s3],"default":null};
+const s12 = {"$ref":"Token"};
+const s13 = {"items":s12,"maxItems":1000000,"type":"array"};
+const s14 = {"maxLength":10000,"type":"string"};
+const s15 = {"default":"share","enum":["amount","difference","share"]};
+const s16 = {"head":0,"layer":0,"lens":"","picture":"","tokens":[]};
+const s17 = {"default":s16,"$ref":"Selection"};
+const s18 = {"default":false,"type":"boolean"};
+const s19 = {"default":"","maxLength":10000,"type":"string"};
+const s20 = {"maxLength":128,"minLength":1,"type":"string"};
+const s21 = {"default":0,"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s22 = {"default":1,"enum":[1]};
+const s23 = {"home":"HomeSpec","panel":"PanelSpec"};
+const s24 = {"tag":"kind","of":s23};
+const s25 = {"default":"","maxLength":4000000,"type":"string"};
+const s26 = {"anyOf":[s5,s3],"default":null};
+const s27 = {"default":true,"type":"boolean"};
+const s28 = {"type":"boolean"};
+const s29 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
+const s30 = {"anyOf":[s6,s28,s29,s10,s3]};
+const s31 = {"additionalProperties":s30,"type":"object"};
+const s32 = {"maximum":10000000,"minimum":0,"type":"integer"};
+const s33 = {"anyOf":[s32,s3],"default":null};
+const s34 = {"$ref":"ErrorInfo"};
+const s35 = {"items":s14,"maxItems":10000,"type":"array"};
+const s36 = {"error":null,"kept":false,"progress":null,"run":null,"state":"idle"};
+const s37 = {"default":s36,"$ref":"Status"};
+const s38 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
+const s39 = {"maximum":4096,"minimum":1,"type":"integer"};
+const s40 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s41 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
+const s42 = {"tag":"kind","of":s41};
+const s43 = {"default":[],"items":s42,"maxItems":1000,"type":"array"};
+const s44 = {"default":[],"items":s8,"maxItems":1000,"type":"array"};
+const s45 = {"additionalProperties":s30,"default":{},"type":"object"};
+const s46 = {"anyOf":[s34,s3],"default":null};
+const s47 = {"default":[],"items":s14,"type":"array"};
+const s48 = {"enum":["f32","sqrt-u16","sqrt-u6","sqrt-u8"]};
+const s49 = {"maxLength":4096,"minLength":1,"type":"string"};
+const s50 = {"maximum":65536,"minimum":0,"type":"integer"};
+const s51 = {"items":s50,"maxItems":4,"minItems":1,"type":"array"};
+const s52 = {"enum":["text"]};
 
 export const shapes: Readonly<Record<string, Shape>> = {
   Accepted: {"properties":{"id":s0,"type":{"enum":["accepted"]},"view":s0},"required":["type","id","view"],"type":"object"},
   Advanced: {"properties":{"progress":s1,"request":s0,"type":{"enum":["advanced"]},"view":s0},"required":["type","view","request","progress"],"type":"object"},
-  Answered: {"properties":{"id":s0,"results":{"items":s3,"maxItems":1000,"type":"array"},"type":{"enum":["answered"]},"view":s0},"required":["type","id","view","results"],"type":"object"},
-  AttentionSpec: {"properties":{"deviation":s6,"keyTokens":{"anyOf":[s8,s5],"default":null},"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"lenses":{"default":[],"items":{"$ref":"LensSpec"},"maxItems":200,"type":"array"},"missing":{"default":[],"items":s9,"maxItems":10000,"type":"array"},"path":s9,"scale":s10,"selection":s12,"steps":{"default":[],"items":{"$ref":"StepSpec"},"maxItems":1000000,"type":"array"},"tokens":s8,"views":{"default":[],"items":{"$ref":"ViewInfo"},"maxItems":1000,"type":"array"}},"required":["layers","tokens","path"],"type":"object"},
-  BooleanField: {"properties":{"default":s13,"help":s14,"kind":{"enum":["boolean"]},"label":s9,"later":s13,"name":s15},"required":["kind","name","label"],"type":"object"},
-  Bundle: {"properties":{"answers":{"default":[],"items":{"$ref":"SavedAnswer"},"maxItems":100,"type":"array"},"heads":s16,"headsCarried":s16,"live":{"anyOf":[{"$ref":"Live"},s5],"default":null},"protocol":s17,"record":{"anyOf":[{"$ref":"RunRecord"},s5],"default":null},"spec":s19,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s9},"required":["version","spec"],"type":"object"},
+  Alternative: {"properties":{"change":s4,"probability":s5,"text":s6},"required":["text","probability"],"type":"object"},
+  Answered: {"properties":{"id":s0,"results":s9,"type":{"enum":["answered"]},"view":s0},"required":["type","id","view","results"],"type":"object"},
+  AttentionSpec: {"properties":{"deviation":s11,"keyTokens":{"anyOf":[s13,s3],"default":null},"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"lenses":{"default":[],"items":{"$ref":"LensSpec"},"maxItems":200,"type":"array"},"missing":{"default":[],"items":s14,"maxItems":10000,"type":"array"},"path":s14,"scale":s15,"selection":s17,"steps":{"default":[],"items":{"$ref":"StepSpec"},"maxItems":1000000,"type":"array"},"tokens":s13,"views":{"default":[],"items":{"$ref":"ViewInfo"},"maxItems":1000,"type":"array"}},"required":["layers","tokens","path"],"type":"object"},
+  BooleanField: {"properties":{"default":s18,"help":s19,"hidden":s18,"kind":{"enum":["boolean"]},"label":s14,"later":s18,"name":s20},"required":["kind","name","label"],"type":"object"},
+  Bundle: {"properties":{"answers":{"default":[],"items":{"$ref":"SavedAnswer"},"maxItems":100,"type":"array"},"heads":s21,"headsCarried":s21,"live":{"anyOf":[{"$ref":"Live"},s3],"default":null},"protocol":s22,"record":{"anyOf":[{"$ref":"RunRecord"},s3],"default":null},"spec":s24,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s14},"required":["version","spec"],"type":"object"},
   CancelledAnswer: {"properties":{"id":s0,"type":{"enum":["cancelled"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  Changed: {"properties":{"spec":s19,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
-  ChoiceField: {"properties":{"default":s9,"help":s14,"kind":{"enum":["choice"]},"label":s9,"later":s13,"name":s15,"options":{"items":s9,"maxItems":10000,"minItems":1,"type":"array"}},"required":["kind","name","label","options","default"],"type":"object"},
-  DeviceInfo: {"properties":{"chosen":s20,"memoryTotal":s16,"memoryUsed":s16,"name":s15,"title":s9},"required":["name","title","chosen"],"type":"object"},
+  Cell: {"properties":{"change":s4,"detail":s25,"shade":s26,"text":s6},"required":["text"],"type":"object"},
+  Change: {"properties":{"run":s27,"values":s31},"required":["values"],"type":"object"},
+  Changed: {"properties":{"spec":s24,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
+  ChoiceField: {"properties":{"default":s14,"help":s19,"hidden":s18,"kind":{"enum":["choice"]},"label":s14,"later":s18,"name":s20,"options":{"items":s14,"maxItems":10000,"minItems":1,"type":"array"}},"required":["kind","name","label","options","default"],"type":"object"},
+  ChosenToken: {"properties":{"alternatives":{"default":[],"items":{"$ref":"Alternative"},"maxItems":1000,"type":"array"},"entropy":s11,"forced":s18,"probability":s26,"rank":s33,"step":s33,"token":s12},"required":["token"],"type":"object"},
+  DeviceInfo: {"properties":{"chosen":s28,"memoryTotal":s21,"memoryUsed":s21,"name":s20,"title":s14},"required":["name","title","chosen"],"type":"object"},
   Done: {"properties":{"id":s0,"type":{"enum":["done"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  ErrorAnswer: {"properties":{"error":s21,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
-  ErrorInfo: {"properties":{"code":s15,"details":s22,"hint":s22,"message":s23},"required":["code","message"],"type":"object"},
-  Exported: {"properties":{"id":s0,"mime":s9,"name":s9,"notes":{"default":[],"items":s9,"maxItems":100,"type":"array"},"type":{"enum":["exported"]},"view":s0},"required":["type","id","view","name","mime"],"type":"object"},
-  HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s14,"title":s14},"required":["kind","measures"],"type":"object"},
-  HeadMeasure: {"properties":{"diverging":s13,"help":s14,"name":s15,"title":s9,"unit":s14,"values":{"items":{"items":{"anyOf":[s4,s5]},"type":"array"},"maxItems":10000,"type":"array"}},"required":["name","title","values"],"type":"object"},
-  Header: {"properties":{"device":s14,"dtype":s14,"model":s9,"task":s15,"title":s9},"required":["task","title","model"],"type":"object"},
-  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s16,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s17,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s25,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s9,"views":{"default":[],"items":{"$ref":"OpenViewInfo"},"maxItems":1000,"type":"array"}},"required":["kind","version"],"type":"object"},
-  IntegerField: {"properties":{"default":s26,"help":s14,"kind":{"enum":["integer"]},"label":s9,"later":s13,"maximum":s26,"minimum":s26,"name":s15,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
-  LabelScore: {"properties":{"label":s9,"score":{"maximum":1,"minimum":0,"type":"number"}},"required":["label","score"],"type":"object"},
-  Labels: {"properties":{"kind":{"enum":["labels"]},"multi":s13,"scores":{"items":{"$ref":"LabelScore"},"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s14},"required":["kind","scores"],"type":"object"},
-  LayerSpec: {"properties":{"causal":s13,"hasQk":s13,"hasValues":s13,"headSize":s27,"heads":s28,"keys":s29,"kvHeads":s28,"name":s9,"queries":s29,"role":{"enum":["cross","decoder","encoder"]},"rotary":s13,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s13,"softcap":s6,"step":s27,"window":s30},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
-  LensSpec: {"properties":{"grouped":s13,"help":s14,"name":s0,"reason":s14,"scale":s10,"title":s9},"required":["name","title"],"type":"object"},
+  ErrorAnswer: {"properties":{"error":s34,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
+  ErrorInfo: {"properties":{"code":s20,"details":s25,"hint":s25,"message":s6},"required":["code","message"],"type":"object"},
+  Exported: {"properties":{"id":s0,"mime":s14,"name":s14,"notes":{"default":[],"items":s14,"maxItems":100,"type":"array"},"type":{"enum":["exported"]},"view":s0},"required":["type","id","view","name","mime"],"type":"object"},
+  Grid: {"properties":{"cells":{"items":{"items":{"$ref":"Cell"},"type":"array"},"maxItems":10000,"type":"array"},"columns":s35,"kind":{"enum":["grid"]},"legend":s19,"note":s19,"rows":s35,"title":s19},"required":["kind","columns","rows","cells"],"type":"object"},
+  HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s19,"title":s19},"required":["kind","measures"],"type":"object"},
+  HeadMeasure: {"properties":{"diverging":s18,"help":s19,"name":s20,"title":s14,"unit":s19,"values":{"items":{"items":{"anyOf":[s10,s3]},"type":"array"},"maxItems":10000,"type":"array"}},"required":["name","title","values"],"type":"object"},
+  Header: {"properties":{"device":s19,"dtype":s19,"model":s14,"task":s20,"title":s14},"required":["task","title","model"],"type":"object"},
+  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s21,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s22,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s37,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s14,"views":{"default":[],"items":{"$ref":"OpenViewInfo"},"maxItems":1000,"type":"array"}},"required":["kind","version"],"type":"object"},
+  IntegerField: {"properties":{"default":s29,"help":s19,"hidden":s18,"kind":{"enum":["integer"]},"label":s14,"later":s18,"maximum":s29,"minimum":s29,"name":s20,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  LabelScore: {"properties":{"label":s14,"score":s5},"required":["label","score"],"type":"object"},
+  Labels: {"properties":{"kind":{"enum":["labels"]},"multi":s18,"scores":{"items":{"$ref":"LabelScore"},"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s19},"required":["kind","scores"],"type":"object"},
+  LayerSpec: {"properties":{"causal":s18,"hasQk":s18,"hasValues":s18,"headSize":s38,"heads":s39,"keys":s32,"kvHeads":s39,"name":s14,"queries":s32,"role":{"enum":["cross","decoder","encoder"]},"rotary":s18,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s18,"softcap":s11,"step":s38,"window":s33},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
+  LensSpec: {"properties":{"grouped":s18,"help":s19,"name":s0,"reason":s19,"scale":s15,"title":s14},"required":["name","title"],"type":"object"},
   Live: {"properties":{"session":s0,"view":s0},"required":["session","view"],"type":"object"},
-  ModelInfo: {"properties":{"bytes":s31,"device":s9,"dtype":s9,"kind":s9,"name":s9,"parameters":s31,"pinned":s13},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
-  NumberField: {"properties":{"default":s4,"help":s14,"kind":{"enum":["number"]},"label":s9,"later":s13,"maximum":s4,"minimum":s4,"name":s15,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
-  OpenViewInfo: {"properties":{"model":s14,"text":s14,"title":s9,"view":s0},"required":["view","title"],"type":"object"},
-  Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","exported":"Exported","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
-  Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s14},"required":["kind","html"],"type":"object"},
-  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s5],"default":null},"attentionNote":s14,"fields":s34,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s17,"python":s22,"results":s35,"status":s25,"values":s37,"warnings":{"default":[],"items":s9,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
-  PluginInfo: {"properties":{"error":s38,"name":s9,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s39,"version":s14,"views":s39},"required":["name","state"],"type":"object"},
-  Progress: {"properties":{"done":s16,"label":s9,"secondsLeft":s6,"total":s16},"required":["label"],"type":"object"},
-  RunRecord: {"properties":{"architecture":s14,"attentionPath":s14,"date":s14,"deviation":s6,"device":s14,"dtype":s14,"fields":{"anyOf":[{"additionalProperties":s36,"type":"object"},s5],"default":null},"fingerprint":s14,"lmkit":s14,"model":s14,"python":s14,"revision":s14,"seed":{"anyOf":[s26,s5],"default":null},"task":s14,"tokenizer":s14,"tokenizerHash":s14,"tokens":s27,"torch":s14,"transformers":s14},"required":[],"type":"object"},
-  SavedAnswer: {"properties":{"arguments":s37,"name":s15,"results":s35,"selection":s12},"required":["name"],"type":"object"},
-  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s40,"key":s41,"shape":s43},"required":["key","shape","encoding","data"],"type":"object"},
+  ModelInfo: {"properties":{"bytes":s40,"device":s14,"dtype":s14,"kind":s14,"name":s14,"parameters":s40,"pinned":s18},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
+  NumberField: {"properties":{"default":s10,"help":s19,"hidden":s18,"kind":{"enum":["number"]},"label":s14,"later":s18,"maximum":s10,"minimum":s10,"name":s20,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  OpenViewInfo: {"properties":{"model":s19,"text":s19,"title":s14,"view":s0},"required":["view","title"],"type":"object"},
+  Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","exported":"Exported","partial":"Partial","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
+  Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s19},"required":["kind","html"],"type":"object"},
+  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s3],"default":null},"attentionNote":s19,"fields":s43,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s22,"python":s25,"results":s44,"status":s37,"values":s45,"warnings":{"default":[],"items":s14,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
+  Partial: {"properties":{"results":s9,"run":s0,"type":{"enum":["partial"]},"view":s0},"required":["type","view","run","results"],"type":"object"},
+  PluginInfo: {"properties":{"error":s46,"name":s14,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s47,"version":s19,"views":s47},"required":["name","state"],"type":"object"},
+  Progress: {"properties":{"done":s21,"label":s14,"secondsLeft":s11,"total":s21},"required":["label"],"type":"object"},
+  RunRecord: {"properties":{"architecture":s19,"attentionPath":s19,"date":s19,"deviation":s11,"device":s19,"dtype":s19,"fields":{"anyOf":[s31,s3],"default":null},"fingerprint":s19,"lmkit":s19,"model":s19,"python":s19,"revision":s19,"seed":{"anyOf":[s29,s3],"default":null},"task":s19,"tokenizer":s19,"tokenizerHash":s19,"tokens":s38,"torch":s19,"transformers":s19},"required":[],"type":"object"},
+  SavedAnswer: {"properties":{"arguments":s45,"name":s20,"results":s44,"selection":s17},"required":["name"],"type":"object"},
+  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s48,"key":s49,"shape":s51},"required":["key","shape","encoding","data"],"type":"object"},
   Selected: {"properties":{"selection":{"$ref":"Selection"},"type":{"enum":["selected"]},"view":s0},"required":["type","view","selection"],"type":"object"},
-  Selection: {"properties":{"head":s27,"layer":s27,"lens":{"default":"","maxLength":64,"type":"string"},"picture":{"default":"","maxLength":128,"type":"string"},"tokens":{"default":[],"items":s29,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
-  Span: {"properties":{"end":s29,"label":s14,"score":s6,"start":s29},"required":["start","end"],"type":"object"},
-  Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s23,"title":s14},"required":["kind","text","spans"],"type":"object"},
-  StarterInfo: {"properties":{"installed":s20,"name":s15,"title":s9},"required":["name","title","installed"],"type":"object"},
-  Status: {"properties":{"error":s38,"progress":{"anyOf":[s1,s5],"default":null},"run":{"anyOf":[s0,s5],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
+  Selection: {"properties":{"head":s38,"layer":s38,"lens":{"default":"","maxLength":64,"type":"string"},"picture":{"default":"","maxLength":128,"type":"string"},"tokens":{"default":[],"items":s32,"maxItems":100000,"type":"array"}},"required":[],"type":"object"},
+  Span: {"properties":{"end":s32,"label":s19,"score":s11,"start":s32},"required":["start","end"],"type":"object"},
+  Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s6,"title":s19},"required":["kind","text","spans"],"type":"object"},
+  StarterInfo: {"properties":{"installed":s28,"name":s20,"title":s14},"required":["name","title","installed"],"type":"object"},
+  Status: {"properties":{"error":s46,"kept":s18,"progress":{"anyOf":[s1,s3],"default":null},"run":{"anyOf":[s0,s3],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
   StatusChanged: {"properties":{"status":{"$ref":"Status"},"type":{"enum":["status"]},"view":s0},"required":["type","view","status"],"type":"object"},
-  StepSpec: {"properties":{"first":s29,"label":s9,"last":s29},"required":["label","first","last"],"type":"object"},
-  Table: {"properties":{"columns":{"items":s9,"maxItems":10000,"type":"array"},"kind":{"enum":["table"]},"rows":{"items":{"items":s36,"type":"array"},"maxItems":1000000,"type":"array"},"title":s14},"required":["kind","columns","rows"],"type":"object"},
-  TaskInfo: {"properties":{"help":s14,"name":s15,"plugin":s9,"title":s9},"required":["name","title","plugin"],"type":"object"},
-  Text: {"properties":{"kind":s44,"text":s23,"title":s14},"required":["kind","text"],"type":"object"},
-  TextField: {"properties":{"body":s13,"default":s22,"help":s14,"kind":s44,"label":s9,"later":s13,"multiline":s45,"name":s15,"placeholder":s14,"required":s45},"required":["kind","name","label"],"type":"object"},
+  StepSpec: {"properties":{"first":s32,"label":s14,"last":s32},"required":["label","first","last"],"type":"object"},
+  Table: {"properties":{"columns":s35,"kind":{"enum":["table"]},"rows":{"items":{"items":s30,"type":"array"},"maxItems":1000000,"type":"array"},"title":s19},"required":["kind","columns","rows"],"type":"object"},
+  TaskInfo: {"properties":{"help":s19,"name":s20,"plugin":s14,"title":s14},"required":["name","title","plugin"],"type":"object"},
+  Text: {"properties":{"kind":s52,"text":s6,"title":s19},"required":["kind","text"],"type":"object"},
+  TextField: {"properties":{"body":s18,"default":s25,"help":s19,"hidden":s18,"kind":s52,"label":s14,"later":s18,"multiline":s27,"name":s20,"placeholder":s19,"required":s27},"required":["kind","name","label"],"type":"object"},
   TileAnswer: {"properties":{"id":s0,"tile":{"$ref":"TileHeader"},"type":{"enum":["tile"]},"view":s0},"required":["type","id","view","tile"],"type":"object"},
-  TileHeader: {"properties":{"encoding":s40,"key":s41,"shape":s43},"required":["key","shape","encoding"],"type":"object"},
-  Token: {"properties":{"end":s27,"raw":s23,"special":s13,"start":s27,"text":s23,"word":s30},"required":["text","raw"],"type":"object"},
-  TokenRow: {"properties":{"label":s9,"note":s14,"values":{"items":s4,"maxItems":1000000,"type":"array"}},"required":["label","values"],"type":"object"},
-  TokenScores: {"properties":{"diverging":s13,"kind":{"enum":["token-scores"]},"note":s14,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s14,"tokens":s8},"required":["kind","tokens","rows"],"type":"object"},
-  ViewInfo: {"properties":{"fields":s34,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s14,"name":s15,"plugin":s14,"reason":s14,"title":s9},"required":["name","title"],"type":"object"},
-  ViewSpec: s19,
-  Welcome: {"properties":{"id":s0,"session":s0,"spec":s19,"type":{"enum":["welcome"]},"version":s9,"view":s0},"required":["type","id","view","session","version","spec"],"type":"object"},
+  TileHeader: {"properties":{"encoding":s48,"key":s49,"shape":s51},"required":["key","shape","encoding"],"type":"object"},
+  Token: {"properties":{"end":s38,"raw":s6,"special":s18,"start":s38,"text":s6,"word":s33},"required":["text","raw"],"type":"object"},
+  TokenChoices: {"properties":{"kind":{"enum":["token-choices"]},"measure":{"default":"probability","enum":["entropy","probability","rank"]},"note":s19,"streaming":s18,"text":s25,"title":s19,"tokens":{"items":{"$ref":"ChosenToken"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens"],"type":"object"},
+  TokenRow: {"properties":{"label":s14,"note":s19,"values":{"items":s10,"maxItems":1000000,"type":"array"}},"required":["label","values"],"type":"object"},
+  TokenScores: {"properties":{"diverging":s18,"kind":{"enum":["token-scores"]},"note":s19,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s19,"tokens":s13},"required":["kind","tokens","rows"],"type":"object"},
+  Tree: {"properties":{"kind":{"enum":["tree"]},"nodes":{"items":{"$ref":"TreeNode"},"maxItems":100000,"type":"array"},"note":s19,"title":s19},"required":["kind","nodes"],"type":"object"},
+  TreeNode: {"properties":{"best":s18,"change":s4,"detail":s19,"kept":s18,"parent":s33,"score":s11,"text":s6},"required":["text"],"type":"object"},
+  ViewInfo: {"properties":{"fields":s43,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s19,"name":s20,"plugin":s19,"reason":s19,"title":s14},"required":["name","title"],"type":"object"},
+  ViewSpec: s24,
+  Welcome: {"properties":{"id":s0,"session":s0,"spec":s24,"type":{"enum":["welcome"]},"version":s14,"view":s0},"required":["type","id","view","session","version","spec"],"type":"object"},
 };

@@ -12,10 +12,12 @@ export type Outgoing =
   | Exported
   | Changed
   | StatusChanged
+  | Partial
   | Selected
   | Advanced;
 export type Request = Hello | TileRequest | Run | Edit | Cancel | Select | Action | Query | Export;
-export type Result = Labels | Spans | Text | Table | HeadGrid | TokenScores | Page;
+export type Result =
+  Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | TokenChoices | Tree | Grid;
 export type ViewSpec = PanelSpec | HomeSpec;
 
 /**
@@ -62,11 +64,32 @@ export interface Progress {
   total: number;
 }
 /**
+ * A token that could have stood in a place, with its probability there.
+ */
+export interface Alternative {
+  change: Change | null;
+  probability: number;
+  text: string;
+}
+/**
+ * What a click on a part of a result does: set these fields of the panel, then ``run``.
+ *
+ * A saved output without its kernel shows such a part plain.
+ */
+export interface Change {
+  run: boolean;
+  values: {
+    [k: string]: string | boolean | number | null;
+  };
+}
+/**
  * What a view shows for a :class:`Query`.
  */
 export interface Answered {
   id: string;
-  results: (Labels | Spans | Text | Table | HeadGrid | TokenScores | Page)[];
+  results: (
+    Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | TokenChoices | Tree | Grid
+  )[];
   type: "answered";
   view: string;
 }
@@ -194,6 +217,83 @@ export interface Page {
   title: string;
 }
 /**
+ * A text token by token, each shaded by how likely, likeliest or undecided it was.
+ *
+ * Resting on a token shows its numbers and alternatives; a click on an alternative carries out
+ * its :class:`Change`. ``streaming``: more is to come. ``text`` is what the judged tokens say
+ * together, which is not always what they say one by one.
+ */
+export interface TokenChoices {
+  kind: "token-choices";
+  measure: "entropy" | "probability" | "rank";
+  note: string;
+  streaming: boolean;
+  text: string;
+  title: string;
+  tokens: ChosenToken[];
+}
+/**
+ * One token of a text with what the model thought of it.
+ *
+ * ``rank`` is 0 for the likeliest, ``entropy`` in bits. A token that was given rather than judged
+ * has no numbers. ``forced`` marks the token that the user chose in the model's place. ``step`` is
+ * the index of the query row that chose it, which the explorer shows when the token is chosen.
+ */
+export interface ChosenToken {
+  alternatives: Alternative[];
+  entropy: number | null;
+  forced: boolean;
+  probability: number | null;
+  rank: number | null;
+  step: number | null;
+  token: Token;
+}
+/**
+ * A tree that grows from left to right, as that of the beams of a search.
+ */
+export interface Tree {
+  kind: "tree";
+  nodes: TreeNode[];
+  note: string;
+  title: string;
+}
+/**
+ * One node of a :class:`Tree`: ``parent`` is the index of an earlier node, None for a root.
+ *
+ * ``kept`` marks the paths that remained to the end, ``best`` the one that won. ``score`` is shown
+ * beside the text, ``detail`` when the pointer rests.
+ */
+export interface TreeNode {
+  best: boolean;
+  change: Change | null;
+  detail: string;
+  kept: boolean;
+  parent: number | null;
+  score: number | null;
+  text: string;
+}
+/**
+ * Cells of text under named columns and beside named rows, shaded by a number of each.
+ */
+export interface Grid {
+  cells: Cell[][];
+  columns: string[];
+  kind: "grid";
+  legend: string;
+  note: string;
+  rows: string[];
+  title: string;
+}
+/**
+ * One cell of a :class:`Grid`: its text, and how strongly it is shaded (None: not at all).
+ */
+export interface Cell {
+  change: Change | null;
+  detail: string;
+  shade: number | null;
+  text: string;
+}
+/**
  * What the attention explorer needs before the first tile.
  *
  * ``path`` is how attention was obtained, ``deviation`` the largest difference that the A.v
@@ -301,6 +401,7 @@ export interface TextField {
   body: boolean;
   default: string;
   help: string;
+  hidden: boolean;
   kind: "text";
   label: string;
   later: boolean;
@@ -315,6 +416,7 @@ export interface TextField {
 export interface IntegerField {
   default: number;
   help: string;
+  hidden: boolean;
   kind: "integer";
   label: string;
   later: boolean;
@@ -329,6 +431,7 @@ export interface IntegerField {
 export interface NumberField {
   default: number;
   help: string;
+  hidden: boolean;
   kind: "number";
   label: string;
   later: boolean;
@@ -343,6 +446,7 @@ export interface NumberField {
 export interface ChoiceField {
   default: string;
   help: string;
+  hidden: boolean;
   kind: "choice";
   label: string;
   later: boolean;
@@ -355,6 +459,7 @@ export interface ChoiceField {
 export interface BooleanField {
   default: boolean;
   help: string;
+  hidden: boolean;
   kind: "boolean";
   label: string;
   later: boolean;
@@ -386,7 +491,9 @@ export interface SavedAnswer {
     [k: string]: string | boolean | number | null;
   };
   name: string;
-  results: (Labels | Spans | Text | Table | HeadGrid | TokenScores | Page)[];
+  results: (
+    Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | TokenChoices | Tree | Grid
+  )[];
   selection: Selection1;
 }
 /**
@@ -455,7 +562,9 @@ export interface PanelSpec {
   kind: "panel";
   protocol: 1;
   python: string;
-  results: (Labels | Spans | Text | Table | HeadGrid | TokenScores | Page)[];
+  results: (
+    Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | TokenChoices | Tree | Grid
+  )[];
   status: Status;
   values: {
     [k: string]: string | boolean | number | null;
@@ -474,9 +583,12 @@ export interface Header {
 }
 /**
  * What the view is doing. ``run`` is the id of the run in progress, to be cancelled by.
+ *
+ * ``kept``: the run was stopped, and the results are what it had found by then.
  */
 export interface Status {
   error: ErrorInfo | null;
+  kept: boolean;
   progress: Progress | null;
   run: string | null;
   state: "cancelled" | "done" | "error" | "idle" | "running";
@@ -549,9 +661,12 @@ export interface StarterInfo {
 }
 /**
  * What the view is doing. ``run`` is the id of the run in progress, to be cancelled by.
+ *
+ * ``kept``: the run was stopped, and the results are what it had found by then.
  */
 export interface Status1 {
   error: ErrorInfo | null;
+  kept: boolean;
   progress: Progress | null;
   run: string | null;
   state: "cancelled" | "done" | "error" | "idle" | "running";
@@ -828,12 +943,28 @@ export interface StatusChanged {
 }
 /**
  * What the view is doing. ``run`` is the id of the run in progress, to be cancelled by.
+ *
+ * ``kept``: the run was stopped, and the results are what it had found by then.
  */
 export interface Status2 {
   error: ErrorInfo | null;
+  kept: boolean;
   progress: Progress | null;
   run: string | null;
   state: "cancelled" | "done" | "error" | "idle" | "running";
+}
+/**
+ * What run ``run`` has found so far, drawn in place of the results until it ends.
+ *
+ * The next ``changed`` brings the whole; after a failure the results of before return.
+ */
+export interface Partial {
+  results: (
+    Labels | Spans | Text | Table | HeadGrid | TokenScores | Page | TokenChoices | Tree | Grid
+  )[];
+  run: string;
+  type: "partial";
+  view: string;
 }
 /**
  * The selection was changed from elsewhere (another copy of the view, or Python).
