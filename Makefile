@@ -23,6 +23,10 @@ FRONT_END := $(shell find js -name node_modules -prune -o \( -path '*/src/*' -o 
 STARTERS := $(shell find lmkit/models/starters -path '*/__pycache__' -prune -o -type f -print)
 # What the front end's build leaves in the Python package.
 BUILT := lmkit/static/core.js lmkit/static/widget.js lmkit/labextension/package.json
+# The extension of VS Code, and the VS Code that its tests run in.
+VSIX := dist/lmkit.vsix
+VSCODE := $(FRONT_END) js/vscode/manifest.json js/vscode/README.md LICENSE \
+	$(wildcard js/vscode/scripts/* js/vscode/media/* js/vscode/test/host/*)
 LABEXTENSION := $(VENV)/share/jupyter/labextensions/lmkit
 
 .PHONY: help lab demo test check build starters bench dist pictures architectures clean
@@ -37,7 +41,7 @@ lab: $(VENV)/.lab $(VENV)/.starters ## JupyterLab on notebooks/quickstart.ipynb
 demo: $(VENV)/.lab $(VENV)/.starters ## run the quickstart without a browser; writes demo/
 	$(BIN)/python notebooks/run.py notebooks/quickstart.ipynb --out demo
 
-test: check ## all tests: linters, types, TypeScript, Python, real browser
+test: check $(VSIX) $(VENV)/.code-server ## all tests: linters, types, TypeScript, Python, browser
 	cd js && npm test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
@@ -55,14 +59,16 @@ starters: $(VENV)/.starters ## the starter models
 bench: $(VENV)/.bench $(VENV)/.starters ## benchmarks; ONLY=load,capture for some of them
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
-dist: $(BUILT) $(VENV)/.test ## every wheel, into dist/
+dist: $(BUILT) $(VENV)/.test ## every wheel and lmkit.vsix, into dist/
 	rm -rf dist
+	cd js && npm run --silent build:vscode
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . $(PLUGINS:%=./%)
 	@ls dist
 
-pictures: $(VENV)/.test $(VENV)/.starters ## the pictures of README and docs, from the real thing
+pictures: $(VENV)/.test $(VENV)/.starters $(VSIX) $(VENV)/.code-server ## the pictures of README and docs, from the real thing
 	$(BIN)/python docs/make_pictures.py
 	$(BIN)/python docs/make_saved_pictures.py
+	$(BIN)/python docs/make_vscode_pictures.py
 
 architectures: $(VENV)/.test ## docs/architectures.md's table, from a run of its tests
 	@# where a row is new or its words have changed, its test fails until the table is written
@@ -113,6 +119,13 @@ $(VENV)/.bench: $(VENV)/.test
 	$(PIP_INSTALL) -e '.[lab,test,bench]' $(EDITABLE)
 	@# as above
 	@touch $(LABEXTENSION)/package.json $(VENV)/.lab $(VENV)/.test $@
+
+$(VSIX): js/node_modules/.package-lock.json $(VSCODE)
+	cd js && npm run --silent build:vscode
+
+$(VENV)/.code-server: $(VENV)/bin/python $(wildcard tests/e2e/code-server/*)
+	bash tests/e2e/code-server/setup.sh $(VENV)/code-server
+	@touch $@
 
 $(VENV)/.starters: $(VENV)/.package $(STARTERS)
 	$(BIN)/lmkit starter install

@@ -1,5 +1,8 @@
+import { fileURLToPath } from "node:url";
 import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
+
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 /** As in the build: importing a style sheet gives its text. */
 const cssText: Plugin = {
@@ -29,6 +32,10 @@ export default defineConfig({
       workspace("core", "jsdom"),
       workspace("widget", "jsdom"),
       workspace("jupyterlab", "jsdom"),
+      {
+        ...workspace("vscode", "jsdom"),
+        resolve: { alias: [{ find: /^vscode$/, replacement: here("vscode/test/vscode.ts") }] },
+      },
     ],
   },
 });

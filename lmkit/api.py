@@ -73,6 +73,7 @@ __all__ = [
     "Field",
     "FieldError",
     "FieldSpec",
+    "GeneratedText",
     "Grid",
     "HeadGrid",
     "HeadMeasure",
@@ -253,9 +254,9 @@ class Field:
             name=name,
             label=label or _label(name),
             help=help,
+            later=later,
             default=default,
             hidden=hidden,
-            later=later,
         )
 
 
@@ -347,6 +348,28 @@ class TextTrace(Protocol):
 
     def attention_received(self) -> np.ndarray:
         """Attention that each token receives, mean over layers, heads, queries; (tokens,)."""
+        ...
+
+
+@runtime_checkable
+class GeneratedText(TextTrace, Protocol):
+    """A text that a model wrote: one trace of all that was read, step by step.
+
+    See :class:`lmkit.models.generation_trace.GenerationTrace` for each attribute.
+    """
+
+    generated: int
+    written: tuple[Any, ...]
+    completion: str
+    steps: tuple[Any, ...]
+    turns: tuple[tuple[str, int, int], ...]
+    seed: int
+    sequences: tuple[tuple[int, ...], ...]
+    sequence_scores: tuple[float, ...]
+
+    @property
+    def sequence(self) -> tuple[int, ...]:
+        """The ids of the whole sequence (of the decoder), the last one included."""
         ...
 
 
@@ -500,6 +523,42 @@ class LoadedModel(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} has no batches().")
 
+    def trace_generation(
+        self,
+        prompt: str | Sequence[Mapping[str, Any]],
+        *,
+        max_new_tokens: int = 40,
+        seed: int | None = None,
+        chat: bool = False,
+        values: bool = False,
+        prefix: Sequence[int] = (),
+        on_token: Callable[[Any], None] | None = None,
+        **options: Any,
+    ) -> GeneratedText:
+        """Let the model write on, and keep the attention of each step of the real run.
+
+        The last trace of a run feeds the panel's explorer, which steps through it. A task that asks
+        :func:`stopped` keeps what was written when the user presses Stop.
+
+        Args:
+            prompt: A text; with ``chat`` also messages with ``role`` and ``content``.
+            max_new_tokens: Most tokens to write, those of ``prefix`` included.
+            seed: Of torch's generators during the call; outside of it they stand as before.
+            chat: Write the prompt by the tokenizer's chat template.
+            values: Keep the value vectors too.
+            prefix: Ids that the text begins with, in the model's place. Where they part from a
+                text written before at their last token, that text's key-value cache is kept.
+            on_token: Told of each :class:`lmkit.models.generation_trace.GeneratedToken` as it is
+                written (not with beams).
+            options: For transformers' ``generate``.
+
+        Raises:
+            FieldError: nothing is left of the prompt after tokenisation.
+            ModelError: the model does not write, or failed.
+            Cancelled: the user pressed Stop.
+        """
+        raise ModelError(f"{self.name} does not write text.")
+
 
 class Task:
     """What a plugin can do with a model. Declare it once; everything else follows.
@@ -511,6 +570,7 @@ class Task:
         verb: Method name on a loaded model: ``lmkit.load(...).VERB(...)``; default the name.
         auto_class: Name of the ``transformers`` auto class that loads its models; of several,
             joined by ``|``, the first whose head a model has, else the last.
+        other_classes: Further ones, tried in order where a model is not of ``auto_class``.
         default_model: Used when the user names none.
         fields: The inputs, made by :class:`Field`, in the order of the form.
         columns: What it reads from a data set, made by :class:`Column`; with them the task has a
@@ -524,6 +584,7 @@ class Task:
     help: ClassVar[str] = ""
     verb: ClassVar[str] = ""
     auto_class: ClassVar[str] = "AutoModel"
+    other_classes: ClassVar[tuple[str, ...]] = ()
     default_model: ClassVar[str] = ""
     fields: ClassVar[tuple[FieldSpec, ...]] = ()
     columns: ClassVar[tuple[ColumnSpec, ...]] = ()

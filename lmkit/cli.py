@@ -28,6 +28,9 @@ _USAGE = """usage: lmkit COMMAND ...
                      several processes
   plugins [NAME]     the plugins and their state; with a name, its error in full
   starter [install]  the starter models; install brings them
+  strip FILE ...     take texts, tiles and pictures out of notebooks' saved outputs
+  new-plugin NAME    write a plugin to begin with, into the folder at hand or --folder
+  serve --stdio      answer an editor on standard input and output (docs/protocol.md)
   doctor             what this installation has and lacks
   --version          the version
 """
@@ -41,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "evaluate": _evaluate,
         "plugins": _plugins,
         "starter": _starter,
+        "new-plugin": _new_plugin,
+        "strip": _strip,
+        "serve": _serve,
         "doctor": _doctor,
     }
     if not words or words[0] in ("-h", "--help", "help"):
@@ -173,6 +179,49 @@ def _plugins(words: list[str]) -> int:
 
 def _starter(words: list[str]) -> int:
     return _print(reports.starters(words))
+
+
+def _strip(words: list[str]) -> int:
+    """Take texts, tiles, pictures and alt texts out of the saved outputs of notebooks."""
+    parser = arguments.Parser(prog="lmkit strip", description=_strip.__doc__)
+    parser.add_argument("notebook", nargs="+", help="changed in place")
+    parser.add_argument("--out", metavar="FILE", help="write there instead; for one notebook")
+    parser.add_argument("--check", action="store_true", help="only say; status 1 if there is any")
+    options = arguments.parse(parser, words)
+    if options.out and len(options.notebook) > 1:
+        raise arguments.OptionError("--out takes one notebook.")
+    from lmkit.strip import strip_file
+
+    changed = 0
+    for name in options.notebook:
+        out = Path(options.out) if options.out else None
+        found = strip_file(Path(name), out, write=not options.check)
+        changed += found.changed
+        done = "to strip" if options.check else "stripped"
+        _print([f"{name}: {found.changed} of {found.outputs} outputs {done}; sources unchanged"])
+    return 1 if options.check and changed else 0
+
+
+def _new_plugin(words: list[str]) -> int:
+    """Write a plugin that works as it stands."""
+    parser = arguments.Parser(prog="lmkit new-plugin", description=_new_plugin.__doc__)
+    parser.add_argument("name", help="lower-case words with hyphens between them")
+    parser.add_argument("--folder", default=".", help="where to; default: the folder at hand")
+    options = arguments.parse(parser, words)
+    from lmkit.scaffold import write_plugin
+
+    made = write_plugin(options.name, Path(options.folder))
+    return _print([f"{made.main}", f"Install it with: pip install -e {made.folder}"])
+
+
+def _serve(words: list[str]) -> int:
+    """Answer an editor on standard input and output, without a port, until it goes."""
+    parser = arguments.Parser(prog="lmkit serve", description=_serve.__doc__)
+    parser.add_argument("--stdio", action="store_true", required=True, help="the only way there is")
+    arguments.parse(parser, words)
+    from lmkit.serve import serve_stdio
+
+    return serve_stdio()
 
 
 def _print(lines: Sequence[str]) -> int:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import uuid
 
 from lmkit.errors import ProtocolError
-from lmkit.protocol.messages import HomeSpec, OpenViewInfo, TextField
+from lmkit.protocol.messages import HomeSpec, OpenViewInfo, StarterInfo, TextField
 from lmkit.session import Session, TaskPanel
 from lmkit.version import __version__
 from lmkit.views.home import HomeView
 
-__all__ = ["KERNEL_VIEW", "describe", "open_home", "open_kernel_view"]
+__all__ = ["KERNEL_VIEW", "act", "describe", "open_home", "open_kernel_view", "starters"]
 
 KERNEL_VIEW = "kernel"
 """Id of the home panel that a side panel asks for, the same in every kernel."""
@@ -27,8 +27,7 @@ def describe(session: Session, *, views: bool = False) -> HomeSpec:
         views: List the open views too. Not for what is saved: a notebook that is shared need not
             hold the beginnings of all texts of its kernel.
     """
-    from lmkit.models import devices, starters
-    from lmkit.protocol.messages import StarterInfo
+    from lmkit.models import devices
 
     return HomeSpec(
         version=__version__,
@@ -37,14 +36,35 @@ def describe(session: Session, *, views: bool = False) -> HomeSpec:
         devices=tuple(devices(session.models.device)),
         models=tuple(session.models.list()),
         models_budget=session.models.budget_bytes,
-        starters=tuple(
-            StarterInfo(
-                name=one.name, title=one.title, installed=one.ready or one.carrier_installed
-            )
-            for one in starters.status()
-        ),
+        starters=starters(),
         views=_recent(session) if views else (),
     )
+
+
+def starters() -> tuple[StarterInfo, ...]:
+    """The starter models, and whether they are on this machine."""
+    from lmkit.models.starters import status
+
+    return tuple(
+        StarterInfo(name=one.name, title=one.title, installed=one.ready or one.carrier_installed)
+        for one in status()
+    )
+
+
+def act(session: Session, name: str, argument: str) -> None:
+    """Carry out a button: ``unload`` a model, choose a ``device``, ``rescan``, ``refresh``.
+
+    Raises:
+        LmkitError: there is no such button, model or device.
+    """
+    if name == "unload":
+        session.models.unload(argument)
+    elif name == "device":
+        session.models.choose_device(argument)
+    elif name == "rescan":
+        session.host.rescan()
+    elif name != "refresh":
+        raise ProtocolError(f"The home panel has no button {name!r}.")
 
 
 def _recent(session: Session) -> tuple[OpenViewInfo, ...]:
@@ -81,16 +101,9 @@ def open_kernel_view(session: Session) -> HomeView:
 
 
 def _open(session: Session, view: HomeView) -> HomeView:
-    def act(name: str, argument: str) -> None:
-        if name == "unload":
-            session.models.unload(argument)
-        elif name == "device":
-            session.models.choose_device(argument)
-        elif name == "rescan":
-            session.host.rescan()
-        elif name != "refresh":
-            raise ProtocolError(f"The home panel has no button {name!r}.")
+    def pressed(name: str, argument: str) -> None:
+        act(session, name, argument)
         view.refresh()
 
-    session.open_view(view, act)
+    session.open_view(view, pressed)
     return view

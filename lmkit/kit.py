@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lmkit.api import Labels, LoadedModel, Result
+from lmkit.api import Labels, LoadedModel, Result, Text, TokenChoices
 from lmkit.attention import Attention, export_view, show_call
 from lmkit.datasets.distributed import several_processes
 from lmkit.declarations import fields_of, verb_of
@@ -18,7 +18,7 @@ from lmkit.evaluation import Evaluation
 from lmkit.explorer import Explorer, compare, loading, model_name, open_generation, open_text
 from lmkit.host import RegisteredTask
 from lmkit.protocol.messages import RunRecord, Selection, TextField
-from lmkit.session import Session, TaskPanel
+from lmkit.session import Session, TaskPanel, load_for
 from lmkit.transports.terminal import progress_bar, terminal_progress
 from lmkit.views.panel import Outcome, PanelView
 from lmkit.work import Work
@@ -56,8 +56,7 @@ class Kit:
         """The model as a task gets it; raises WrongModelKindError where it lacks the head."""
         chosen = self.session.host.task(task).task
         source = self._source or chosen.default_model
-        model: LoadedModel = self.session.models.get(source, chosen.auto_class, **self._options)
-        return model
+        return load_for(self.session.models, chosen, source, self._options)
 
     def run(self, task: str, /, *body: str, **values: Any) -> Analysis:
         """Run a task in this cell.
@@ -237,6 +236,14 @@ class Analysis:
             if isinstance(result, Labels):
                 return {one.label: one.score for one in result.scores}
         raise TaskError(f"The task {self._panel.registered.task.name} gives no labels.")
+
+    @property
+    def text(self) -> str:
+        """The text that the task gave; raises TaskError where there is none."""
+        for result in self.results:
+            if isinstance(result, Text | TokenChoices):
+                return result.text
+        raise TaskError(f"The task {self._panel.registered.task.name} gives no text.")
 
     @property
     def attention(self) -> Attention:

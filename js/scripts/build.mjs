@@ -5,35 +5,13 @@ import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
-import { build, transform } from "esbuild";
+import { build } from "esbuild";
+import { common } from "./bundle.mjs";
 
 const js = fileURLToPath(new URL("..", import.meta.url));
 const staticDir = fileURLToPath(new URL("../../lmkit/static", import.meta.url));
 const labextension = fileURLToPath(new URL("../../lmkit/labextension", import.meta.url));
 const require = createRequire(import.meta.url);
-
-/** Style sheets are bundled as minified text, put into each view's shadow root. */
-const styleText = {
-  name: "style-text",
-  setup(bundle) {
-    bundle.onLoad({ filter: /\.css$/ }, async ({ path }) => {
-      const css = readFileSync(path, "utf8");
-      const { code } = await transform(css, { loader: "css", minify: true, charset: "utf8" });
-      return { contents: code.trimEnd(), loader: "text" };
-    });
-  },
-};
-
-const common = {
-  absWorkingDir: js,
-  bundle: true,
-  format: "esm",
-  target: "es2022",
-  charset: "utf8",
-  legalComments: "none",
-  plugins: [styleText],
-  logLevel: "warning",
-};
 
 mkdirSync(staticDir, { recursive: true });
 await Promise.all([

@@ -144,6 +144,15 @@ class Choices:
             self._ask(sequences[:, -64:] if sequences.shape[0] == 1 else sequences[:, -1:])
         self._log_p = None
 
+    def latest(self, identity: int) -> Choice | None:
+        """What the newest pass thought of ``identity``, for the first row of its batch."""
+        import torch
+
+        if not self._passes or self._passes[-1] is None:
+            return None
+        self._ask(torch.tensor([identity]))
+        return self.choice(len(self._passes) - 1, 0, self._passes[-1].queries - 1, identity)
+
     def choice(self, step: int, row: int, column: int, identity: int) -> Choice | None:
         """What was thought of ``identity`` as the token after column ``column`` of a pass.
 

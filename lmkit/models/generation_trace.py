@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -20,19 +20,22 @@ from lmkit.work import Work, current_work
 if TYPE_CHECKING:
     import torch
 
-    from lmkit.capture import Generation, StepInfo
+    from lmkit.capture import Generation, LayerInfo, StepInfo
     from lmkit.models.loaded import HuggingFaceModel
 
 __all__ = [
     "Alternative",
+    "Expected",
     "GeneratedToken",
     "GenerationTrace",
     "Recipe",
     "Written",
     "described",
     "new_seed",
+    "one_by_one",
     "turns_of",
     "write",
+    "write_on",
 ]
 
 Turn = tuple[str, int, int]
@@ -94,6 +97,7 @@ class Recipe:
         seed: Of torch's generators during the call.
         values: Keep the value vectors.
         forced: The ids to come to, where the text is made again; empty the first time.
+        prefix: Ids that the text begins with, in the model's place.
     """
 
     encoded: Encoded
@@ -101,14 +105,39 @@ class Recipe:
     seed: int
     values: bool
     forced: tuple[int, ...] = ()
+    prefix: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Written:
-    """What one call of ``generate`` gave."""
+    """What one call of ``generate`` gave.
 
-    capture: Generation
+    ``capture`` is a stand-in without numbers where the text went on from an earlier one's cache.
+    """
+
+    capture: Generation | Expected
     choices: tuple[Choice | None, ...]
+    sequences: tuple[tuple[int, ...], ...] = ()
+    scores: tuple[float, ...] = ()
+    cache: Any = None
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the capture of a text will be when it is asked for: its shape, before its numbers."""
+
+    ids: tuple[int, ...]
+    prompt: int
+    steps: tuple[StepInfo, ...]
+    layers: tuple[LayerInfo, ...]
+    path: str
+    deviation: float | None
+    missing: tuple[str, ...]
+    error: Any = None
+
+
+Told = Callable[["GeneratedToken"], None]
+"""Is told of each token as it is written."""
 
 
 class GenerationTrace(ModelTrace):
@@ -130,6 +159,9 @@ class GenerationTrace(ModelTrace):
         steps: Which step computed which rows; its label is what it chose.
         turns: Of a chat: (role, first token, one past its last), the answer last.
         seed: With which it was generated.
+        sequences: All sequences that ``generate`` returned, this one first: one a beam, where
+            ``num_return_sequences`` asked for them.
+        sequence_scores: What a search made of each, with ``output_scores=True``.
     """
 
     def __init__(
@@ -141,9 +173,17 @@ class GenerationTrace(ModelTrace):
         completion: str,
         steps: tuple[StepInfo, ...],
         turns: tuple[Turn, ...],
+        sequences: tuple[tuple[int, ...], ...] = (),
+        sequence_scores: tuple[float, ...] = (),
+        cache: Any = None,
         **common: Any,
     ) -> None:
         super().__init__(**common)
+        if isinstance(common["capture"], Expected):
+            self._capture = None  # made when it is asked for
+        self.sequences = sequences
+        self.sequence_scores = sequence_scores
+        self._cache = cache
         self.generated = generated
         self.written = written
         self.completion = completion
@@ -179,15 +219,45 @@ class GenerationTrace(ModelTrace):
         """The ids of the whole sequence (of the decoder), the last one included."""
         return self._recipe.forced
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes kept on the device, those of the key-value cache included; 0 after release."""
+        return super().nbytes + cache_bytes(self._cache)
+
+    def release(self) -> int:
+        """Let go of attention and key-value cache; returns the bytes that they took."""
+        with self._lock:
+            cache, self._cache = self._cache, None
+        return super().release() + cache_bytes(cache)
+
+    def branch(self, ids: Sequence[int]) -> Any:
+        """A key-value cache for ``ids``, which part from this text at their last token.
+
+        None where they part elsewhere, or the cache is gone.
+        """
+        with self._lock:
+            cache = self._cache
+        known = len(ids) - 1
+        if cache is None or not 0 < known < len(self.sequence):
+            return None
+        if known < self.generated or tuple(ids[:known]) != self.sequence[:known]:
+            return None
+        return cropped(cache, known)
+
     def _run_again(self) -> Generation:
-        return self.model.run_generation(self._recipe).capture
+        from lmkit.capture import Generation
+
+        made = self.model.run_generation(self._recipe).capture
+        assert isinstance(made, Generation)
+        return made
 
 
-def write(loaded: HuggingFaceModel, recipe: Recipe) -> Written:
+def write(loaded: HuggingFaceModel, recipe: Recipe, told: Told | None = None) -> Written:
     """Generate, with attention.
 
     Raises:
-        Cancelled: the user pressed Stop; heard at each layer.
+        Cancelled: the user pressed Stop; heard at each layer. A run that stops by itself
+            (:func:`lmkit.api.stopped`) ends after the token in progress instead, once there is one.
         ModelError: the model can't write, or came to another text than the one it came to before.
     """
     import torch
@@ -199,23 +269,33 @@ def write(loaded: HuggingFaceModel, recipe: Recipe) -> Written:
     inputs = loaded.generation_inputs(recipe.encoded)
     encoder_decoder = bool(getattr(root.config, "is_encoder_decoder", False))
     options = dict(recipe.options)
-    total = int(options.get("max_new_tokens") or 0)
-    if recipe.forced and _one_by_one(options):
-        options["logits_processor"] = [
-            *(options.get("logits_processor") or ()),
-            _Forced(recipe.forced),
-        ]
-    work = current_work()
     prompt = 1 if encoder_decoder else len(recipe.encoded.ids)
+    given = tuple(loaded.decoder_prompt()) if encoder_decoder else tuple(recipe.encoded.ids)
+    single = one_by_one(options)
+    forced = recipe.forced if single else ()
+    if not forced and recipe.prefix:
+        forced = (*given, *recipe.prefix)
+    if forced:
+        options["logits_processor"] = [*(options.get("logits_processor") or ()), _Forced(forced)]
+    if recipe.forced and single:  # where it ended is known: by length, whatever ended it before
+        options["max_new_tokens"] = len(recipe.forced) - prompt
+        for name in ("stop_strings", "tokenizer", "stopping_criteria"):
+            options.pop(name, None)
+    work = current_work()
+    total = int(options.get("max_new_tokens") or 0)
     choices = Choices(root, prompt, _stops(root, options))
+    ending = _Ending(work)
+    if not recipe.forced:
+        options["stopping_criteria"] = [*(options.get("stopping_criteria") or ()), ending]
+    if told is not None and single:
+        options["streamer"] = _Teller(loaded.tokenizer, choices, told, prompt)
+    options["return_dict_in_generate"] = True
     with (
         _seeded(recipe.seed, loaded.device),
         _evaluating(model),
         _telling(root, work, total),
         choices,
-        capture(
-            model, values=recipe.values, cancel=None if work is None else lambda: work.cancelled
-        ) as trace,
+        capture(model, values=recipe.values, cancel=ending.cancelled) as trace,
     ):
         output = model.generate(**inputs, **options)
         sequences = output if isinstance(output, torch.Tensor) else output.sequences
@@ -230,7 +310,230 @@ def write(loaded: HuggingFaceModel, recipe: Recipe) -> Written:
             "repeat itself.",
             hint="Generate it again.",
         )
-    return Written(made, tuple(_choices_of(made, choices)))
+    scores = getattr(output, "sequences_scores", None)
+    return Written(
+        made,
+        tuple(_choices_of(made, choices)),
+        tuple(tuple(row) for row in sequences.tolist()),
+        () if scores is None else tuple(scores.float().tolist()),
+        _cache_in(output) if single and not encoder_decoder else None,
+    )
+
+
+def write_on(
+    loaded: HuggingFaceModel,
+    recipe: Recipe,
+    parent: GenerationTrace,
+    cache: Any,
+    told: Told | None = None,
+) -> Written:
+    """Go on from a place in an earlier text over its key-value cache; attention comes when asked.
+
+    ``cache`` is :meth:`GenerationTrace.branch`'s: it lacks the last given token alone. A sampled
+    text draws the same luck at each place as a run from the prompt with the same seed.
+
+    Raises:
+        Cancelled, ModelError: as :func:`write`.
+    """
+    import torch
+
+    model = loaded.model
+    root = _root(model)
+    ids = (*recipe.encoded.ids, *recipe.prefix)
+    start = len(recipe.encoded.ids)
+    device = loaded.generation_inputs(recipe.encoded)["input_ids"].device
+    options = dict(recipe.options)
+    options["max_new_tokens"] = int(options["max_new_tokens"]) - len(recipe.prefix)
+    work = current_work()
+    choices = Choices(root, len(ids), _stops(root, options))
+    options["stopping_criteria"] = [*(options.get("stopping_criteria") or ()), _Ending(work)]
+    earlier = [_chosen_before(parent, index, ids[index]) for index in range(start, len(ids))]
+    if told is not None:
+        teller = _Teller(loaded.tokenizer, choices, told, len(ids))
+        for index, choice in enumerate(earlier, start):
+            teller.tell(index, ids[index], choice)
+        options["streamer"] = teller
+    given = torch.tensor([ids], device=device)
+    with (
+        _seeded(recipe.seed, loaded.device),
+        _evaluating(model),
+        _telling(root, work, int(options["max_new_tokens"])),
+        choices,
+    ):
+        if options.get("do_sample"):
+            size = root.get_output_embeddings().weight.shape[0]
+            for _ in recipe.prefix:  # what the places before would have drawn
+                torch.multinomial(torch.ones(1, size, device=device), 1)
+        output = model.generate(
+            input_ids=given,
+            attention_mask=torch.ones_like(given),
+            **{_cache_name(): cache},
+            return_dict_in_generate=True,
+            **options,
+        )
+        choices.finish(output.sequences)
+    whole = tuple(output.sequences[0].tolist())
+    fed = len(whole) - 1
+    steps = [parent.steps[0]]
+    for row in range(start, fed):
+        steps.append(
+            replace(parent.steps[0], label="", first=row, last=row + 1, step=row - start + 1, row=0)
+        )
+    later = [
+        choices.choice(number, 0, 0, whole[index])
+        for number, index in enumerate(range(len(ids), len(whole)))
+    ]
+    return Written(
+        Expected(
+            whole,
+            start,
+            tuple(steps),
+            tuple(replace(layer, queries=fed, keys=fed) for layer in parent.layers),
+            parent.path,
+            parent.deviation,
+            parent.missing,
+        ),
+        (*earlier, *later),
+        (whole,),
+        (),
+        _cache_in(output),
+    )
+
+
+def _chosen_before(parent: GenerationTrace, index: int, identity: int) -> Choice | None:
+    """What the model thought of ``identity`` at a place of an earlier text."""
+    one = next((w for w in parent.written if w.index == index), None)
+    if one is None or one.entropy is None:
+        return None
+    among = next((i for i, a in enumerate(one.alternatives) if a.token_id == identity), None)
+    same = identity == one.token_id
+    return Choice(
+        token_id=identity,
+        probability=one.probability
+        if same
+        else (None if among is None else one.alternatives[among].probability),
+        rank=one.rank if same else among,
+        entropy=one.entropy,
+        alternatives=tuple((a.token_id, a.probability) for a in one.alternatives),
+    )
+
+
+def can_crop(cache: Any) -> bool:
+    """Whether a cache is plain keys and values for every token: no window, no state, no sums."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    return (
+        type(cache) is DynamicCache
+        and bool(cache.layers)
+        and all(type(one) is DynamicLayer and one.keys is not None for one in cache.layers)
+    )
+
+
+def _cache_name() -> str:
+    """How transformers calls the cache of ``generate``: renamed in 5.24."""
+    from transformers.generation.utils import GenerateDecoderOnlyOutput
+
+    return "cache" if "cache" in GenerateDecoderOnlyOutput.__annotations__ else "past_key_values"
+
+
+def _cache_in(output: Any) -> Any:
+    """The cache that ``generate`` filled, where it can be cropped."""
+    found = getattr(output, _cache_name(), None)
+    return found if can_crop(found) else None
+
+
+def cropped(cache: Any, tokens: int) -> Any:
+    """A copy of the first ``tokens`` of a cache of :func:`can_crop`."""
+    from transformers.cache_utils import DynamicCache
+
+    made = DynamicCache()
+    for index, layer in enumerate(cache.layers):
+        made.update(layer.keys[:, :, :tokens].clone(), layer.values[:, :, :tokens].clone(), index)
+    return made
+
+
+def cache_bytes(cache: Any) -> int:
+    """Bytes of a cache's keys and values."""
+    layers = getattr(cache, "layers", ())
+    return sum(t.nbytes for one in layers for t in (one.keys, one.values) if t is not None)
+
+
+class _Ending:
+    """Ends ``generate`` after the token in progress where the user pressed Stop."""
+
+    def __init__(self, work: Work | None) -> None:
+        self.work = work
+        self.begun = False
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        import torch
+
+        self.begun = True
+        stop = self.work is not None and self.work.cancelled and self.work.stops_itself
+        return torch.full((input_ids.shape[0],), stop, device=input_ids.device)
+
+    def cancelled(self) -> bool:
+        """Whether the pass in progress is to end at its next layer."""
+        work = self.work
+        return work is not None and work.cancelled and not (self.begun and work.stops_itself)
+
+
+class _Teller:
+    """A streamer: tells of each token with what the model thought of it."""
+
+    def __init__(self, tokenizer: Any, choices: Choices, told: Told, prompt: int) -> None:
+        self._tokenizer = tokenizer
+        self._reader = Reader(tokenizer)
+        self._choices = choices
+        self._told = told
+        self._next = prompt
+        self._first = True
+
+    def put(self, value: torch.Tensor) -> None:
+        """The prompt first, then one token at a time."""
+        if self._first:
+            self._first = False
+            return
+        for identity in value.reshape(-1).tolist():
+            self.tell(self._next, identity, self._choices.latest(identity))
+            self._next += 1
+
+    def end(self) -> None:
+        """The text is complete."""
+
+    def tell(self, index: int, identity: int, choice: Choice | None) -> None:
+        """Tell of one token."""
+        raw = raw_tokens(self._tokenizer, [identity])[0]
+        special = identity in set(self._tokenizer.all_special_ids)
+        token = Token(
+            text=clean_text(self._reader.text(raw, identity)), raw=clean_text(raw), special=special
+        )
+        self._told(_generated(index, token, identity, 0, choice, self._said))
+
+    def _said(self, identity: int) -> str:
+        return clean_text(self._reader.text(raw_tokens(self._tokenizer, [identity])[0], identity))
+
+
+def _generated(
+    index: int,
+    token: Token,
+    identity: int,
+    step: int,
+    choice: Choice | None,
+    said: Callable[[int], str],
+) -> GeneratedToken:
+    return GeneratedToken(
+        index=index,
+        token=token,
+        token_id=identity,
+        step=step,
+        probability=None if choice is None else choice.probability,
+        rank=None if choice is None else choice.rank,
+        entropy=None if choice is None else choice.entropy,
+        alternatives=()
+        if choice is None
+        else tuple(Alternative(said(i), i, p) for i, p in choice.alternatives),
+    )
 
 
 def _choices_of(made: Generation, choices: Choices) -> Iterator[Choice | None]:
@@ -260,20 +563,7 @@ def described(
     written = []
     for index, choice in enumerate(made.choices, capture.prompt):
         step = next((i for i, s in enumerate(capture.steps) if s.first < index <= s.last), 0)
-        written.append(
-            GeneratedToken(
-                index=index,
-                token=tokens[index],
-                token_id=capture.ids[index],
-                step=step,
-                probability=None if choice is None else choice.probability,
-                rank=None if choice is None else choice.rank,
-                entropy=None if choice is None else choice.entropy,
-                alternatives=()
-                if choice is None
-                else tuple(Alternative(said(i), i, p) for i, p in choice.alternatives),
-            )
-        )
+        written.append(_generated(index, tokens[index], capture.ids[index], step, choice, said))
     steps = []
     for number, info in enumerate(capture.steps):
         chosen = "".join(w.token.text for w in written if w.step == number)
@@ -314,7 +604,7 @@ class _Forced:
         return forced
 
 
-def _one_by_one(options: Mapping[str, Any]) -> bool:
+def one_by_one(options: Mapping[str, Any]) -> bool:
     """Whether one sequence is written token by token, by no beams and from no drafts."""
     config = options.get("generation_config")
 

@@ -16,13 +16,16 @@ from lmkit.api import LoadedModel
 from lmkit.errors import FieldError, LmkitError, ModelError
 from lmkit.models.chat import messages_of, render
 from lmkit.models.generation_trace import (
+    GeneratedToken,
     GenerationTrace,
     Recipe,
     Written,
     described,
     new_seed,
+    one_by_one,
     turns_of,
     write,
+    write_on,
 )
 from lmkit.models.hardware import free_memory, memory_errors
 from lmkit.models.heads import unwrapped
@@ -114,6 +117,7 @@ class HuggingFaceModel(LoadedModel):
         self._text_warnings: tuple[str, ...] = ()
         self._warned_in: weakref.ref[Work] | None = None
         self._holds = 0
+        self._texts: weakref.WeakSet[GenerationTrace] = weakref.WeakSet()
         self._state = threading.Lock()
 
     def __repr__(self) -> str:
@@ -214,6 +218,8 @@ class HuggingFaceModel(LoadedModel):
         seed: int | None = None,
         chat: bool = False,
         values: bool = False,
+        prefix: Sequence[int] = (),
+        on_token: Callable[[GeneratedToken], None] | None = None,
         **options: Any,
     ) -> GenerationTrace:
         """Let the model write on, and keep the attention of each step.
@@ -225,6 +231,10 @@ class HuggingFaceModel(LoadedModel):
                 they stand as before.
             chat: Write the prompt by the tokenizer's chat template.
             values: Keep the value vectors too.
+            prefix: Ids that the text begins with, in the model's place; they count as written.
+                Where they part from a text that this model wrote before, at their last token, the
+                key-value cache of that text is gone on from.
+            on_token: Told of each token as it is written (not with beams).
             options: For transformers' ``generate``: ``do_sample``, ``temperature``,
                 ``num_beams``, ``prompt_lookup_num_tokens``, ``cache_implementation``...
 
@@ -271,8 +281,10 @@ class HuggingFaceModel(LoadedModel):
                 {**options, "max_new_tokens": max_new_tokens},
                 new_seed() if seed is None else seed,
                 values,
+                prefix=self._check_prefix(inner, prefix, max_new_tokens),
             )
-            made = self._written(parts, recipe, first, places, said)
+            made = self._written(parts, recipe, first, places, said, on_token)
+            self._texts.add(made)
         if work is not None:
             work.traces.append(made)
         return made
@@ -560,8 +572,10 @@ class HuggingFaceModel(LoadedModel):
             with waiting_for(_lock_of(tokenizer)):
                 yield tokenizer
 
-    def run_generation(self, recipe: Recipe) -> Written:
-        """One captured call of ``generate``, on the model's own device.
+    def run_generation(
+        self, recipe: Recipe, told: Callable[[GeneratedToken], None] | None = None
+    ) -> Written:
+        """One call of ``generate``, on the model's own device; captured, or over an earlier cache.
 
         Raises:
             Cancelled: the user pressed Stop.
@@ -575,7 +589,41 @@ class HuggingFaceModel(LoadedModel):
                 memory_errors(self.name, self.device, "this text"),
                 self._failures(),
             ):
-                return write(self, recipe)
+                found = None if recipe.forced else self._branch_of(recipe)
+                if found is not None:
+                    return write_on(self, recipe, *found, told)
+                return write(self, recipe, told)
+
+    def _branch_of(self, recipe: Recipe) -> tuple[GenerationTrace, Any] | None:
+        """An earlier text that parts from this one at the last given token, and its cache."""
+        if not recipe.prefix or not one_by_one(recipe.options):
+            return None
+        ids = (*recipe.encoded.ids, *recipe.prefix)
+        for text in list(self._texts):
+            if len(recipe.encoded.ids) == text.generated and not text.decoder_tokens:
+                cache = text.branch(ids)
+                if cache is not None:
+                    return text, cache
+        return None
+
+    def decoder_prompt(self) -> tuple[int, ...]:
+        """What ``generate`` gives the decoder of an encoder-decoder model to begin with."""
+        return (self._decoder_start(unwrapped(self._ready().model)),)
+
+    def _check_prefix(self, inner: Any, prefix: Sequence[int], most: int) -> tuple[int, ...]:
+        ids = tuple(prefix)
+        size = inner.get_input_embeddings().num_embeddings if ids else 0
+        if any(isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < size for i in ids):
+            raise FieldError(
+                f"The tokens to begin with are whole numbers from 0 to {size - 1}.",
+                hint="They are ids of the model's own tokenizer.",
+            )
+        if len(ids) >= most:
+            raise FieldError(
+                f"There are {len(ids)} tokens to begin with, and {most} to write in all.",
+                hint="Let the model write more tokens.",
+            )
+        return ids
 
     def inputs_of(self, encoded: Encoded) -> dict[str, Any]:
         """Keyword arguments of the model for encoded ids, on its device.
@@ -599,8 +647,9 @@ class HuggingFaceModel(LoadedModel):
         prompt: str,
         places: tuple[tuple[str, int, int], ...],
         said: tuple[str, ...],
+        told: Callable[[GeneratedToken], None] | None = None,
     ) -> GenerationTrace:
-        made = self.run_generation(recipe)
+        made = self.run_generation(recipe, told)
         ids = made.capture.ids
         start = made.capture.prompt
         own = _has_decoder_input(unwrapped(parts.model))
@@ -637,6 +686,9 @@ class HuggingFaceModel(LoadedModel):
             warnings=said,
             values=recipe.values,
             capture=made.capture,
+            sequences=made.sequences,
+            sequence_scores=made.scores,
+            cache=made.cache,
         )
 
     def _check_writes(self, inner: Any) -> None:

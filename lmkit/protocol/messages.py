@@ -463,10 +463,12 @@ class TokenChoices(Struct, frozen=True, kw_only=True, tag="token-choices", tag_f
     """A text token by token, each shaded by how likely, likeliest or undecided it was.
 
     Resting on a token shows its numbers and alternatives; a click on an alternative carries out
-    its :class:`Change`. ``streaming``: more is to come.
+    its :class:`Change`. ``streaming``: more is to come. ``text`` is what the judged tokens say
+    together, which is not always what they say one by one.
     """
 
     tokens: Annotated[tuple[ChosenToken, ...], Meta(max_length=1_000_000)]
+    text: LongText = ""
     measure: Literal["probability", "rank", "entropy"] = "probability"
     title: Line = ""
     note: Line = ""

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from lmkit.protocol import messages
+from lmkit.protocol import messages, rpc
 
 __all__ = ["schema"]
 
@@ -17,6 +17,7 @@ _ROOTS = {
     "ViewSpec": messages.ViewSpec,
     "FieldSpec": messages.FieldSpec,
     "Result": messages.Result,
+    **{name: getattr(rpc, name) for name in rpc.__all__},
 }
 
 

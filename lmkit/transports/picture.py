@@ -103,18 +103,12 @@ def _result_lines(result: Any) -> list[str]:
     if isinstance(result, Table):
         return [f"Table of {len(result.rows)} rows: {', '.join(result.columns[:20])}"]
     if isinstance(result, TokenChoices):
-        return [_said(result)[:2_000]]
+        return [result.text[:2_000]]
     if isinstance(result, Tree):
         return [f"Tree of {len(result.nodes)} nodes: {_best(result)[:500]}"]
     if isinstance(result, Grid):
         return [f"{result.title or 'Grid'}: {len(result.rows)} rows, {len(result.columns)} columns"]
     return [str(getattr(result, "title", "") or type(result).__name__)[:200]]
-
-
-def _said(result: TokenChoices) -> str:
-    """The text and, in a line, how likely it was."""
-    text = "".join(one.token.text for one in result.tokens if not one.token.special)
-    return text.replace("\n", " ")
 
 
 def _best(result: Tree) -> str:

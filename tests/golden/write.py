@@ -550,6 +550,94 @@ def _damaged(whole: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+_WRONG: list[Any] = [
+    None,
+    "",
+    HOSTILE[2],
+    -1,
+    1e300,
+    10_000_001,
+    2,
+    True,
+    [],
+    {},
+    {"__proto__": {"polluted": True}},
+    [[[[[]]]]],
+    "x" * 50,
+]
+"""What a saved value is replaced by: other types, and others of the same that lie."""
+
+
+def _places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON tree, the first two of each list."""
+    found = [at] if at else []
+    items: list[tuple[Any, Any]] = []
+    if isinstance(value, dict):
+        items = list(value.items())
+    elif isinstance(value, list):
+        items = list(enumerate(value))[:2]
+    for name, inner in items:
+        found += _places(inner, (*at, name))
+    return found
+
+
+def changed(base: dict[str, Any], at: list[Any], put: Any) -> dict[str, Any]:
+    """A copy of ``base`` with the value at a place replaced."""
+    copy: dict[str, Any] = json.loads(json.dumps(base))
+    place: Any = copy
+    for step in at[:-1]:
+        place = place[step]
+    place[at[-1]] = put
+    return copy
+
+
+def _hostile(bundle: dict[str, Any]) -> dict[str, Any]:
+    """A bundle, and what becomes of it where one value is another: read or refused, and its tiles.
+
+    Written as the changes alone, so that the file stays small.
+    """
+    spec = {**bundle["spec"], "results": bundle["spec"]["results"][:4]}
+    base = {**bundle, "spec": spec, "tiles": bundle["tiles"][:2]}
+    tile = base["tiles"][0]
+    lies: list[tuple[tuple[Any, ...], Any]] = [
+        (("tiles", 0, "shape"), [200, 300, 300]),
+        (("tiles", 0, "shape"), [1]),
+        (("tiles", 0, "shape"), [65_536, 65_536, 65_536]),
+        (("tiles", 0, "encoding"), "f32"),
+        (("tiles", 0, "data"), tile["data"][:8]),
+        (("tiles", 0, "data"), "!" * 40),
+        (("tiles", 0, "data"), HOSTILE[2]),
+        (("tiles",), [tile] * 50),
+        (("heads",), 9_007_199_254_740_991),
+        (("spec", "attention", "layers", 0, "heads"), 512),
+        (("spec", "attention", "layers", 0, "queries"), 10_000_000),
+        (("spec", "attention", "selection"), {"layer": 9_999, "head": 9_999, "tokens": [77]}),
+        (("spec", "attention", "steps"), [{"label": "", "first": 900, "last": 5}] * 3),
+        (("spec", "results", 1, "spans"), [{"start": 900, "end": 3, "label": "x"}]),
+    ]
+    for number, at in enumerate(_places(base)):
+        lies.append((at, _WRONG[number % len(_WRONG)]))
+        lies.append((at, _WRONG[(5 * number + 3) % len(_WRONG)]))
+    changes = []
+    for at, put in lies:
+        try:
+            read = codec.decode_bundle(changed(base, list(at), put)).tiles
+        except codec.ProtocolError:
+            changes.append({"at": list(at), "put": put, "read": False, "tiles": []})
+        else:
+            good = [_unpacks(one) for one in read]
+            changes.append({"at": list(at), "put": put, "read": True, "tiles": good})
+    return {"base": base, "changes": changes}
+
+
+def _unpacks(tile: SavedTile) -> bool:
+    try:
+        codec.load_tile(tile)
+    except codec.ProtocolError:
+        return False
+    return True
+
+
 def golden() -> dict[str, Any]:
     """The content of each golden file, by its name."""
     made = _tiles()
@@ -583,6 +671,7 @@ def golden() -> dict[str, Any]:
     }
     bundles = [bundle, {"version": "0.1.0", "spec": _PANEL}, {"version": "", "spec": _home()}]
     return {
+        "hostile.json": _hostile(bundle),
         "requests.json": _requests(),
         "outgoing.json": _outgoing(),
         "bundles.json": [

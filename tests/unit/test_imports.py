@@ -18,8 +18,8 @@ CHAIN = (
     "version", "errors", "settings", "protocol", "work", "rows", "api", "run_record",
     "declarations", "fields", "hookspecs", "host", "runner", "trace_cache", "tile_queue",
     "session", "home", "kernel_session", "transports", "saving", "attention", "explorer",
-    "evaluation", "kit", "arguments",
-    "reports", "completion", "magics", "cli",
+    "evaluation", "kit", "arguments", "reports", "completion", "scaffold", "strip", "serve",
+    "magics", "cli",
 )  # fmt: skip
 ROOMS = {
     "capture": {"errors", "protocol"},
@@ -144,6 +144,7 @@ JS_ALLOWED = {
     "core": {"protocol"},
     "widget": {"protocol", "core"},
     "jupyterlab": {"protocol", "core"},
+    "vscode": {"protocol", "core"},
 }
 JS_FOREIGN = re.compile(r"@jupyter|@lumino|@jupyterlab|vscode|anywidget")
 JS_IMPORT = re.compile(r"""(?:from|import)\s*\(?\s*["']([^"']+)["']""")

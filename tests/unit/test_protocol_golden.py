@@ -97,6 +97,26 @@ def test_what_is_refused_is_refused_with_a_sentence(name: str, decode: Any) -> N
         assert caught.value.message.endswith((".", ";"))
 
 
+def test_hostile_bundles_are_read_or_refused_and_nothing_else() -> None:
+    corpus, changed = _load("hostile.json"), _writer().changed
+    changes = corpus["changes"]
+    assert len(changes) >= 200
+    assert {change["read"] for change in changes} == {True, False}
+    assert any(False in change["tiles"] for change in changes)
+    for change in changes:
+        data = changed(corpus["base"], change["at"], change["put"])
+        if not change["read"]:
+            with pytest.raises(ProtocolError):
+                codec.decode_bundle(data)
+            continue
+        for tile, good in zip(codec.decode_bundle(data).tiles, change["tiles"], strict=True):
+            if good:
+                assert len(codec.load_tile(tile)) == codec.tile_bytes(tile)
+            else:
+                with pytest.raises(ProtocolError):
+                    codec.load_tile(tile)
+
+
 def test_keys() -> None:
     golden = _load("keys.json")
     for text, fields in golden["valid"].items():

@@ -119,3 +119,28 @@ test("levels are those of Python", () => {
     }
   }
 });
+
+test("hostile bundles are read or refused as Python does, and so are their tiles", async () => {
+  const { base, changes } = load<{
+    base: object;
+    changes: { at: (string | number)[]; put: unknown; read: boolean; tiles: boolean[] }[];
+  }>("hostile.json");
+  for (const { at, put, read, tiles } of changes) {
+    const what = `${at.join(".")} = ${JSON.stringify(put)}`;
+    const data = structuredClone(base) as Record<string | number, unknown>;
+    let place = data;
+    for (const step of at.slice(0, -1)) place = place[step] as typeof data;
+    const value = { value: put, enumerable: true, configurable: true, writable: true };
+    Object.defineProperty(place, at.at(-1) as string | number, value);
+    if (!read) {
+      expect(() => parseBundle(data), what).toThrow(ProtocolError);
+      continue;
+    }
+    const bundle = parseBundle(data);
+    const unpacked = await Promise.allSettled(bundle.tiles.map((tile) => unpackTile(tile)));
+    expect(
+      unpacked.map(({ status }) => status === "fulfilled"),
+      what,
+    ).toStrictEqual(tiles);
+  }
+});

@@ -252,7 +252,9 @@ export function panel(
   const toStep = (step: number) => {
     const { attention } = spec;
     if (!attention || step >= attention.steps.length || partial !== null) return;
-    store.set({ step, tokens: [stepRow(attention, step)], focus: null });
+    // First the row: the scrubber takes a change of rows for the user's own and lets go of its step.
+    store.set({ tokens: [stepRow(attention, step)], focus: null });
+    store.set({ step });
   };
 
   const stop = () => {

@@ -129,7 +129,7 @@ export const shapes: Readonly<Record<string, Shape>> = {
   TileAnswer: {"properties":{"id":s0,"tile":{"$ref":"TileHeader"},"type":{"enum":["tile"]},"view":s0},"required":["type","id","view","tile"],"type":"object"},
   TileHeader: {"properties":{"encoding":s57,"key":s58,"shape":s60},"required":["key","shape","encoding"],"type":"object"},
   Token: {"properties":{"end":s51,"raw":s6,"special":s19,"start":s51,"text":s6,"word":s36},"required":["text","raw"],"type":"object"},
-  TokenChoices: {"properties":{"kind":{"enum":["token-choices"]},"measure":{"default":"probability","enum":["entropy","probability","rank"]},"note":s18,"streaming":s19,"title":s18,"tokens":{"items":{"$ref":"ChosenToken"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens"],"type":"object"},
+  TokenChoices: {"properties":{"kind":{"enum":["token-choices"]},"measure":{"default":"probability","enum":["entropy","probability","rank"]},"note":s18,"streaming":s19,"text":s25,"title":s18,"tokens":{"items":{"$ref":"ChosenToken"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens"],"type":"object"},
   TokenLabels: {"properties":{"kind":{"enum":["token-labels"]},"labels":s34,"none":{"default":"O","maxLength":10000,"type":"string"},"note":s18,"title":s18,"tokens":s13,"values":{"items":{"items":s5,"type":"array"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens","labels","values"],"type":"object"},
   TokenRow: {"properties":{"label":s14,"note":s18,"values":s62},"required":["label","values"],"type":"object"},
   TokenScores: {"properties":{"diverging":s19,"kind":{"enum":["token-scores"]},"note":s18,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s18,"tokens":s13},"required":["kind","tokens","rows"],"type":"object"},

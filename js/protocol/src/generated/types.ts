@@ -42,6 +42,13 @@ export interface Accepted {
   view: string;
 }
 /**
+ * What the buttons of the home panel do: ``unload``, ``device``, ``rescan``.
+ */
+export interface Act {
+  argument: string;
+  name: string;
+}
+/**
  * A button of a view that is not a task's: unload a model, rescan plugins, choose a device.
  */
 export interface Action {
@@ -329,13 +336,15 @@ export interface Matrix {
  * A text token by token, each shaded by how likely, likeliest or undecided it was.
  *
  * Resting on a token shows its numbers and alternatives; a click on an alternative carries out
- * its :class:`Change`. ``streaming``: more is to come.
+ * its :class:`Change`. ``streaming``: more is to come. ``text`` is what the judged tokens say
+ * together, which is not always what they say one by one.
  */
 export interface TokenChoices {
   kind: "token-choices";
   measure: "entropy" | "probability" | "rank";
   note: string;
   streaming: boolean;
+  text: string;
   title: string;
   tokens: ChosenToken[];
 }
@@ -915,6 +924,30 @@ export interface Changed {
   view: string;
 }
 /**
+ * Forget a view and release its capture; a run in progress is stopped.
+ */
+export interface CloseView {
+  view: string;
+}
+/**
+ * What the last word of a line may become; ``line`` ends at the cursor.
+ */
+export interface Complete {
+  line: string;
+}
+/**
+ * Whole words; None where lmkit has no say.
+ */
+export interface Completions {
+  words: string[] | null;
+}
+/**
+ * The devices, the chosen one marked.
+ */
+export interface DeviceList {
+  devices: DeviceInfo[];
+}
+/**
  * The request was carried out and has no more to say.
  */
 export interface Done {
@@ -1019,6 +1052,60 @@ export interface Hello {
   view: string;
 }
 /**
+ * The first request of an editor: which protocol it speaks.
+ */
+export interface Initialize {
+  client: string;
+  protocol: number;
+}
+/**
+ * Who answers. ``session`` is new with every process: views of another one are gone.
+ */
+export interface Initialized {
+  executable: string;
+  protocol: number;
+  python: string;
+  session: string;
+  version: string;
+}
+/**
+ * The models loaded.
+ */
+export interface ModelList {
+  models: ModelInfo[];
+}
+/**
+ * Write a new plugin into ``folder``, which must be there.
+ */
+export interface NewPlugin {
+  folder: string;
+  name: string;
+}
+/**
+ * Where the plugin was written, and the file to begin with.
+ */
+export interface NewPluginMade {
+  folder: string;
+  main: string;
+}
+/**
+ * Open a task's panel; the model is loaded at its first run. Empty: the task's default.
+ */
+export interface OpenTask {
+  model: string;
+  task: string;
+  values: {
+    [k: string]: string | boolean | number | null;
+  };
+}
+/**
+ * An open view, to be greeted with ``hello``.
+ */
+export interface Opened {
+  session: string;
+  view: string;
+}
+/**
  * The view is live; ``spec`` is its present state.
  */
 export interface Welcome {
@@ -1100,6 +1187,12 @@ export interface Selected {
   view: string;
 }
 /**
+ * The plugins and their state.
+ */
+export interface PluginList {
+  plugins: PluginInfo[];
+}
+/**
  * Ask a view of :class:`ViewInfo` for its results. :class:`Advanced` events may come first.
  */
 export interface Query {
@@ -1175,4 +1268,30 @@ export interface Rows {
     [k: string]: string | boolean | number | null;
   };
   view: string;
+}
+/**
+ * The starter models.
+ */
+export interface StarterList {
+  starters: StarterInfo[];
+}
+/**
+ * One task with all that it declares: enough to draw its form and to complete its options.
+ *
+ * ``body`` names the text field that takes the body of a cell, or a selection in an editor.
+ */
+export interface TaskDeclaration {
+  body: string;
+  defaultModel: string;
+  fields: (TextField | IntegerField | NumberField | ChoiceField | BooleanField)[];
+  help: string;
+  name: string;
+  plugin: string;
+  title: string;
+}
+/**
+ * The tasks that can be run.
+ */
+export interface TaskList {
+  tasks: TaskDeclaration[];
 }

@@ -1,0 +1,47 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, expect, test } from "vitest";
+import { mountBundle } from "../src/index.ts";
+import { Mounted } from "./mounted.ts";
+
+interface Change {
+  readonly at: readonly (string | number)[];
+  readonly put: unknown;
+  readonly read: boolean;
+}
+
+/** Written by tests/golden/write.py, which says which of them Python reads. */
+const path = join(import.meta.dirname, "../../../tests/golden/hostile.json");
+const corpus = JSON.parse(readFileSync(path, "utf8")) as { base: object; changes: Change[] };
+
+function changed({ at, put }: Change): unknown {
+  const copy = structuredClone(corpus.base);
+  let place = copy as Record<string | number, unknown>;
+  for (const step of at.slice(0, -1)) place = place[step] as Record<string | number, unknown>;
+  // as JSON.parse does it: "__proto__" is a name like any other
+  const value = { value: put, enumerable: true, configurable: true, writable: true };
+  Object.defineProperty(place, at.at(-1) as string | number, value);
+  return copy;
+}
+
+afterEach(() => Mounted.undoAll());
+
+test("hostile bundles are drawn or refused with a sentence, and make no element that runs or loads", () => {
+  expect(corpus.changes.length).toBeGreaterThan(200);
+  for (const change of corpus.changes) {
+    const what = `${change.at.join(".")} = ${JSON.stringify(change.put)}`;
+    const view = new Mounted((element) => mountBundle(element, changed(change), null));
+    expect(view.root.querySelector("script, img, iframe, object, embed, link, a[href]"), what).toBe(
+      null,
+    );
+    const errors = view.all("error");
+    const drawn = view.all("header").length > 0;
+    expect(drawn, what).toBe(change.read);
+    if (!change.read) {
+      expect(errors, what).toHaveLength(1);
+      expect(errors[0]?.textContent, what).toMatch(/\w.*\./);
+    }
+    Mounted.undoAll();
+  }
+  expect(({} as Record<string, unknown>)["polluted"]).toBe(undefined);
+});

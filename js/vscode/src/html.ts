@@ -1,0 +1,34 @@
+/** The document of a panel's webview. */
+import * as vscode from "vscode";
+
+/**
+ * Scripts and pictures of this extension only; nothing is evaluated and nothing remote is asked.
+ * Styles stand in a sheet of the view's shadow root, and VS Code adds its own inline.
+ */
+export function pageOf(webview: vscode.Webview, extension: vscode.Uri, nonce: string): string {
+  const script = webview.asWebviewUri(vscode.Uri.joinPath(extension, "page.js"));
+  const policy = [
+    "default-src 'none'",
+    `script-src 'nonce-${nonce}'`,
+    `style-src ${webview.cspSource} 'unsafe-inline'`,
+    "img-src data: blob:",
+    // what the view saves is read back from its own blob
+    "connect-src blob:",
+  ].join("; ");
+  return `<!doctype html>
+<html lang="${vscode.env.language.replace(/[^\w-]/g, "")}">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${policy}">
+<title>lmkit</title>
+<style>
+html, body { height: 100%; padding: 0; margin: 0; }
+body { display: flex; flex-direction: column; }
+#note { margin: 0; padding: 8px 12px; border-inline-start: 3px solid var(--vscode-editorWarning-foreground); }
+#note[hidden] { display: none; }
+#view, .lmkit-view { flex: 1 1 auto; min-height: 0; height: 100%; }
+</style>
+</head>
+<body><p id="note" role="status" hidden></p><div id="view"></div><script nonce="${nonce}" src="${script}"></script></body>
+</html>`;
+}

@@ -1,0 +1,40 @@
+/** "lmkit: New Plugin": a name and a folder, then the file to begin with. */
+import type { NewPluginMade } from "@lmkit/protocol";
+import * as vscode from "vscode";
+import { findPython } from "./python.ts";
+import type { Server } from "./server.ts";
+import { installInTerminal } from "./terminal.ts";
+
+const NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/;
+
+export async function newPlugin(server: Server): Promise<void> {
+  const name = await vscode.window.showInputBox({
+    title: "lmkit: New Plugin",
+    prompt: "Its name, which is that of its task too",
+    placeHolder: "my-task",
+    validateInput: (text) =>
+      NAME.test(text) ? "" : "Lower-case letters, digits and hyphens, for instance my-task.",
+  });
+  if (!name) return;
+  const folder = await chooseFolder();
+  if (!folder) return;
+  const made = await server.request<NewPluginMade>("newPlugin", { name, folder: folder.fsPath });
+  await vscode.window.showTextDocument(vscode.Uri.file(made.main));
+  const install = "Install in a Terminal";
+  const said = `lmkit-${name} was written. Installed in place, it is found by Refresh.`;
+  if ((await vscode.window.showInformationMessage(said, install)) === install) {
+    installInTerminal(await findPython(), "-e", made.folder);
+  }
+}
+
+async function chooseFolder(): Promise<vscode.Uri | undefined> {
+  const folders = vscode.workspace.workspaceFolders ?? [];
+  if (folders.length === 1) return folders[0]?.uri;
+  if (folders.length > 1) return (await vscode.window.showWorkspaceFolderPick())?.uri;
+  const chosen = await vscode.window.showOpenDialog({
+    canSelectFolders: true,
+    canSelectFiles: false,
+    openLabel: "Write the plugin here",
+  });
+  return chosen?.[0];
+}

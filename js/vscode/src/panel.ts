@@ -1,0 +1,181 @@
+/** One panel: a webview whose view lives in the Python process. */
+import { randomBytes, randomUUID } from "node:crypto";
+import type { Opened, Status } from "@lmkit/protocol";
+import * as vscode from "vscode";
+import { pageOf } from "./html.ts";
+import { type FromPage, isObject, MAX_KEPT, type PanelState, type ToPage } from "./messages.ts";
+import { RunProgress } from "./progress.ts";
+import { errorOf, type Server } from "./server.ts";
+
+export const VIEW_TYPE = "lmkit.panel";
+
+interface Answered {
+  readonly message: unknown;
+  readonly data: readonly string[];
+}
+
+export class Panel implements vscode.Disposable {
+  readonly #undo: vscode.Disposable[] = [];
+  readonly #progress: RunProgress;
+  #state: PanelState;
+  #view: string | null = null;
+  /** Counts openings: what was begun for an earlier process says nothing about this one. */
+  #openings = 0;
+  /** Run once it is open: after "Analyse Selection", and where results were shown before a reload. */
+  #wish: boolean;
+  #disposed = false;
+
+  constructor(
+    private readonly panel: vscode.WebviewPanel,
+    private readonly server: Server,
+    extension: vscode.Uri,
+    state: PanelState,
+    run: boolean,
+    title: string,
+  ) {
+    this.#state = state;
+    this.#wish = run;
+    this.#progress = new RunProgress(`lmkit: ${title}`, (id) => this.#cancel(id));
+    panel.title = `lmkit: ${title}`;
+    panel.iconPath = vscode.Uri.joinPath(extension, "media", "icon.png");
+    panel.webview.options = { enableScripts: true, localResourceRoots: [extension] };
+    this.#undo.push(
+      panel.onDidDispose(() => this.dispose()),
+      panel.webview.onDidReceiveMessage((message: FromPage) => this.#hear(message)),
+      server.onEvent((event) => this.#event(event)),
+      server.onEnded(() => void this.#reopen()),
+    );
+    panel.webview.html = pageOf(panel.webview, extension, randomBytes(16).toString("base64url"));
+  }
+
+  dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    this.#progress.dispose();
+    for (const one of this.#undo) one.dispose();
+    this.#close();
+  }
+
+  /** For tests in the extension host. */
+  get state(): PanelState {
+    return this.#state;
+  }
+
+  #post(message: ToPage): void {
+    if (!this.#disposed) void this.panel.webview.postMessage(message);
+  }
+
+  #close(): void {
+    const view = this.#view;
+    this.#view = null;
+    if (view && this.server.state === "running") {
+      this.server.request("close", { view }).catch(() => {}); // gone with its process
+    }
+  }
+
+  async #open(): Promise<void> {
+    const opening = ++this.#openings;
+    this.#close();
+    try {
+      const { task, model, values } = this.#state;
+      const where = await this.server.request<Opened>("open", { task, model, values });
+      if (opening !== this.#openings || this.#disposed) {
+        this.server.request("close", { view: where.view }).catch(() => {});
+        return;
+      }
+      this.#view = where.view;
+      this.#post({ type: "open", where });
+    } catch (error) {
+      if (opening !== this.#openings) return;
+      const { message, hint } = errorOf(error);
+      this.#post({ type: "problem", message, hint });
+    }
+  }
+
+  async #reopen(): Promise<void> {
+    if (this.#disposed) return;
+    this.#post({ type: "closed" });
+    this.#progress.dispose();
+    this.#view = null;
+    await this.#open();
+  }
+
+  #hear(told: FromPage): void {
+    if (told.type === "ready") void this.#open();
+    else if (told.type === "send") void this.#carry(told.message);
+    else if (told.type === "save") void save(told.name, told.data);
+  }
+
+  /** Carry a message of the view to Python and its answer back. */
+  async #carry(message: unknown): Promise<void> {
+    if (!isObject(message)) return;
+    this.#keepValues(message["values"]);
+    let answer: Answered;
+    try {
+      answer = await this.server.request<Answered>("request", { message });
+    } catch (error) {
+      const { id, view } = message;
+      answer = { message: { type: "error", id, view, error: errorOf(error) }, data: [] };
+    }
+    this.#post({ type: "message", ...answer });
+    if (message["type"] === "hello" && isObject(answer.message) && this.#wish) {
+      this.#wish = false;
+      const { values } = this.#state;
+      const run = { type: "run", id: randomUUID(), view: this.#view, values };
+      this.server.request("request", { message: run }).catch((error: unknown) => {
+        const { message: text, hint } = errorOf(error);
+        this.#post({ type: "problem", message: text, hint });
+      });
+    }
+  }
+
+  #event(event: Readonly<Record<string, unknown>>): void {
+    if (event["view"] !== this.#view) return;
+    this.#post({ type: "message", message: event, data: [] });
+    const spec = isObject(event["spec"]) ? event["spec"] : {};
+    const status = (event["type"] === "status" ? event["status"] : spec["status"]) as
+      | Status
+      | undefined;
+    if (status) this.#progress.follow(status);
+    if (event["type"] === "changed") {
+      this.#keepValues(spec["values"]);
+      if (status?.state === "done") void this.#keepView();
+    }
+  }
+
+  #keepValues(values: unknown): void {
+    if (!isObject(values)) return;
+    const merged = { ...this.#state.values, ...values } as PanelState["values"];
+    this.#state = { ...this.#state, values: merged };
+    this.#post({ type: "state", state: this.#state });
+  }
+
+  /** Keep the view's saved form, so that a reload shows it at once. */
+  async #keepView(): Promise<void> {
+    if (!this.#view) return;
+    try {
+      const bundle = await this.server.request<unknown>("snapshot", { view: this.#view });
+      const { bundle: _, ...rest } = this.#state;
+      const small = JSON.stringify(bundle).length <= MAX_KEPT;
+      this.#state = small ? { ...rest, bundle } : rest;
+      this.#post({ type: "state", state: this.#state });
+    } catch {
+      // The form comes back all the same.
+    }
+  }
+
+  #cancel(run: string): void {
+    const message = { type: "cancel", id: randomUUID(), view: this.#view, target: run };
+    this.server.request("request", { message }).catch(() => {}); // its end is told by an event
+  }
+}
+
+/** Write what a view saved where the user says. */
+async function save(name: string, data: string): Promise<void> {
+  const safe = name.replace(/[^\p{L}\p{N}._ -]/gu, "_").slice(0, 120) || "lmkit";
+  const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
+  const target = await vscode.window.showSaveDialog(
+    folder ? { defaultUri: vscode.Uri.joinPath(folder, safe) } : {},
+  );
+  if (target) await vscode.workspace.fs.writeFile(target, Buffer.from(data, "base64"));
+}

@@ -1,0 +1,256 @@
+/** The Python process: started when first needed, kept, and started again when it dies. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { type Initialized, PROTOCOL } from "@lmkit/protocol";
+import * as vscode from "vscode";
+import {
+  createMessageConnection,
+  type MessageConnection,
+  ResponseError,
+  StreamMessageReader,
+  StreamMessageWriter,
+} from "vscode-jsonrpc/node";
+import { isObject } from "./messages.ts";
+
+const VERSION = "0.1.0";
+/** Deaths within this time after which it is not started again by itself. */
+const SPELL_MS = 5 * 60_000;
+const MOST_DEATHS = 3;
+const START_MS = 120_000;
+
+export type ServerState = "stopped" | "starting" | "running" | "failed";
+
+interface Running {
+  readonly process: ChildProcess;
+  readonly connection: MessageConnection;
+  readonly about: Initialized;
+}
+
+/** A sentence for people, with what to do. */
+export class ServerError extends Error {
+  constructor(
+    message: string,
+    readonly hint = "",
+    readonly code = "server",
+  ) {
+    super(message);
+  }
+}
+
+/** Any failure of a request as the error that a view draws. */
+export function errorOf(error: unknown): {
+  code: string;
+  message: string;
+  hint: string;
+  details: string;
+} {
+  if (error instanceof ResponseError && isObject(error.data)) {
+    const { code, message, hint, details } = error.data;
+    return {
+      code: String(code ?? "error"),
+      message: String(message ?? error.message),
+      hint: String(hint ?? ""),
+      details: String(details ?? ""),
+    };
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  const hint = error instanceof ServerError ? error.hint : "";
+  return { code: "server", message, hint, details: "" };
+}
+
+export class Server implements vscode.Disposable {
+  readonly #state = new vscode.EventEmitter<ServerState>();
+  readonly #events = new vscode.EventEmitter<Readonly<Record<string, unknown>>>();
+  readonly #ended = new vscode.EventEmitter<void>();
+  readonly onState = this.#state.event;
+  /** What views are told unasked. */
+  readonly onEvent = this.#events.event;
+  /** The process is gone; its views with it. */
+  readonly onEnded = this.#ended.event;
+  state: ServerState = "stopped";
+
+  #running: Promise<Running> | null = null;
+  #process: ChildProcess | null = null;
+  #deaths: number[] = [];
+  #disposed = false;
+
+  constructor(
+    private readonly python: () => Promise<string>,
+    private readonly log: vscode.OutputChannel,
+  ) {}
+
+  /** Who answers, started if need be. */
+  async about(): Promise<Initialized> {
+    return (await this.#ensure()).about;
+  }
+
+  /** Of the Python process, while there is one. */
+  get processId(): number | undefined {
+    return this.#process?.pid;
+  }
+
+  /** Ask; rejects with a `ResponseError` of the server or a `ServerError`. */
+  async request<T>(method: string, params?: unknown, token?: vscode.CancellationToken): Promise<T> {
+    const { connection } = await this.#ensure();
+    // an undefined token would be taken for a second parameter
+    return token
+      ? connection.sendRequest<T>(method, params ?? {}, token)
+      : connection.sendRequest<T>(method, params ?? {});
+  }
+
+  /** End the process; the next request starts another. */
+  async stop(): Promise<void> {
+    const process = this.#process;
+    this.#process = null;
+    const running = await this.#running?.catch(() => null);
+    this.#running = null;
+    running?.connection.dispose();
+    process?.stdin?.end(); // the server ends with its input
+    if (process) setTimeout(() => process.exitCode === null && process.kill(), 6_000).unref();
+    this.#become("stopped");
+    this.#ended.fire();
+  }
+
+  dispose(): void {
+    this.#disposed = true;
+    this.#process?.stdin?.end();
+    this.#process?.kill();
+  }
+
+  #become(state: ServerState): void {
+    if (this.#disposed || this.state === state) return;
+    this.state = state;
+    this.#state.fire(state);
+  }
+
+  #ensure(): Promise<Running> {
+    if (!vscode.workspace.isTrusted) {
+      const hint = "Trust the workspace to run models in it.";
+      return Promise.reject(new ServerError("This workspace is not trusted.", hint));
+    }
+    this.#running ??= this.#start().catch((error: unknown) => {
+      this.#running = null;
+      this.#become("failed");
+      throw error;
+    });
+    return this.#running;
+  }
+
+  async #start(): Promise<Running> {
+    this.#become("starting");
+    const python = await this.python();
+    const cwd = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath;
+    this.log.appendLine(`Starting ${python} -m lmkit serve --stdio`);
+    const child = spawn(python, ["-m", "lmkit", "serve", "--stdio"], {
+      ...(cwd ? { cwd } : {}),
+      env: { ...process.env, PYTHONUTF8: "1", PYTHONSAFEPATH: "1" },
+      stdio: ["pipe", "pipe", "pipe"],
+    });
+    this.#process = child;
+    child.stderr.setEncoding("utf8");
+    let last = "";
+    child.stderr.on("data", (text: string) => {
+      last = `${last}${text}`.slice(-2_000);
+      this.log.append(text);
+    });
+    child.stdin.on("error", () => {}); // the process has gone: its end is heard below
+    const gone = new Promise<never>((_, reject) => {
+      child.once("error", (error) =>
+        reject(
+          new ServerError(
+            `${python} cannot be started: ${error.message}.`,
+            "Choose another Python.",
+          ),
+        ),
+      );
+      child.once("exit", (code, signal) => {
+        const how = signal ? `by ${signal}` : `with status ${code}`;
+        const hint = /No module named '?lmkit/.test(last)
+          ? "lmkit is not in this Python: install lmkit-core."
+          : "The log says why.";
+        reject(new ServerError(`lmkit's Python process ended ${how}.`, hint));
+      });
+    });
+    gone.catch(() => {});
+    const connection = createMessageConnection(
+      new StreamMessageReader(child.stdout),
+      new StreamMessageWriter(child.stdin),
+      { error: (text) => this.log.appendLine(text), warn: () => {}, info: () => {}, log: () => {} },
+    );
+    connection.onNotification("event", (params: { readonly message?: unknown }) => {
+      if (isObject(params.message)) this.#events.fire(params.message);
+    });
+    connection.onError(([error]) => this.log.appendLine(String(error)));
+    connection.listen();
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(
+        () =>
+          reject(
+            new ServerError("lmkit's Python process does not answer.", "The log may say why."),
+          ),
+        START_MS,
+      );
+    });
+    try {
+      const about = await Promise.race([
+        connection.sendRequest<Initialized>("initialize", { protocol: PROTOCOL, client: VERSION }),
+        gone,
+        late,
+      ]);
+      this.log.appendLine(`lmkit ${about.version}, Python ${about.python}`);
+      child.once("exit", (code, signal) => this.#died(child, connection, code, signal));
+      this.#become("running");
+      return { process: child, connection, about };
+    } catch (error) {
+      connection.dispose();
+      if (this.#process === child) this.#process = null;
+      child.kill();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #died(
+    child: ChildProcess,
+    connection: MessageConnection,
+    code: number | null,
+    signal: string | null,
+  ): void {
+    connection.dispose();
+    if (this.#process !== child) return; // it was asked to go
+    this.#process = null;
+    this.#running = null;
+    const how = signal ? `by ${signal}` : `with status ${code}`;
+    this.log.appendLine(`The Python process ended ${how}.`);
+    const now = Date.now();
+    this.#deaths = [...this.#deaths.filter((then) => now - then < SPELL_MS), now];
+    const again = this.#deaths.length < MOST_DEATHS;
+    this.#become(again ? "stopped" : "failed");
+    if (again) {
+      this.#tell(`lmkit's Python process ended ${how} and was started again.`, []);
+      this.#ended.fire(); // panels open again, and that starts it
+    } else {
+      this.#running = Promise.reject(
+        new ServerError("lmkit's Python process keeps ending.", "The log says why."),
+      );
+      this.#running.catch(() => {});
+      this.#tell(`lmkit's Python process ended ${how}, the ${MOST_DEATHS}rd time.`, ["Try Again"]);
+      this.#ended.fire();
+    }
+  }
+
+  /** Forget earlier deaths and start afresh. */
+  async restart(): Promise<void> {
+    this.#deaths = [];
+    await this.stop();
+    await this.about();
+  }
+
+  #tell(message: string, more: readonly string[]): void {
+    void vscode.window.showErrorMessage(message, ...more, "Show Log").then((chosen) => {
+      if (chosen === "Show Log") this.log.show(true);
+      else if (chosen === "Try Again") void this.restart().catch(() => {});
+    });
+  }
+}

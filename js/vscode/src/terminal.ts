@@ -1,0 +1,19 @@
+/** What is done in a terminal, where the user sees it: installing. */
+import * as vscode from "vscode";
+
+/** One argument for the shell of a terminal, quoted so that it stays one and nothing in it is run. */
+export function quoted(argument: string, windows: boolean): string {
+  if (/^[\w@%+=:,./\\-]+$/.test(argument) && !(argument.includes("\\") && !windows))
+    return argument;
+  return windows ? `"${argument.replace(/"/g, "")}"` : `'${argument.replace(/'/g, "'\\''")}'`;
+}
+
+export function installInTerminal(python: string, ...packages: readonly string[]): void {
+  const windows = process.platform === "win32";
+  const words = [python, "-m", "pip", "install", ...packages].map((word) => quoted(word, windows));
+  // PowerShell, the default there, runs a quoted program with the call operator only
+  const call = windows && words[0]?.startsWith('"') ? "& " : "";
+  const terminal = vscode.window.createTerminal({ name: "lmkit" });
+  terminal.show();
+  terminal.sendText(call + words.join(" "), true);
+}

@@ -1,0 +1,77 @@
+import { expect, test, vi } from "vitest";
+
+vi.mock("vscode-jsonrpc/node", () => ({ ResponseError: class extends Error {} }));
+const { readState } = await import("../src/messages.ts");
+const { cellSource, magicLine, typedWord } = await import("../src/notebook.ts");
+const { quoted } = await import("../src/terminal.ts");
+const { errorOf, ServerError } = await import("../src/server.ts");
+const { given } = await import("../src/choose.ts");
+
+test("a panel's state is read as what it may be, and nothing else", () => {
+  expect(
+    readState({ task: "a", model: "", values: { text: "x", k: 1, no: [], deep: {} } }),
+  ).toEqual({
+    task: "a",
+    model: "",
+    values: { text: "x", k: 1 },
+  });
+  expect(readState({ task: "a", model: "m", values: 3, bundle: { protocol: 1 } })).toEqual({
+    task: "a",
+    model: "m",
+    values: {},
+    bundle: { protocol: 1 },
+  });
+  for (const wrong of [
+    null,
+    undefined,
+    3,
+    [],
+    {},
+    { task: "" },
+    { task: "a" },
+    { task: 1, model: "" },
+  ]) {
+    expect(readState(wrong)).toBe(null);
+  }
+});
+
+test("completion looks at lmkit's own lines only", () => {
+  expect(magicLine("%%lm cla", 0)).toBe("%%lm cla");
+  expect(magicLine("%%lm cla", 1)).toBe(null);
+  expect(magicLine("%lm cla", 4)).toBe("%lm cla");
+  expect(magicLine("%lmkit ", 4)).toBe("%lmkit ");
+  for (const other of ["%lmkit", "%lmx ", " %lm a", "x = 1", "%%time "]) {
+    expect(magicLine(other, 0)).toBe(null);
+  }
+  expect(typedWord("%%lm classification --mo")).toBe("--mo");
+  expect(typedWord("%%lm ")).toBe("");
+});
+
+test("an inserted cell is one that the magic reads", () => {
+  expect(cellSource("news", "", "Text.")).toBe("%%lm news\nText.");
+  expect(cellSource("news", "a/b", "")).toBe("%%lm news --model a/b\n");
+  expect(cellSource("news", "my model", "")).toBe('%%lm news --model "my model"\n');
+});
+
+test("what goes to a terminal stays one argument", () => {
+  expect(quoted("/usr/bin/python3", false)).toBe("/usr/bin/python3");
+  expect(quoted("/a b/$(rm -rf ~)/python", false)).toBe("'/a b/$(rm -rf ~)/python'");
+  expect(quoted("it's", false)).toBe("'it'\\''s'");
+  expect(quoted("a;b", false)).toBe("'a;b'");
+  expect(quoted("", false)).toBe("''");
+  expect(quoted("C:\\Python\\python.exe", true)).toBe("C:\\Python\\python.exe");
+  expect(quoted("C:\\Program Files\\python.exe", true)).toBe('"C:\\Program Files\\python.exe"');
+});
+
+test("any failure has a sentence", () => {
+  expect(errorOf(new ServerError("It ended.", "See the log."))).toMatchObject({
+    message: "It ended.",
+    hint: "See the log.",
+  });
+  expect(errorOf("odd").message).toBe("odd");
+});
+
+test("arguments of a command are checked", () => {
+  expect(given({ task: "a", model: 3, other: 1 })).toEqual({ task: "a" });
+  expect(given("a")).toEqual({});
+});

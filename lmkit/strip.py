@@ -1,0 +1,168 @@
+"""``lmkit strip notebook.ipynb``: takes what was analysed out of a saved notebook.
+
+Of each output of lmkit the texts, tiles, pictures and alt texts go, in all of its forms; which task
+ran, with which model and settings, stays. Sources of cells and other outputs are not touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lmkit.errors import LmkitError, ProtocolError
+from lmkit.protocol.codec import MIME, decode_bundle
+from lmkit.protocol.messages import Bundle, PanelSpec, Status, TextField
+
+__all__ = ["Rewrite", "StripError", "Stripped", "blank", "strip_file", "strip_notebook"]
+
+NOTE = "Texts, tiles and pictures were taken out of this output by lmkit strip."
+
+Rewrite = Callable[[Bundle], Mapping[str, Any]]
+"""Makes the forms that an output keeps, MIME type -> value, from its saved view."""
+
+
+class StripError(LmkitError):
+    """A notebook could not be stripped."""
+
+    code = "strip"
+
+
+@dataclass(frozen=True)
+class Stripped:
+    """How many outputs were found, and how many of them were changed."""
+
+    outputs: int
+    changed: int
+
+
+def blank(bundle: Bundle) -> dict[str, Any]:
+    """An output without anything of the text, and with nothing that was computed from it."""
+    spec = bundle.spec
+    if isinstance(spec, PanelSpec):
+        texts = {field.name for field in spec.fields if isinstance(field, TextField)}
+        values = {
+            name: "" if name in texts or (isinstance(value, str) and name not in _choices(spec))
+            else value
+            for name, value in spec.values.items()
+        }  # fmt: skip
+        spec = PanelSpec(
+            header=spec.header, fields=spec.fields, values=values, attention_note=NOTE,
+            status=Status(state="idle"),
+        )  # fmt: skip
+    else:
+        spec = msgspec.structs.replace(spec, views=(), status=Status(state="idle"))
+    empty = Bundle(version=bundle.version, spec=spec)
+    # as a file gives it back, lists and all, so that stripping twice changes nothing
+    return {MIME: msgspec.json.decode(msgspec.json.encode(empty)), "text/plain": NOTE}
+
+
+def _choices(spec: PanelSpec) -> set[str]:
+    """Names of fields whose strings are one of the task's own."""
+    return {field.name for field in spec.fields if hasattr(field, "options")}
+
+
+def strip_notebook(notebook: Any, rewrite: Rewrite = blank) -> Stripped:
+    """Strip a notebook in place.
+
+    Args:
+        notebook: The parsed JSON of a notebook of format 4.
+        rewrite: What an output keeps. One that cannot be read keeps a note alone.
+
+    Raises:
+        StripError: it is not such a notebook.
+    """
+    cells = notebook.get("cells") if isinstance(notebook, dict) else None
+    if not isinstance(cells, list) or notebook.get("nbformat") != 4:
+        raise StripError(
+            "This is no notebook of format 4.", hint="Save it with a recent Jupyter first."
+        )
+    outputs = changed = 0
+    for cell in cells:
+        found = cell.get("outputs") if isinstance(cell, dict) else None
+        for output in found if isinstance(found, list) else ():
+            data = output.get("data") if isinstance(output, dict) else None
+            if not isinstance(data, dict) or MIME not in data:
+                continue
+            outputs += 1
+            kept = dict(_rewritten(data[MIME], rewrite))
+            # metadata may hold an alt text, and names forms that are gone
+            if kept != data or output.get("metadata"):
+                changed += 1
+                output["data"], output["metadata"] = kept, {}
+    if _strip_widgets(notebook):
+        changed = max(changed, 1)
+    return Stripped(outputs, changed)
+
+
+def _rewritten(data: Any, rewrite: Rewrite) -> Mapping[str, Any]:
+    try:
+        bundle = decode_bundle(data)
+    except ProtocolError:
+        return {"text/plain": NOTE}
+    return rewrite(bundle)
+
+
+def _strip_widgets(notebook: dict[str, Any]) -> bool:
+    """Forget the saved traits of panels, which hold their texts; other widgets stay."""
+    metadata = notebook.get("metadata")
+    place: Any = metadata
+    for name in ("widgets", "application/vnd.jupyter.widget-state+json", "state"):
+        place = place.get(name) if isinstance(place, dict) else None
+    if not isinstance(place, dict):
+        return False
+    ours = [
+        name
+        for name, model in place.items()
+        if isinstance(model, dict)
+        and isinstance(state := model.get("state"), dict)
+        and {"_session", "_view", "_esm"} <= state.keys()
+    ]
+    for name in ours:
+        del place[name]
+    return bool(ours)
+
+
+def strip_file(path: Path, out: Path | None = None, *, write: bool = True) -> Stripped:
+    """Strip a notebook file; replaced in one step, and left as it is where nothing is to be done.
+
+    Args:
+        path: The notebook.
+        out: Another file to write to.
+        write: False only counts.
+
+    Raises:
+        StripError: it cannot be read or written, or is no notebook.
+    """
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StripError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise StripError(f"{path} is no notebook: {error}.") from error
+    stripped = strip_notebook(notebook)
+    if write and (stripped.changed or out is not None):
+        _replace(out or path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    return stripped
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        if path.exists():
+            os.chmod(temporary, path.stat().st_mode & 0o777)
+        os.replace(temporary, path)
+    except (OSError, UnicodeEncodeError) as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise StripError(f"{path} cannot be written: {error}.") from error

@@ -1,0 +1,272 @@
+"""The generation task: its fields, its run, and the results of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lmkit.api import (
+    Alternative,
+    Change,
+    ChosenToken,
+    Field,
+    FieldError,
+    GeneratedText,
+    LoadedModel,
+    Result,
+    Task,
+    Token,
+    TokenChoices,
+    show,
+    stopped,
+)
+from lmkit_generation.beams import BeamWatch
+from lmkit_generation.prompts import PRESETS, made_of
+from lmkit_generation.scoring import score
+
+__all__ = ["Generation"]
+
+_MOST_PREFIX = 4096
+_TITLE = "What the model wrote"
+
+
+class Generation(Task):
+    """Let a model write, see what it thought of each token, and go on from another one."""
+
+    name = "generation"
+    title = "Generation"
+    help = "Text that a model writes, token by token, with what could have stood in each place."
+    verb = "generate"
+    auto_class = "AutoModelForCausalLM"
+    other_classes = ("AutoModelForSeq2SeqLM",)
+    default_model = "starter:chat"
+    fields = (
+        Field.text("prompt", label="Prompt", placeholder="What the model reads"),
+        Field.choice(
+            "mode",
+            ("write", "score"),
+            label="Do",
+            help="Write on from the prompt, or score the prompt itself: its perplexity.",
+        ),
+        Field.choice(
+            "strategy",
+            ("greedy", "sample", "beams"),
+            label="Strategy",
+            help="Take the likeliest token, draw one, or search with several beams.",
+        ),
+        Field.integer(
+            "max_new_tokens", label="Most tokens", minimum=1, maximum=4096, default=60,
+        ),
+        Field.choice("preset", PRESETS, label="Preset", help="What the prompt is put into."),
+        Field.choice(
+            "template",
+            ("auto", "chat", "plain"),
+            label="Template",
+            help="The chat template of the tokenizer, or the prompt as it is; "
+            "auto is a chat where there is a template.",
+        ),
+        Field.text(
+            "system",
+            label="System prompt",
+            help="How the model is told to behave, in a chat.",
+            required=False,
+        ),
+        Field.number(
+            "temperature", label="Temperature", help="Sampling: below 1 surer, above 1 bolder.",
+            minimum=0.05, maximum=5.0, default=0.8,
+        ),
+        Field.integer(
+            "top_k", label="Top k", help="Sampling: only the k likeliest; 0 takes all.",
+            minimum=0, maximum=1000, default=50,
+        ),
+        Field.number(
+            "top_p", label="Top p",
+            help="Sampling: only the likeliest that make up this probability together.",
+            minimum=0.01, maximum=1.0, default=1.0,
+        ),
+        Field.number(
+            "min_p", label="Min p",
+            help="Sampling: only tokens of this share of the likeliest one's probability.",
+            minimum=0.0, maximum=1.0, default=0.0,
+        ),
+        Field.number(
+            "repetition_penalty", label="Repetition penalty",
+            help="Above 1, tokens that were there already become less likely.",
+            minimum=1.0, maximum=2.0, default=1.0,
+        ),
+        Field.integer(
+            "seed", label="Seed", help="Of the draws: the same seed gives the same text.",
+            minimum=0, maximum=2**31 - 1, default=0,
+        ),
+        Field.integer("beams", label="Beams", minimum=2, maximum=16, default=4),
+        Field.text(
+            "stop_at",
+            label="Stop sequences",
+            help="One a line: writing ends where one of them comes; \\n stands for a line break.",
+            required=False,
+        ),
+        Field.text(
+            "begin",
+            label="First tokens",
+            help="Ids of the tokens that the text begins with, as a JSON list; "
+            "a click on an alternative sets them.",
+            required=False,
+            multiline=False,
+            hidden=True,
+        ),
+    )  # fmt: skip
+
+    def run(self, model: LoadedModel, **values: Any) -> Result | Sequence[Result]:
+        """Write or score, as ``mode`` says; see the fields for the rest.
+
+        Raises:
+            FieldError: a stop sequence, system prompt or first tokens that cannot be used.
+            ModelError: the model does not write text.
+        """
+        stopped()  # from now on a Stop ends the text after its token, and keeps it
+        if values["mode"] == "score":
+            return score(model, values["prompt"])
+        return _write(model, values)
+
+
+def _write(model: LoadedModel, values: Mapping[str, Any]) -> Sequence[Result]:
+    tokenizer = model.tokenizer
+    prompt, chat = made_of(
+        values["prompt"],
+        system=values["system"],
+        preset=values["preset"],
+        template=values["template"],
+        tokenizer=tokenizer,
+        encoder_decoder=bool(getattr(model.model.config, "is_encoder_decoder", False)),
+    )
+    begin = _ids_of(values["begin"])
+    beams = values["strategy"] == "beams"
+    watch = BeamWatch()
+    so_far: list[Any] = []
+
+    def told(token: Any) -> None:
+        so_far.append(token)
+        tokens = tuple(_chosen(one, 0, (), None) for one in so_far)
+        show(TokenChoices(tokens=tokens, title=_TITLE, streaming=True))
+
+    options = _options(values, tokenizer)
+    if beams:
+        options["logits_processor"] = [watch]
+    trace = model.trace_generation(
+        prompt,
+        chat=chat,
+        max_new_tokens=values["max_new_tokens"],
+        seed=values["seed"],
+        prefix=begin,
+        on_token=None if beams else told,
+        **options,
+    )
+    choices = _choices(trace, values, len(begin))
+    if not beams:
+        return (choices,)
+    ends = {*_many(getattr(model.model.generation_config, "eos_token_id", None))}
+    tree = watch.tree(
+        trace.sequences,
+        lambda identity: str(tokenizer.decode([identity])),
+        ends=ends,
+        title="Beams",
+        note="Bold is the best, solid was kept to the end, dashed was given up. Numbers are "
+        "log-probabilities from the prompt on; the search divides them by the length.",
+    )
+    return (choices, tree)
+
+
+def _options(values: Mapping[str, Any], tokenizer: Any) -> dict[str, Any]:
+    """The arguments of ``generate`` for a strategy."""
+    options: dict[str, Any] = {"do_sample": False, "num_beams": 1}
+    if values["strategy"] == "sample":
+        options |= {
+            "do_sample": True,
+            "temperature": values["temperature"],
+            "top_k": values["top_k"],
+            "top_p": values["top_p"],
+            "min_p": values["min_p"] or None,
+        }
+    elif values["strategy"] == "beams":
+        options |= {"num_beams": values["beams"], "num_return_sequences": values["beams"]}
+    if values["repetition_penalty"] != 1.0:
+        options["repetition_penalty"] = values["repetition_penalty"]
+    stops = [one.replace("\\n", "\n") for one in values["stop_at"].splitlines() if one.strip()]
+    if len(stops) > 50 or any(len(one) > 200 for one in stops):
+        raise FieldError(
+            "Stop sequences are at most 50, of 200 characters each.", hint="Leave some out."
+        )
+    if stops:
+        options |= {"stop_strings": stops, "tokenizer": tokenizer}
+    return options
+
+
+def _ids_of(text: str) -> tuple[int, ...]:
+    if not text.strip():
+        return ()
+    try:
+        ids = json.loads(text)
+    except ValueError:
+        ids = None
+    good = isinstance(ids, list) and all(
+        isinstance(i, int) and not isinstance(i, bool) for i in ids
+    )
+    if not good or len(ids) > _MOST_PREFIX:
+        raise FieldError(
+            "The first tokens are a list of token ids.", hint="For example [504, 2575]."
+        )
+    return tuple(ids)
+
+
+def _choices(trace: GeneratedText, values: Mapping[str, Any], begun: int) -> TokenChoices:
+    written = trace.written
+    ids = tuple(one.token_id for one in written)
+    again = values["strategy"] != "beams"
+    tokens = tuple(
+        _chosen(one, at, ids[:at], dict(values) if again else None, forced=at == begun - 1)
+        for at, one in enumerate(written)
+    )
+    return TokenChoices(tokens=tokens, text=trace.completion, title=_TITLE)
+
+
+def _chosen(
+    one: Any,
+    at: int,
+    before: tuple[int, ...],
+    values: dict[str, Any] | None,
+    *,
+    forced: bool = False,
+) -> ChosenToken:
+    """One written token; each alternative leads to a run that begins with it."""
+    most = 0 if values is None else max(values["max_new_tokens"], at + 2)
+    return ChosenToken(
+        token=Token(text=one.token.text, raw=one.token.raw, special=one.token.special),
+        probability=None if one.probability is None else min(1.0, one.probability),
+        rank=one.rank,
+        entropy=one.entropy,
+        alternatives=tuple(
+            Alternative(
+                text=other.text,
+                probability=min(1.0, other.probability),
+                change=None
+                if values is None
+                else Change(
+                    values={
+                        **values,
+                        "max_new_tokens": most,
+                        "begin": json.dumps([*before, other.token_id]),
+                    }
+                ),
+            )
+            for other in one.alternatives
+        ),
+        forced=forced,
+        step=one.step,
+    )
+
+
+def _many(value: Any) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, int) else tuple(value)

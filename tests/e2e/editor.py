@@ -1,0 +1,227 @@
+"""A VS Code that runs in a browser, for tests: a fresh profile with the built .vsix."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from playwright.sync_api import Frame, Page
+
+from tests.e2e.notebook import Watch
+
+__all__ = ["ARTIFACTS", "Editor", "Workbench", "frame_with", "serve"]
+
+ROOT = Path(__file__).parents[2]
+ARTIFACTS = ROOT / "test-artifacts" / "e2e"
+VSIX = ROOT / "dist" / "lmkit.vsix"
+WAIT = 60.0
+_STARTING = 60.0
+
+SETTINGS: dict[str, Any] = {
+    "extensions.autoCheckUpdates": False,
+    "extensions.autoUpdate": False,
+    "extensions.ignoreRecommendations": True,
+    "files.autoSave": "off",
+    "telemetry.telemetryLevel": "off",
+    "update.mode": "none",
+    "window.restoreWindows": "all",
+    "workbench.enableExperiments": False,
+    "workbench.startupEditor": "none",
+    "workbench.colorTheme": "Default Light Modern",
+}
+
+
+class Editor:
+    """A running server: where it is and what it serves."""
+
+    def __init__(self, url: str, folder: Path, process: subprocess.Popen[bytes]) -> None:
+        self.url = url
+        self.folder = folder
+        self.process = process
+
+    @property
+    def workspace(self) -> Path:
+        """The folder that is open."""
+        return self.folder / "workspace"
+
+    def page(self, *, tests: Path | None = None) -> str:
+        """Address of the workbench; with ``tests``, the bundle that its extension host runs."""
+        address = f"{self.url}/?folder={quote(str(self.workspace))}"
+        if tests is None:
+            return address
+        authority = urlsplit(self.url).netloc
+        (extension,) = (self.folder / "extensions").glob("lmkit.lmkit-*")
+        payload = [
+            ["extensionDevelopmentPath", f"vscode-remote://{authority}{extension}"],
+            ["extensionTestsPath", f"vscode-remote://{authority}{tests}"],
+            ["skipWelcome", "true"],
+        ]
+        return f"{address}&payload={quote(json.dumps(payload))}"
+
+    def stop(self) -> None:
+        """End the server and its extension hosts, which would outlive it by hours."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=5)
+                break
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+
+def _entry() -> Path:
+    place = Path(os.environ.get("LMKIT_CODE_SERVER", Path(sys.prefix) / "code-server"))
+    entry = place / "node_modules" / "code-server" / "out" / "node" / "entry.js"
+    assert entry.is_file(), f"There is no VS Code in {place}: run `make test`."
+    return entry
+
+
+@contextlib.contextmanager
+def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None = None,
+          settings: Mapping[str, Any] | None = None) -> Iterator[Editor]:  # fmt: skip
+    """Install the extension in a fresh profile in ``folder`` and serve it until the block ends.
+
+    Args:
+        folder: Empty folder; files to open go into ``folder / "workspace"``.
+        trust: False: workspaces are asked about and untrusted until then.
+        environ: Further environment variables.
+        settings: Further settings of the user.
+    """
+    assert VSIX.is_file(), f"{VSIX} is not built: run `make test`."
+    (folder / "workspace").mkdir(exist_ok=True)
+    (folder / "user" / "User").mkdir(parents=True)
+    chosen = {**SETTINGS, "lmkit.pythonPath": sys.executable, **(settings or {})}
+    chosen["security.workspace.trust.enabled"] = not trust
+    (folder / "user" / "User" / "settings.json").write_text(json.dumps(chosen))
+    node = shutil.which("node")
+    assert node is not None
+    profile = [
+        node, str(_entry()), "--user-data-dir", str(folder / "user"),
+        "--extensions-dir", str(folder / "extensions"), "--config", str(folder / "config.yaml"),
+    ]  # fmt: skip
+    environment = {
+        **os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **(environ or {}),
+    }  # fmt: skip
+    done = subprocess.run(
+        [*profile, "--install-extension", str(VSIX)],
+        capture_output=True, text=True, check=False, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = folder / "server.log"
+    for attempt in range(3):  # another process may take the port between the two of us
+        port = _free_port()
+        more = ["--disable-workspace-trust"] if trust else []
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [*profile, "--auth", "none", "--bind-addr", f"127.0.0.1:{port}",
+                 "--disable-telemetry", "--disable-update-check", *more],
+                stdout=output, stderr=output, env=environment, start_new_session=True,
+            )  # fmt: skip
+        editor = Editor(f"http://127.0.0.1:{port}", folder, process)
+        if _is_up(editor):
+            break
+        editor.stop()
+        assert attempt < 2, f"VS Code did not start:\n{log.read_text()[-4000:]}"
+    try:
+        yield editor
+    finally:
+        editor.stop()
+
+
+def _is_up(editor: Editor) -> bool:
+    deadline = time.monotonic() + _STARTING
+    while editor.process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{editor.url}/healthz", timeout=5):
+                return True
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def frame_with(page: Page, selector: str, *, count: int = 1) -> Frame:
+    """The frame in which ``selector`` is found: webviews are frames within frames."""
+    deadline = time.monotonic() + WAIT
+    while time.monotonic() < deadline:
+        for frame in page.frames:
+            with contextlib.suppress(Exception):  # a frame that went while it was asked
+                if frame.locator(selector).count() >= count:
+                    return frame
+        page.wait_for_timeout(100)
+    page.screenshot(path=ARTIFACTS / "vscode-missing.png")
+    urls = "\n".join(frame.url[:120] for frame in page.frames)
+    raise AssertionError(f"no frame has {selector}:\n{urls}")
+
+
+class Workbench:
+    """VS Code in a page."""
+
+    def __init__(self, page: Page, editor: Editor, *, go: bool = True) -> None:
+        self.page, self.editor = page, editor
+        self.watch = Watch(page)
+        if go:
+            page.goto(editor.page())
+        self.ready()
+
+    def ready(self) -> None:
+        """Wait until the extension is known."""
+        # the extension's icon tells that what it contributes is known
+        self.page.wait_for_selector('.activitybar [aria-label="lmkit"]', timeout=60_000)
+
+    def open(self, name: str) -> None:
+        """Open a file of the workspace by a double click, as a person does."""
+        self.page.keyboard.press("Escape")
+        row = self.page.locator(".explorer-folders-view .monaco-list-row", has_text=name)
+        if not row.is_visible():
+            self.page.keyboard.press("Control+Shift+E")
+        row.dblclick()
+
+    def command(self, title: str) -> None:
+        """Run a command of the palette."""
+        self.page.keyboard.press("F1")
+        box = self.page.locator(".quick-input-widget input.input")
+        box.fill(f">{title}")
+        self.pick(title)
+
+    def pick(self, text: str) -> None:
+        """Choose the entry of a list whose label has these words."""
+        row = self.page.locator(".quick-input-list .monaco-list-row", has_text=text).first
+        row.click(timeout=60_000)
+
+    def frame(self, selector: str, **options: Any) -> Frame:
+        """The frame that has ``selector``."""
+        return frame_with(self.page, selector, **options)
+
+    def shot(self, name: str) -> None:
+        """Keep a picture of the window."""
+        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=ARTIFACTS / f"vscode-{name}.png")
+
+    def harmless(self) -> None:
+        """Nothing of a notebook ran, in any frame, and nobody else was asked for anything."""
+        for frame in self.page.frames:
+            assert frame.evaluate("globalThis.__pwned") is None
+        assert self.watch.dialogs == []
+        ours = [url for url in self.watch.requests if url.rsplit("/", 1)[-1] == "x"]
+        assert ours == []

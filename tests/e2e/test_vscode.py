@@ -1,0 +1,258 @@
+"""The built .vsix in a real VS Code: in its page, and in its extension host."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Frame, Page, expect
+
+from lmkit.protocol.codec import MIME, to_builtins
+from lmkit.transports.snapshot import snapshot
+from tests.e2e.editor import ARTIFACTS, ROOT, Editor, Workbench, serve
+
+TEXT = "The plot is thin, but I was moved."
+VIEW = '[data-lmkit="view"]'
+TESTS = ROOT / "js" / "vscode" / "dist" / "host-tests.cjs"
+SCRIPT = "</script><script>window.__pwned = 1</script>"
+IMAGE = "<img src=x onerror='window.__pwned = 1'>"
+
+
+def part(name: str) -> str:
+    return f'[data-lmkit="{name}"]'
+
+
+@pytest.fixture(scope="module")
+def bundle() -> dict[str, Any]:
+    """What a cell leaves in a notebook."""
+    import lmkit
+
+    analysis = lmkit.load("starter:sentiment").run("classification", text=TEXT)
+    return to_builtins(snapshot(analysis.view, None))
+
+
+def notebook(*outputs: dict[str, Any] | str) -> str:
+    """A saved notebook with one output a cell."""
+    cells = [
+        {
+            "cell_type": "code", "execution_count": number, "id": f"c{number}", "metadata": {},
+            "source": ["r"],
+            "outputs": [{
+                "output_type": "display_data", "metadata": {},
+                "data": {
+                    # what the Jupyter extension would draw; there is none, and no kernel
+                    "application/vnd.jupyter.widget-view+json": {"model_id": "gone"},
+                    MIME: output, "text/plain": ["plain text"],
+                },
+            }],
+        }
+        for number, output in enumerate(outputs, 1)
+    ]  # fmt: skip
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return json.dumps(
+        {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    )
+
+
+def hostile(bundle: dict[str, Any]) -> list[Any]:
+    """Bundles that lie, and words that each has to be answered with; empty: drawn as text."""
+
+    def changed(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        made = copy.deepcopy(bundle)
+        change(made)
+        return made
+
+    def tokens(made: dict[str, Any]) -> None:
+        made["spec"]["attention"]["tokens"][3]["text"] = IMAGE + SCRIPT
+        made["spec"]["header"]["model"] = IMAGE
+        made["spec"]["results"][0]["scores"][0]["label"] = SCRIPT
+
+    def sizes(made: dict[str, Any]) -> None:
+        for tile in made["tiles"]:
+            tile["shape"] = [side * 100 for side in tile["shape"]]
+
+    def cut(made: dict[str, Any]) -> None:
+        for tile in made["tiles"]:
+            tile["data"] = tile["data"][: len(tile["data"]) // 2]
+
+    return [
+        changed(tokens),
+        changed(lambda made: made.update(protocol=99)),
+        changed(sizes),
+        changed(cut),
+        changed(lambda made: made.update(tiles=[])),
+        changed(lambda made: made["spec"].update(kind="unheard of")),
+        {"protocol": 1},
+        SCRIPT,
+    ]
+
+
+@pytest.fixture(scope="module")
+def editor(tmp_path_factory: pytest.TempPathFactory, bundle: dict[str, Any]) -> Iterator[Editor]:
+    folder = tmp_path_factory.mktemp("vscode")
+    workspace = folder / "workspace"
+    workspace.mkdir()
+    (workspace / "saved.ipynb").write_text(notebook(bundle))
+    (workspace / "hostile.ipynb").write_text(notebook(*hostile(bundle)))
+    (workspace / "text.txt").write_text(TEXT + "\nAnother line.\n")
+    with serve(folder) as running:
+        yield running
+
+
+@pytest.fixture
+def workbench(page: Page, editor: Editor) -> Workbench:
+    return Workbench(page, editor)
+
+
+def shown_scores(frame: Frame) -> dict[str, float]:
+    rows = frame.locator(f"{VIEW} {part('label-row')}").all_inner_texts()
+    found = {}
+    for row in rows:
+        words = row.split()
+        found[words[0]] = float(next(one for one in words[1:] if re.fullmatch(r"[\d.]+", one)))
+    return found
+
+
+def scores(bundle: dict[str, Any]) -> dict[str, float]:
+    return {one["label"]: one["score"] for one in bundle["spec"]["results"][0]["scores"]}
+
+
+def test_a_saved_notebook_is_drawn_without_a_kernel(
+    workbench: Workbench, bundle: dict[str, Any]
+) -> None:
+    workbench.open("saved.ipynb")
+    frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
+    assert shown_scores(frame) == pytest.approx(scores(bundle), abs=0.006)
+    tokens = frame.locator(f"{VIEW} {part('token')}")
+    expect(tokens).to_have_count(len(bundle["spec"]["attention"]["tokens"]))
+    assert frame.locator(f"{VIEW} {part('cell')}").count() == 72
+    frame.locator(f"{VIEW} {part('tab-map')}").click()
+    frame.locator(f"{VIEW} {part('picture-canvas')}").first.hover()
+    workbench.shot("renderer-light")
+    workbench.harmless()
+
+
+def test_a_hostile_notebook_draws_sentences_and_runs_nothing(workbench: Workbench) -> None:
+    workbench.open("hostile.ipynb")
+    frame = workbench.frame(VIEW, count=2)
+    # outputs are in the page in the order of their drawing, not of their cells
+    lying = frame.locator(VIEW).filter(has_text=IMAGE[:20])
+    expect(lying.locator(part("model"))).to_contain_text(IMAGE[:20])
+    assert SCRIPT[:20] in "".join(lying.locator(part("label-row")).all_inner_texts())
+    workbench.shot("hostile")
+    workbench.harmless()
+    # the rest is drawn as one scrolls; none of it hangs the editor
+    wanted = {"saved with protocol 99": False, "kind is not": False, "cannot be read": False}
+    workbench.page.mouse.move(640, 500)
+    for _ in range(60):
+        workbench.page.mouse.wheel(0, 300)
+        workbench.page.wait_for_timeout(50)
+        for words, seen in wanted.items():
+            wanted[words] = seen or frame.locator(VIEW).filter(has_text=words).count() > 0
+        if all(wanted.values()):
+            break
+    assert all(wanted.values()), wanted
+    workbench.shot("hostile-end")
+    workbench.harmless()
+
+
+def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[str, Any]) -> None:
+    page = workbench.page
+    page.locator('.activitybar a[aria-label="lmkit"]').click()
+    tree = page.locator(".pane-body .monaco-list-row")
+    expect(tree.filter(has_text="Python 3")).to_be_visible(timeout=60_000)
+    expect(tree.filter(has_text="starter:sentiment")).to_have_count(0)  # in a closed group
+    expect(tree.filter(has_text="classification").first).to_be_visible()
+    workbench.shot("home-light")
+
+    page.keyboard.press("Control+Shift+E")
+    workbench.open("text.txt")
+    page.locator(".monaco-editor .view-line", has_text="The plot").click()
+    page.keyboard.press("Control+Home")
+    page.keyboard.press("Shift+End")
+    workbench.command("lmkit: Analyse Selection")
+    workbench.pick("classification")
+    frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
+    assert shown_scores(frame) == pytest.approx(scores(bundle), abs=0.006)
+    box = frame.locator(f'{part("field")}[data-field="text"]')
+    assert box.input_value() == TEXT
+    cells = frame.locator(f"{VIEW} {part('cell')}")
+    expect(cells).to_have_count(72)
+    cells.nth(30).click()
+    expect(frame.locator(part("picture-canvas")).first).to_be_visible()
+    workbench.shot("panel-light")
+
+    # typed into the form and run: the model is loaded, so the answer is quick
+    box.fill("An unforgettable film, and I loved it.")
+    began = time.monotonic()
+    frame.locator(part("run")).click()
+    expect(frame.locator(part("token")).filter(has_text="loved")).to_have_count(1)
+    print(f"a warm server's result after {time.monotonic() - began:.2f} s")
+    now = shown_scores(frame)
+
+    # a reload brings form and result back
+    with page.expect_navigation():
+        workbench.command("Developer: Reload Window")
+    workbench.ready()
+    frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
+    expect(frame.locator(part("token")).filter(has_text="loved")).to_have_count(1)
+    assert shown_scores(frame) == pytest.approx(now, abs=0.006)
+    expect(frame.locator(part("run"))).to_be_enabled(timeout=60_000)
+    box = frame.locator(f'{part("field")}[data-field="text"]')
+    assert box.input_value() == "An unforgettable film, and I loved it."
+
+    for theme, kind in {"Dark Modern": "vs-dark", "Dark High Contrast": "hc-black"}.items():
+        workbench.command("Preferences: Color Theme")
+        page.keyboard.type(theme)
+        workbench.pick(theme)
+        page.wait_for_selector(f".monaco-workbench.{kind}")
+        expect(frame.locator('.lmkit[data-theme="dark"]')).to_have_count(1)
+        page.wait_for_timeout(700)  # the theme's sheet comes after its class
+        workbench.shot("panel-" + kind)
+    workbench.harmless()
+
+
+def test_inside_the_extension_host(page: Page, editor: Editor) -> None:
+    lines: list[str] = []
+    codes: list[int] = []
+    page.expose_function("codeAutomationLog", lambda _, words: lines.extend(map(str, words)))
+    page.expose_function("codeAutomationExit", lambda code: codes.append(code))
+    page.goto(editor.page(tests=TESTS))
+    deadline = time.monotonic() + 150
+    while not codes and time.monotonic() < deadline:
+        page.wait_for_timeout(200)
+    print("\n".join(lines))
+    page.screenshot(path=ARTIFACTS / "vscode-host.png")
+    assert codes == [0], lines
+    assert sum(line.startswith("ok - ") for line in lines) == 7, lines
+
+
+def test_nothing_is_started_in_a_workspace_that_is_not_trusted(
+    page: Page, bundle: dict[str, Any], tmp_path: Path
+) -> None:
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    (workspace / "saved.ipynb").write_text(notebook(bundle))
+    # what would be started, if anything were
+    trap = tmp_path / "python"
+    trap.write_text(f"#!/bin/sh\ntouch {tmp_path / 'started'}\n")
+    trap.chmod(0o755)
+    with serve(tmp_path, trust=False, settings={"lmkit.pythonPath": str(trap)}) as editor:
+        page.goto(editor.page())
+        page.get_by_role("button", name="No, I don't trust").click(timeout=60_000)
+        workbench = Workbench(page, editor, go=False)
+        page.locator('.activitybar a[aria-label="lmkit"]').click()
+        expect(page.locator(".welcome-view")).to_contain_text("not trusted", timeout=60_000)
+        workbench.shot("untrusted-home")
+        workbench.open("saved.ipynb")
+        frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
+        assert shown_scores(frame) == pytest.approx(scores(bundle), abs=0.006)
+        workbench.shot("untrusted")
+        workbench.harmless()
+    assert not (tmp_path / "started").exists()
