@@ -98,6 +98,7 @@ def test_a_data_set_in_the_browser(lab: Lab, open_notebook: Callable[..., Notebo
     expect(view.locator('[data-lmkit="label-row"]')).to_have_count(2, timeout=30_000)
     expect(view.locator('[data-lmkit="field"][data-field="text"]')).to_have_value(text)
     expect(part(view, "picture-canvas").first).to_be_visible()
+    expect(view.locator('[data-lmkit="label-row"]').first).to_be_in_viewport()
     notebook.shot("data-set-row", notebook.cell(3))
 
     # -- an edit of it shows the change beside the old result

@@ -193,7 +193,7 @@ export function chart(result: Chart, context: Context, scope: Scope): readonly N
       });
       if (series.draw === "bars") {
         const gap = nearest(series.x.map(across));
-        const wide = Math.max(1, Math.min(40, (gap * 0.8) / bars.length));
+        const wide = Math.max(1, Math.min(26, (gap * 0.8) / bars.length));
         const shift = (bars.indexOf(series) - (bars.length - 1) / 2) * wide;
         for (const place of places) {
           const base = up(Math.max(y0, Math.min(y1, 0)));

@@ -170,14 +170,14 @@ export function panel(
     if (!change.run) source.edit(values);
     else {
       // A click on a row of the data set leads to what is below it.
-      seek = theData?.open === true;
+      seek = theData?.open === true ? "asked" : "";
       start(values);
     }
   };
   /** Whether the run in progress, or the last one, is over the rows of the data set. */
   let overRows = first.dataSet !== null && first.results.length === 0;
   /** A row was clicked: its results come into sight when they are there. */
-  let seek = false;
+  let seek: "" | "asked" | "running" = "";
 
   let theData: DataSetView | null = null;
   const drawData = () => {
@@ -487,15 +487,15 @@ export function panel(
       const { attention } = next;
       quietly(() => store.set(choiceOf(attention, attention.selection, store.state)));
     }
-    const wasRunning = status.state === "running";
     setStatus(next.status);
     drawForm();
     drawResults();
     drawAttention();
     drawState();
     tellSelection();
-    if (seek && wasRunning && next.status.state === "done") {
-      seek = false;
+    // The kernel takes the values over first, and tells so with the status of the run before.
+    if (seek === "running" && next.status.state === "done") {
+      seek = "";
       // By hand: scrollIntoView would move what is cut off around the body too, and the page. In
       // the next frame, when the explorer below has its height.
       scope.frame(() => {
@@ -515,6 +515,7 @@ export function panel(
       drawState();
       drawResults();
     } else if (event.type === "status") {
+      if (seek === "asked" && event.status.state === "running") seek = "running";
       setStatus(event.status);
     } else if (event.type === "partial") {
       if (status.state !== "running" || event.run !== run) return;
