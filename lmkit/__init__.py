@@ -103,12 +103,20 @@ def plugin_host() -> PluginHost:
 
 
 def __getattr__(name: str) -> Any:
-    module = _LAZY.get(name)
-    if module is None:
-        raise AttributeError(f"module 'lmkit' has no attribute {name!r}")
     from importlib import import_module
+    from importlib.util import find_spec
 
-    return getattr(import_module(module), name)
+    module = _LAZY.get(name)
+    if module is not None:
+        return getattr(import_module(module), name)
+    # ``from lmkit import x`` asks here before it imports the module x: don't load plugins for that.
+    if not name.startswith("_") and find_spec(f"lmkit.{name}") is None:
+        from lmkit.tools import caller
+
+        function = caller(name)
+        if function is not None:
+            return function
+    raise AttributeError(f"module 'lmkit' has no attribute {name!r}")
 
 
 def load_ipython_extension(shell: Any) -> None:

@@ -70,6 +70,7 @@ __all__ = [
     "ChosenToken",
     "Column",
     "ColumnSpec",
+    "Command",
     "Field",
     "FieldError",
     "FieldSpec",
@@ -85,6 +86,7 @@ __all__ = [
     "ModelError",
     "ModelPass",
     "Page",
+    "RegisterCommand",
     "RegisterTask",
     "RegisterView",
     "Result",
@@ -107,6 +109,7 @@ __all__ = [
     "TokenLabels",
     "TokenRow",
     "TokenScores",
+    "Tools",
     "Tree",
     "TreeNode",
     "View",
@@ -687,6 +690,74 @@ class View:
         """
         raise TypeError(f"{type(self).__name__} defines no show(self, trace, *, ...).")
 
+
+@runtime_checkable
+class Tools(Protocol):
+    """What lmkit lends to a command: models by name, and the attention of their passes."""
+
+    def model(
+        self,
+        source: Any,
+        auto_class: str = "AutoModel",
+        *,
+        tokenizer: Any = None,
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> LoadedModel:
+        """Load a model as every task of lmkit would: the same names, checks and sentences.
+
+        Args:
+            source: ``starter:NAME``, a folder, a hub id, or a ``transformers`` model.
+            auto_class: Name of the ``transformers`` auto class.
+            tokenizer: The tokenizer of a model that is in memory.
+            device: ``cpu``, ``cuda:0``...; a model in memory stays where it is.
+            dtype: ``float32``...; default: as in the checkpoint.
+
+        Raises:
+            ModelError: one sentence saying what went wrong.
+        """
+        ...
+
+    def capture(
+        self, model: Any, *, values: bool = False, gradients: bool = False
+    ) -> AbstractContextManager[Any]:
+        """Record the attention of the passes of a module in a ``with`` block.
+
+        Gives a :class:`lmkit.capture.Trace`; ``trace.tensors(layer)`` holds queries, keys and
+        values of the batch, with ``gradients`` as the pass made them, so that a loss may be
+        computed from them. The model stays on its own kernel.
+        """
+        ...
+
+
+class Command:
+    """A verb of the command line that is no task: ``lmkit NAME ...``; and ``lmkit.NAME(...)``.
+
+    Class attributes:
+        name: What users type. Lower-case letters, digits and hyphens.
+        help: One line for ``lmkit --help``.
+    """
+
+    name: ClassVar[str] = ""
+    help: ClassVar[str] = ""
+
+    def main(self, tools: Tools, words: Sequence[str]) -> int:
+        """Run ``lmkit NAME words...``; return the exit status.
+
+        An :class:`~lmkit.errors.LmkitError` is printed as its sentence and gives status 1.
+        """
+        raise TypeError(f"{type(self).__name__} defines no main(self, tools, words).")
+
+    def call(self, tools: Tools, *args: Any, **values: Any) -> Any:
+        """What ``lmkit.NAME(...)`` does in Python; hyphens of the name become underscores.
+
+        Where it is not defined, there is no such function.
+        """
+        raise TypeError(f"{type(self).__name__} defines no call(self, tools, ...).")
+
+
+RegisterCommand = Callable[[type[Command]], None]
+"""What ``lmkit_register_commands`` receives."""
 
 RegisterView = Callable[[type[View]], None]
 """What ``lmkit_register_views`` receives."""

@@ -50,14 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         "doctor": _doctor,
     }
     if not words or words[0] in ("-h", "--help", "help"):
-        sys.stdout.write(_USAGE)
+        sys.stdout.write(_usage())
         return 0 if words else 2
     if words[0] == "--version":
         sys.stdout.write(f"lmkit {__version__}\n")
         return 0
     if words[0] not in commands:
-        sys.stderr.write(f"lmkit: there is no command {words[0]!r}.\n{_USAGE}")
-        return 2
+        brought = _brought(words[0])
+        if brought is None:
+            sys.stderr.write(f"lmkit: there is no command {words[0]!r}.\n{_usage()}")
+            return 2
+        commands[words[0]] = brought
     try:
         return commands[words[0]](words[1:])
     except arguments.HelpAsked as asked:
@@ -72,6 +75,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("lmkit: stopped.\n")
         return 130
+
+
+def _usage() -> str:
+    from lmkit.kernel_session import current_host
+
+    lines = [f"  {x.command.name:<18} {x.command.help}\n" for x in current_host().commands]
+    return _USAGE + ("\nfrom plugins:\n" + "".join(lines) if lines else "")
+
+
+def _brought(name: str) -> Callable[[list[str]], int] | None:
+    """The command of a plugin, isolated like a task: its failure is named and kept."""
+    from lmkit.kernel_session import current_host
+    from lmkit.tools import KernelTools
+
+    host = current_host()
+    found = host.command(name)
+    if found is None:
+        return None
+
+    def run(words: list[str]) -> int:
+        try:
+            return found.command().main(KernelTools(), words)
+        except LmkitError:
+            raise
+        except Exception as error:
+            wrapped = host.quarantine(found.plugin, error)
+            sys.stderr.write(wrapped.details)
+            raise wrapped from error
+
+    return run
 
 
 def _run(words: list[str]) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from lmkit.api import Task, View
+from lmkit.api import Command, Task, View
 from lmkit.errors import RegistrationError
 from lmkit.protocol.messages import (
     BooleanField,
@@ -21,7 +21,7 @@ from lmkit.protocol.messages import (
     TextField,
 )
 
-__all__ = ["check_task", "check_view", "fields_of", "row_fields_of", "verb_of"]
+__all__ = ["check_command", "check_task", "check_view", "fields_of", "row_fields_of", "verb_of"]
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _FIELD_TYPES = (TextField, IntegerField, NumberField, ChoiceField, BooleanField)
@@ -47,6 +47,10 @@ _FOLLOWED = frozenset({"layer", "head", "tokens"})
 """Parts of the selection, and so keywords of every view's ``show``."""
 RESERVED_COLUMNS = frozenset({"data", "model", "out", "processes", "rows", "self", "task"})
 """Names that the Python call and the command line for data sets take."""
+RESERVED_COMMANDS = frozenset({
+    "doctor", "evaluate", "help", "lab", "new-plugin", "plugins", "run", "serve", "starter",
+})  # fmt: skip
+"""Verbs of lmkit's own command line."""
 RESERVED_VERBS = frozenset({
     "close", "device", "dtype", "evaluate", "labels", "model", "name", "panel", "run", "session",
     "tasks", "tokenizer", "trace", "warnings",
@@ -146,6 +150,28 @@ def check_view(view: object) -> type[View]:
         raise RegistrationError(f"{who} defines no show(self, trace, *, ...).")
     _check_signature(view.show, who, [*_FOLLOWED, *(field.name for field in view.fields)], "trace")
     return view
+
+
+def check_command(command: object) -> type[Command]:
+    """Return ``command`` if it is a sound declaration.
+
+    Raises:
+        RegistrationError: naming the class and the first thing that is wrong with it.
+    """
+    if not (isinstance(command, type) and issubclass(command, Command)):
+        raise RegistrationError(
+            f"register() got {command!r}, not a subclass of lmkit.api.Command.",
+            hint="Register the class itself: register(MyCommand).",
+        )
+    who = f"Command {command.__module__}.{command.__qualname__}"
+    _check_name(command.name, who)
+    if not isinstance(command.help, str):
+        raise RegistrationError(f"{who}: help is not a string.")
+    if command.name in RESERVED_COMMANDS:
+        raise RegistrationError(f"{who} has the name {command.name!r}, which lmkit uses itself.")
+    if command.main is Command.main:
+        raise RegistrationError(f"{who} defines no main(self, tools, words).")
+    return command
 
 
 def verb_of(task: type[Task]) -> str:

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import pluggy
 
-from lmkit.api import RegisterTask, RegisterView
+from lmkit.api import RegisterCommand, RegisterTask, RegisterView
 
-__all__ = ["hookspec", "lmkit_register_tasks", "lmkit_register_views"]
+__all__ = [
+    "hookspec",
+    "lmkit_register_commands",
+    "lmkit_register_tasks",
+    "lmkit_register_views",
+]
 
 hookspec = pluggy.HookspecMarker("lmkit")
 
@@ -38,4 +43,17 @@ def lmkit_register_views(register: RegisterView) -> None:
 
     Args:
         register: Takes a subclass of :class:`lmkit.api.View`.
+    """
+
+
+@hookspec
+def lmkit_register_commands(register: RegisterCommand) -> None:
+    """Offer verbs of the command line. Called once when the plugin is found, in its own try.
+
+    Call ``register(MyCommand)`` once for each class. The host checks the declaration there and
+    then and raises :class:`lmkit.errors.RegistrationError` with what is wrong; a registered command
+    is ``lmkit NAME`` and, where it defines ``call``, ``lmkit.NAME(...)`` in Python.
+
+    Args:
+        register: Takes a subclass of :class:`lmkit.api.Command`.
     """

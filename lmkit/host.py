@@ -19,8 +19,8 @@ import pluggy
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from lmkit import hookspecs
-from lmkit.api import HOST_API, Task, View
-from lmkit.declarations import check_task, check_view, verb_of
+from lmkit.api import HOST_API, Command, Task, View
+from lmkit.declarations import check_command, check_task, check_view, verb_of
 from lmkit.errors import (
     DuplicateNameError,
     HostApiError,
@@ -39,6 +39,7 @@ __all__ = [
     "GROUP",
     "Plugin",
     "PluginHost",
+    "RegisteredCommand",
     "RegisteredTask",
     "RegisteredView",
 ]
@@ -50,7 +51,7 @@ ALLOW_VARIABLE = "LMKIT_PLUGINS_ALLOW"
 BLOCK_VARIABLE = "LMKIT_PLUGINS_BLOCK"
 """Environment variable: comma-separated plugin names that are not loaded."""
 
-Named = TypeVar("Named", Task, View)
+Named = TypeVar("Named", Task, View, Command)
 EntryPoints = Callable[[], Iterable[importlib.metadata.EntryPoint]]
 
 
@@ -64,6 +65,7 @@ class Plugin:
     state: str = "ready"
     tasks: list[str] = field(default_factory=list)
     views: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
     error: LmkitError | None = None
     module: str = ""
 
@@ -112,6 +114,14 @@ class RegisteredView:
     plugin: Plugin
 
 
+@dataclass(frozen=True)
+class RegisteredCommand:
+    """A command and the plugin that brought it."""
+
+    command: type[Command]
+    plugin: Plugin
+
+
 class PluginHost:
     """All plugins of this process.
 
@@ -131,6 +141,7 @@ class PluginHost:
         self._plugins: dict[tuple[str, str], Plugin] = {}
         self._tasks: dict[str, RegisteredTask] = {}
         self._views: dict[str, RegisteredView] = {}
+        self._commands: dict[str, RegisteredCommand] = {}
         self._lock = threading.RLock()
 
     # -- finding ----------------------------------------------------------------------------------
@@ -241,6 +252,15 @@ class PluginHost:
         hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(self._views)}."
         raise NoSuchViewError(f"There is no view {name!r}.", hint=hint)
 
+    @property
+    def commands(self) -> list[RegisteredCommand]:
+        """All verbs of the command line that plugins bring, by name."""
+        return [self._commands[name] for name in sorted(self._commands)]
+
+    def command(self, name: str) -> RegisteredCommand | None:
+        """The command of this name, or None."""
+        return self._commands.get(name)
+
     def by_verb(self, verb: str) -> RegisteredTask | None:
         """The task that a method name stands for, or None."""
         return next((one for one in self._tasks.values() if verb_of(one.task) == verb), None)
@@ -316,13 +336,17 @@ class PluginHost:
 
     def _admit(self, module: Any, plugin: Plugin) -> None:
         _check_host_api(module, plugin)
-        tasks, views = self._try_out(module, plugin)
+        tasks, views, commands = self._try_out(module, plugin)
         for task in tasks:
             self._check_unique(task, plugin)
         for view in views:
             taken = self._views.get(view.name)
             if taken is not None:
                 raise _taken("view", view.name, plugin, taken.plugin)
+        for command in commands:
+            used = self._commands.get(command.name)
+            if used is not None:
+                raise _taken("command", command.name, plugin, used.plugin)
         self._manager.register(module, name="/".join(plugin.key))
         for task in tasks:
             self._tasks[task.name] = RegisteredTask(task, plugin)
@@ -330,8 +354,13 @@ class PluginHost:
         for view in views:
             self._views[view.name] = RegisteredView(view, plugin)
             plugin.views.append(view.name)
+        for command in commands:
+            self._commands[command.name] = RegisteredCommand(command, plugin)
+            plugin.commands.append(command.name)
 
-    def _try_out(self, module: Any, plugin: Plugin) -> tuple[list[type[Task]], list[type[View]]]:
+    def _try_out(
+        self, module: Any, plugin: Plugin
+    ) -> tuple[list[type[Task]], list[type[View]], list[type[Command]]]:
         """Register with a manager of its own, so that a failure leaves no trace in the real one."""
         trial = _manager()
         try:
@@ -349,7 +378,9 @@ class PluginHost:
             )
         tasks = _collect(trial.hook.lmkit_register_tasks, check_task, "task", plugin)
         views = _collect(trial.hook.lmkit_register_views, check_view, "view", plugin)
-        return tasks, views
+        hook = trial.hook.lmkit_register_commands
+        commands = _collect(hook, check_command, "command", plugin)
+        return tasks, views, commands
 
     def _check_unique(self, task: type[Task], plugin: Plugin) -> None:
         for other in self._tasks.values():
@@ -365,6 +396,8 @@ class PluginHost:
             self._tasks.pop(name, None)
         for name in plugin.views:
             self._views.pop(name, None)
+        for name in plugin.commands:
+            self._commands.pop(name, None)
         registered = self._manager.get_plugin("/".join(plugin.key))
         if registered is not None:
             self._manager.unregister(registered)

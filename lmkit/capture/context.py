@@ -54,6 +54,7 @@ def capture(
     offload: Offload = "auto",
     cancel: Callable[[], bool] | None = None,
     on_layer: Callable[[int, int], None] | None = None,
+    gradients: bool = False,
 ) -> Iterator[Trace]:
     """Record the attention of the forward passes of ``model`` inside the block.
 
@@ -73,6 +74,8 @@ def capture(
             at each layer with the device and the bytes to be kept.
         cancel: Asked at each layer; True stops the pass.
         on_layer: Told (layers done, layers expected) after each layer.
+        gradients: Keep the tensors of the pass themselves, with their graph, for a loss on
+            :meth:`Trace.tensors`; end the block before the backward pass.
 
     Yields:
         A :class:`Trace`, complete after the block. A model without attention leaves a trace whose
@@ -101,6 +104,7 @@ def capture(
         offload=offload,
         cancel=cancel,
         on_layer=on_layer,
+        gradients=gradients,
     )
     seen = _Passes(recorder)
     fallback: Fallback | None = None

@@ -156,7 +156,9 @@ class Recorder:
         offload: Offload,
         cancel: Callable[[], bool] | None,
         on_layer: Callable[[int, int], None] | None,
+        gradients: bool = False,
     ) -> None:
+        self.gradients = gradients
         self.names: dict[int, str] = {
             id(module): clean_name(name) for name, module in model.named_modules()
         }
@@ -165,7 +167,8 @@ class Recorder:
             getattr(getattr(model, "config", None), "is_encoder_decoder", False)
         )
         self.values = values
-        self.projections = OutputProjections(self._recording, self.spend) if values else None
+        measured = values and not gradients
+        self.projections = OutputProjections(self._recording, self.spend) if measured else None
         self.check = check
         self.budget = budget
         self._in_host_memory = keeps_in_host_memory(offload)
@@ -343,6 +346,9 @@ class Recorder:
         copy: bool = False,
         away: bool = False,
     ) -> torch.Tensor:
+        if self.gradients:
+            # The graph holds it anyway, and a copy would cut the gradient off.
+            return tensor
         kept = tensor.detach()
         if run is not None:
             return kept

@@ -467,6 +467,33 @@ class QKRecord(CallRecord):
             ahead = self._ahead(rows, open_to, k1, s.device)
             s[..., open_to - k0 :].masked_fill_(ahead, -math.inf)
 
+    def batch_scores(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores of the whole batch with their graph, and the pairs that the masks leave open.
+
+        Returns:
+            (B, H, Q, K) ``softcap(scale q k^T) + bias`` in the record's dtype, without what closes
+            a pair; and bool, broadcastable to it.
+        """
+        groups, step = self.kv_heads, self.heads // self.kv_heads
+        query = self.query.reshape(self.batch, groups, step, self.queries, -1)
+        s = torch.einsum("bgsqd,bgkd->bgsqk", query * self.scale, self.key)
+        s = s.reshape(self.batch, self.heads, self.queries, self.keys)
+        if self.softcap is not None:
+            s = torch.tanh(s / self.softcap) * self.softcap
+        open_ = torch.ones(1, 1, self.queries, self.keys, dtype=torch.bool, device=s.device)
+        for mask in self.masks:
+            part = mask.tensor
+            while part.dim() < 4:
+                part = part.unsqueeze(0)
+            part = part[..., : self.keys].to(s.device)
+            closed = mask.masked(part)
+            open_ = open_ & ~closed
+            if part.dtype != torch.bool:
+                s = s + part.masked_fill(closed, 0.0)
+        if self.first_rows:
+            open_ = open_ & ~self._ahead(slice(0, self.queries), 0, self.keys, s.device)
+        return s, open_
+
     def shown_scores(self, b: int, h: int, rows: torch.Tensor) -> torch.Tensor:
         """The scores of some queries of one head with every closed cell at MASKED_SCORE."""
         s = self.scores(b, h, h + 1, rows, 0, self.keys)[0]

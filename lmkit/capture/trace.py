@@ -22,7 +22,36 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-__all__ = ["LayerInfo", "QKPair", "Trace"]
+__all__ = ["AttentionTensors", "LayerInfo", "QKPair", "Trace"]
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionTensors:
+    """What one layer's attention was computed from, for the whole batch.
+
+    Attributes:
+        name: The attention module's qualified name.
+        query: (B, H, Q, d), after rotary positions where ``rotary``.
+        key: (B, G, K, d) for G key-value heads; query head h reads head ``h * G // H``.
+        value: (B, G, K, dv); None unless values were captured.
+        rotary: Positions were turned into queries and keys.
+        scored: Computes the scores, see :meth:`scores`.
+    """
+
+    name: str
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor | None
+    rotary: bool
+    scored: Callable[[], tuple[torch.Tensor, torch.Tensor]]
+
+    def scores(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """What enters the softmax, (B, H, Q, K), and which pairs are open (bool, broadcastable).
+
+        Softcap and position biases are in; what closes a pair is in the second tensor alone.
+        Memory is that of the scores: ask for one layer at a time.
+        """
+        return self.scored()
 
 
 @dataclass(frozen=True)
@@ -569,6 +598,24 @@ class Trace:
                 "The values of this pass were not kept.", hint="Capture with values=True."
             )
         return _numpy(record.value[self._batch, h // (record.heads // record.kv_heads)].clone())
+
+    def tensors(self, layer: int) -> AttentionTensors:
+        """The tensors of a layer for the whole batch, on their device and in their dtype.
+
+        With ``capture(gradients=True)`` they carry the graph of the pass.
+
+        Raises:
+            AttentionUnavailableError: the layer returned its attention alone.
+        """
+        record = self._qk_record(layer)
+        return AttentionTensors(
+            name=record.name,
+            query=record.query,
+            key=record.key,
+            value=record.value,
+            rotary=record.rotary,
+            scored=record.batch_scores,
+        )
 
     def value_norms(self, layer: int) -> Floats:
         """|v W_O| of each query head and key: (heads, keys). Needs ``capture(values=True)``.

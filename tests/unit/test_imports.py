@@ -17,7 +17,7 @@ PACKAGE = ROOT / "lmkit"
 CHAIN = (
     "version", "errors", "settings", "protocol", "work", "rows", "api", "run_record",
     "declarations", "fields", "hookspecs", "host", "runner", "trace_cache", "tile_queue",
-    "session", "home", "kernel_session", "transports", "saving", "attention", "explorer",
+    "session", "home", "kernel_session", "tools", "transports", "saving", "attention", "explorer",
     "evaluation", "kit", "arguments", "reports", "completion", "scaffold", "strip", "serve",
     "magics", "cli",
 )  # fmt: skip
