@@ -1,0 +1,46 @@
+"""Checkpoints: complete or not there, checked by their sums when they are read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lmkit_distillation.folder import RunFolder, digest, new_folder, read_json, write_text
+
+__all__ = ["latest", "save"]
+
+
+def save(folder: RunFolder, step: int, state: dict[str, Any], keep: int) -> None:
+    """Write the checkpoint of a step, and delete the oldest beyond ``keep``."""
+    target = folder.checkpoints / f"step-{step:08d}"
+    with new_folder(target) as making:
+        torch.save(state, making / "state.pt")
+        body = {"step": step, "sha256": {"state.pt": digest(making / "state.pt")}}
+        write_text(making / "checkpoint.json", json.dumps(body))
+    for old in _all(folder)[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def latest(folder: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
+    """State of the newest whole checkpoint, and the names of damaged ones passed over."""
+    damaged = []
+    for path in _all(folder):
+        body = read_json(path / "checkpoint.json")
+        file = path / "state.pt"
+        if isinstance(body, dict) and file.is_file():
+            if digest(file) == body.get("sha256", {}).get("state.pt"):
+                # weights_only: a checkpoint that came from elsewhere can't run code.
+                state = torch.load(file, map_location="cpu", weights_only=True)
+                return state, damaged
+        damaged.append(path.name)
+    return None, damaged
+
+
+def _all(folder: RunFolder) -> list[Path]:
+    if not folder.checkpoints.is_dir():
+        return []
+    return sorted(folder.checkpoints.glob("step-*"), reverse=True)

@@ -1,0 +1,477 @@
+"""Texts of a run: files read and checked, texts turned into token ids, batches made.
+
+A text has an id that is a hash of what the models read, so that the teacher's cached answers find
+it in any order and in any file. Files are csv, tsv, jsonl, json, or a folder of the ``datasets``
+package.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lmkit_distillation.errors import DataError
+from lmkit_distillation.recipe import Data, Recipe
+
+__all__ = [
+    "IGNORED",
+    "Batch",
+    "Coder",
+    "Counts",
+    "Encoded",
+    "Example",
+    "collate",
+    "epoch_order",
+    "read_examples",
+    "read_rows",
+]
+
+IGNORED = -100
+"""A label that no loss counts, as everywhere in transformers."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One text with what is known of it.
+
+    Attributes:
+        text: What is read; the prompt, in generation with prompts.
+        pair: A second text, or the completion.
+        label: Class of the text; None where it is not known.
+        words, tags: NER.
+        place: File and row, for messages.
+    """
+
+    text: str = ""
+    pair: str = ""
+    label: int | None = None
+    words: tuple[str, ...] = ()
+    tags: tuple[int, ...] | None = None
+    place: str = ""
+
+    @property
+    def id(self) -> str:
+        """Hash of what the models read."""
+        body = json.dumps([self.text, self.pair, list(self.words)], ensure_ascii=False)
+        return blake2b(body.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+
+
+def read_rows(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows of a file with their places.
+
+    Raises:
+        DataError: no such file, an unknown kind, or a line that can't be read.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise DataError(f"The data file {path} is not there.")
+    if file.is_dir():
+        yield from _folder_rows(file)
+        return
+    kind = file.suffix.lower()
+    try:
+        if kind in (".csv", ".tsv"):
+            # A quotation mark is an ordinary sign in a tsv, as SST-2 and CoNLL write them.
+            csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+            with file.open(encoding="utf-8-sig", newline="") as handle:
+                delimiter = "\t" if kind == ".tsv" else ","
+                quoting = csv.QUOTE_NONE if kind == ".tsv" else csv.QUOTE_MINIMAL
+                reader = csv.reader(handle, delimiter=delimiter, quoting=quoting)
+                yield from _table_rows(reader, file)
+        elif kind in (".jsonl", ".ndjson"):
+            with file.open(encoding="utf-8") as handle:
+                for number, line in enumerate(handle, 1):
+                    if line.strip():
+                        yield f"{file.name}, line {number}", _object(line, file, number)
+        elif kind == ".json":
+            rows = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(rows, list):
+                raise DataError(f"{file} holds no list of rows.")
+            for number, row in enumerate(rows, 1):
+                if not isinstance(row, dict):
+                    raise DataError(f"Row {number} of {file} is no object.")
+                yield f"{file.name}, row {number}", row
+        else:
+            raise DataError(
+                f"{file} is of no known kind.",
+                hint="Data files are .csv, .tsv, .jsonl, .json, or a folder of the datasets "
+                "package.",
+            )
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+        raise DataError(f"{file} can't be read: {error}.") from error
+
+
+def _table_rows(reader: Any, file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    header: list[str] | None = None
+    for cells in reader:
+        if not cells:
+            continue
+        if header is None:
+            header = [cell.strip() for cell in cells]
+            if len(header) == 2 and header[1] in ("0", "1") and "text" not in header:
+                # SST-2 and its like come without a header: text, label.
+                header = ["text", "label"]
+            else:
+                continue
+        place = f"{file.name}, line {reader.line_num}"
+        if len(cells) != len(header):
+            raise DataError(f"{place} has {len(cells)} cells; the header has {len(header)}.")
+        yield place, dict(zip(header, cells, strict=True))
+
+
+def _object(line: str, file: Path, number: int) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{file.name}, line {number} is no JSON: {error.msg}.") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{file.name}, line {number} is no JSON object.")
+    return found
+
+
+def _folder_rows(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        import datasets
+    except ImportError as error:
+        raise DataError(
+            f"{folder} is a folder, which the package datasets reads.",
+            hint="pip install datasets, or give a csv or jsonl file.",
+        ) from error
+    loaded = datasets.load_from_disk(str(folder))
+    for number, row in enumerate(loaded, 1):
+        yield f"{folder.name}, row {number}", dict(row)
+
+
+def read_examples(path: str, recipe: Recipe, labels: Sequence[str]) -> list[Example]:
+    """Read and check one file.
+
+    Args:
+        path: The file.
+        recipe: Says which columns hold what.
+        labels: The teacher's classes, by index.
+
+    Raises:
+        DataError: a column is missing, or a label is none of the teacher's; names the row.
+    """
+    data = recipe.data
+    known = {name: index for index, name in enumerate(labels)}
+    folded = {name.casefold(): index for index, name in enumerate(labels)}
+
+    def label_of(value: Any, place: str, column: str) -> int:
+        if isinstance(value, bool):
+            value = int(value)
+        if isinstance(value, int) or (isinstance(value, str) and value.strip().isdigit()):
+            if str(value) not in known and 0 <= int(value) < len(labels):
+                return int(value)
+        name = str(value).strip()
+        found = known.get(name, folded.get(name.casefold()))
+        if found is None:
+            shown = ", ".join(labels[:12]) + (" ..." if len(labels) > 12 else "")
+            raise DataError(
+                f"{place}: {column} is {name!r:.60}, which is no label of the teacher "
+                f"({shown}).",
+                hint="The data must have the teacher's label set: its names, or their numbers.",
+            )
+        return found
+
+    found = []
+    for place, row in read_rows(path):
+        if recipe.task == "ner":
+            found.append(_ner(row, data, place, label_of))
+        elif recipe.task == "generation" and data.prompt:
+            completion = _optional(row, data.completion)
+            found.append(Example(_cell(row, data.prompt, place), completion, place=place))
+        else:
+            pair = _cell(row, data.pair, place) if data.pair else ""
+            raw = row.get(data.label)
+            no_label = recipe.task == "generation" or raw is None or str(raw).strip() == ""
+            label = None if no_label else label_of(raw, place, data.label)
+            found.append(Example(_cell(row, data.text, place), pair, label, place=place))
+    if not found:
+        raise DataError(f"{path} has no rows.")
+    return found
+
+
+def _ner(row: Mapping[str, Any], data: Data, place: str, label_of: Any) -> Example:
+    words = _listed(row.get(data.tokens), place, data.tokens)
+    if not words:
+        raise DataError(f"{place}: {data.tokens} is empty.")
+    raw = row.get(data.tags)
+    if raw is None or raw == "":
+        return Example(words=words, place=place)
+    given = list(raw) if isinstance(raw, list | tuple) else str(raw).split()
+    if len(given) != len(words):
+        raise DataError(f"{place} has {len(words)} {data.tokens} and {len(given)} {data.tags}.")
+    tags = tuple(label_of(tag, place, data.tags) for tag in given)
+    return Example(words=words, tags=tags, place=place)
+
+
+def _listed(value: Any, place: str, column: str) -> tuple[str, ...]:
+    if value is None:
+        raise DataError(f"{place} has no column {column!r}.")
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else tuple(str(value).split())
+
+
+def _cell(row: Mapping[str, Any], column: str, place: str) -> str:
+    value = row.get(column)
+    if not isinstance(value, str):
+        if column not in row:
+            raise DataError(
+                f"{place} has no column {column!r}; it has {', '.join(map(str, row))}.",
+                hint="Name the column in the recipe: data.text = '...'.",
+            )
+        raise DataError(f"{place}: {column} is {value!r:.40}, not a text.")
+    if not value.strip():
+        raise DataError(f"{place}: {column} is empty.")
+    return value
+
+
+def _optional(row: Mapping[str, Any], column: str) -> str:
+    value = row.get(column) if column else None
+    return value if isinstance(value, str) else ""
+
+
+# token ids
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text as one model reads it.
+
+    Attributes:
+        id: The example's.
+        ids: Token ids.
+        types: Token types, where the model has them.
+        label: Classification.
+        targets: For each place the class or the next token that is learnt there, or ``IGNORED``;
+            empty in classification.
+        counted: Places where teacher and student are compared; empty in classification.
+        prompt: Tokens of the prompt.
+        other: The same text as the teacher reads it, where its tokenizer is another one.
+    """
+
+    id: str
+    ids: tuple[int, ...]
+    types: tuple[int, ...] = ()
+    label: int = IGNORED
+    targets: tuple[int, ...] = ()
+    counted: tuple[bool, ...] = ()
+    prompt: int = 0
+    other: Encoded | None = None
+
+
+class Coder:
+    """Turns examples into token ids for one tokenizer.
+
+    Args:
+        tokenizer: A fast tokenizer.
+        recipe: Task and longest text.
+        limit: Most tokens that the model reads.
+    """
+
+    def __init__(self, tokenizer: Any, recipe: Recipe, limit: int) -> None:
+        self.tokenizer = tokenizer
+        self.task = recipe.task
+        self.max_length = min(recipe.data.max_length, limit)
+
+    def __call__(self, example: Example) -> Encoded:
+        """Encode one example."""
+        if self.task == "classification":
+            return self._text(example)
+        if self.task == "ner":
+            return self._words(example)
+        return self._generation(example)
+
+    def _text(self, example: Example) -> Encoded:
+        pair = (example.pair,) if example.pair else ()
+        made = self.tokenizer(example.text, *pair, truncation=True, max_length=self.max_length)
+        label = IGNORED if example.label is None else example.label
+        return Encoded(
+            id=example.id,
+            ids=tuple(made["input_ids"]),
+            types=tuple(made.get("token_type_ids", ())),
+            label=label,
+        )
+
+    def _words(self, example: Example) -> Encoded:
+        made = self.tokenizer(
+            list(example.words),
+            is_split_into_words=True,
+            truncation=True,
+            max_length=self.max_length,
+        )
+        targets, counted = [], []
+        before: int | None = None
+        for word in made.word_ids():
+            first = word is not None and word != before
+            counted.append(first)
+            known = first and example.tags is not None and word is not None
+            targets.append(example.tags[word] if known and example.tags else IGNORED)
+            before = word
+        return Encoded(
+            id=example.id,
+            ids=tuple(made["input_ids"]),
+            types=tuple(made.get("token_type_ids", ())),
+            targets=tuple(targets),
+            counted=tuple(counted),
+        )
+
+    def _generation(self, example: Example) -> Encoded:
+        ids = list(self.tokenizer(example.text)["input_ids"])
+        prompt = 0
+        if example.pair:
+            prompt = len(ids)
+            ids += self.tokenizer(example.pair, add_special_tokens=False)["input_ids"]
+            end = self.tokenizer.eos_token_id
+            if end is not None and ids[-1] != end:
+                ids.append(end)
+        return self.of_ids(example.id, ids[: self.max_length], min(prompt, self.max_length))
+
+    def of_ids(self, name: str, ids: Sequence[int], prompt: int) -> Encoded:
+        """A text of the ids given: the loss counts what comes after the prompt."""
+        # Place i predicts token i + 1; the last place predicts nothing.
+        counted = [i + 1 >= max(prompt, 1) and i + 1 < len(ids) for i in range(len(ids))]
+        targets = [ids[i + 1] if one else IGNORED for i, one in enumerate(counted)]
+        return Encoded(
+            id=name,
+            ids=tuple(ids),
+            targets=tuple(targets),
+            counted=tuple(counted),
+            prompt=prompt,
+        )
+
+
+def without_label(one: Encoded) -> Encoded:
+    """The same text as if nothing were known of it."""
+    return replace(one, label=IGNORED, targets=(IGNORED,) * len(one.targets))
+
+
+# batches
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the parts of a loss are divided by, over the whole optimiser step.
+
+    Attributes:
+        labelled: Places with a label.
+        counted: Places where teacher and student are compared.
+        tokens: Real tokens, padding left out.
+    """
+
+    labelled: int
+    counted: int
+    tokens: int
+
+    @staticmethod
+    def of(texts: Sequence[Encoded]) -> Counts:
+        """Count some texts."""
+        labelled = counted = tokens = 0
+        for one in texts:
+            tokens += len(one.ids)
+            if one.targets or one.counted:
+                labelled += sum(target != IGNORED for target in one.targets)
+                counted += sum(one.counted)
+            else:
+                labelled += one.label != IGNORED
+                counted += 1
+        return Counts(labelled, counted, tokens)
+
+
+@dataclass
+class Batch:
+    """Some texts as tensors.
+
+    Attributes:
+        inputs: Of the student's ``forward``.
+        teacher_inputs: Of the teacher's; the same object where both read the same tokens.
+        targets: (N,) classes or next tokens at the counted places, ``IGNORED`` where unknown.
+        counted: (B, L) bool, or None in classification, where each text counts once.
+        mask: (B, L) bool: real tokens.
+        texts: What was collated.
+    """
+
+    inputs: dict[str, torch.Tensor]
+    teacher_inputs: dict[str, torch.Tensor]
+    targets: torch.Tensor
+    counted: torch.Tensor | None
+    mask: torch.Tensor
+    texts: Sequence[Encoded] = field(default_factory=list)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on a device."""
+        same = self.teacher_inputs is self.inputs
+        inputs = {name: one.to(device) for name, one in self.inputs.items()}
+        others = (
+            inputs if same else {name: one.to(device) for name, one in self.teacher_inputs.items()}
+        )
+        return Batch(
+            inputs=inputs,
+            teacher_inputs=others,
+            targets=self.targets.to(device),
+            counted=None if self.counted is None else self.counted.to(device),
+            mask=self.mask.to(device),
+            texts=self.texts,
+        )
+
+
+def collate(texts: Sequence[Encoded], pad: int, teacher_pad: int | None = None) -> Batch:
+    """Pad some texts at the right to the longest of them."""
+    inputs, mask = _padded(texts, pad)
+    others = inputs
+    if texts[0].other is not None:
+        given = [one.other for one in texts if one.other is not None]
+        others, _ = _padded(given, pad if teacher_pad is None else teacher_pad)
+    if not texts[0].counted:
+        targets = torch.tensor([one.label for one in texts])
+        return Batch(inputs, others, targets, None, mask, texts)
+    counted = torch.zeros_like(mask)
+    for row, one in enumerate(texts):
+        counted[row, : len(one.counted)] = torch.tensor(one.counted)
+    flat = [t for one in texts for t, c in zip(one.targets, one.counted, strict=True) if c]
+    return Batch(
+        inputs, others, torch.tensor(flat, dtype=torch.long), counted, mask, texts
+    )
+
+
+def _padded(texts: Sequence[Encoded], pad: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    longest = max(len(one.ids) for one in texts)
+    ids = torch.full((len(texts), longest), pad, dtype=torch.long)
+    mask = torch.zeros(len(texts), longest, dtype=torch.bool)
+    for row, one in enumerate(texts):
+        ids[row, : len(one.ids)] = torch.tensor(one.ids)
+        mask[row, : len(one.ids)] = True
+    inputs = {"input_ids": ids, "attention_mask": mask.long()}
+    if texts[0].types:
+        types = torch.zeros_like(ids)
+        for row, one in enumerate(texts):
+            types[row, : len(one.types)] = torch.tensor(one.types)
+        inputs["token_type_ids"] = types
+    return inputs, mask
+
+
+_WINDOW = 32
+"""Batches within which texts are sorted by length: less padding, and the order stays random."""
+
+
+def epoch_order(lengths: Sequence[int], batch: int, seed: int, epoch: int) -> list[list[int]]:
+    """The batches of an epoch: a function of its arguments alone, so nothing has to be saved.
+
+    Texts are shuffled, sorted by length within windows of some batches, and the batches shuffled.
+    """
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(len(lengths), generator=generator).tolist()
+    batches = []
+    for start in range(0, len(order), batch * _WINDOW):
+        window = sorted(order[start : start + batch * _WINDOW], key=lambda i: (lengths[i], i))
+        batches += [window[i : i + batch] for i in range(0, len(window), batch)]
+    shuffled = torch.randperm(len(batches), generator=generator).tolist()
+    return [batches[i] for i in shuffled]

@@ -1,0 +1,610 @@
+"""The recipe of a distillation: one TOML file, checked key by key before anything is loaded.
+
+Nothing here imports torch, so that a form can check a recipe as it is typed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from lmkit_distillation.errors import RecipeError
+
+__all__ = [
+    "Augment",
+    "Cache",
+    "Data",
+    "LayerPairs",
+    "Loss",
+    "OnPolicy",
+    "Recipe",
+    "Ramp",
+    "Report",
+    "Student",
+    "Teacher",
+    "Train",
+    "load_recipe",
+    "recipe_from",
+]
+
+TaskName = Literal["classification", "ner", "generation"]
+LossKind = Literal[
+    "ce", "kl", "reverse-kl", "jsd", "logit-mse", "hidden", "embedding", "attention", "relations"
+]
+MapName = Literal["uniform", "last", "skip"]
+LayerPairs = tuple[tuple[int, int], ...]
+T = TypeVar("T")
+
+VOCABULARY_KINDS = frozenset({"ce", "kl", "reverse-kl", "jsd", "logit-mse"})
+"""Losses on logits: all others need the inside of the teacher's pass."""
+TEACHER_KINDS = frozenset({"kl", "reverse-kl", "jsd", "logit-mse"})
+ATTENTION_KINDS = frozenset({"attention", "relations"})
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The model that is learnt from: a name that lmkit takes, and where it runs."""
+
+    model: str = ""
+    device: str = ""
+    dtype: str = ""
+
+
+@dataclass(frozen=True)
+class Student:
+    """Where the student's first weights come from.
+
+    Attributes:
+        start: ``"teacher"``: some of the teacher's layers; ``"config"``: random weights in the
+            teacher's architecture, made smaller; ``"model"``: an existing model.
+        layers: How many layers; 0 keeps the teacher's number (``"config"``).
+        keep: Which of the teacher's layers: their numbers, or ``"spread"`` (the first, the last
+            and evenly between), ``"first"``, ``"last"``.
+        hidden, heads, kv_heads, intermediate: Sizes for ``"config"``; 0: the teacher's.
+        model: The existing model for ``"model"``.
+        align: What to do when its tokenizer is another one. ``"refuse"``; or ``"text"``: each model
+            reads the text with its own tokenizer, for losses that never compare tokens.
+        checkpointing: Compute activations again in the backward pass (never reentrant).
+        dropout: Replaces the student's dropout; negative keeps it.
+    """
+
+    start: Literal["teacher", "config", "model"] = "teacher"
+    layers: int = 0
+    keep: str | tuple[int, ...] = "spread"
+    hidden: int = 0
+    heads: int = 0
+    kv_heads: int = 0
+    intermediate: int = 0
+    model: str = ""
+    align: Literal["refuse", "text"] = "refuse"
+    checkpointing: bool = False
+    dropout: float = -1.0
+
+
+@dataclass(frozen=True)
+class Data:
+    """Files (csv, tsv, jsonl, json, or a folder written by ``datasets``) and their columns.
+
+    Attributes:
+        train: Labelled texts.
+        unlabelled: Texts on which the teacher alone speaks.
+        dev: For evaluation as training goes on, early stopping and the best checkpoint.
+        test: For the report alone.
+        text, pair, label: Columns of classification. For ``generation``, ``text`` is used where
+            there is no ``prompt``.
+        tokens, tags: Columns of NER: lists, or strings with spaces between.
+        prompt, completion: Columns of generation; the loss counts the completion alone.
+        max_length: Tokens; what is longer is cut.
+        labelled: Share of ``train`` whose labels are used; the rest counts as unlabelled.
+        drop_rest: Leave that rest out altogether: the comparison without distillation.
+    """
+
+    train: str = ""
+    unlabelled: str = ""
+    dev: str = ""
+    test: str = ""
+    text: str = "text"
+    pair: str = ""
+    label: str = "label"
+    tokens: str = "tokens"
+    tags: str = "tags"
+    prompt: str = ""
+    completion: str = ""
+    max_length: int = 128
+    labelled: float = 1.0
+    drop_rest: bool = False
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A weight that changes: from ``start`` to ``end`` between two shares of the training."""
+
+    start: float = 0.0
+    end: float = 1.0
+    begin: float = 0.0
+    until: float = 1.0
+    shape: Literal["linear", "cosine", "step"] = "linear"
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One part of the loss. docs/distillation.md has the formulas.
+
+    Attributes:
+        kind: Which.
+        weight: A number, or a table that says how it changes.
+        temperature: Of both models' logits (``kl``, ``reverse-kl``, ``jsd``).
+        beta: Of the generalised Jensen-Shannon divergence.
+        measure: ``"mse"`` or ``"cosine"`` of hidden states; ``"mse"`` (scores before the softmax)
+            or ``"kl"`` (weights) of attention.
+        map: Which layers are compared: a name, or pairs [student, teacher].
+        of: Which relations: of queries, keys, values.
+        relation_heads: Heads that queries, keys and values are cut into anew; 0: as the models
+            have them, where both have the same number.
+    """
+
+    kind: LossKind = "kl"
+    weight: float | Ramp = 1.0
+    temperature: float = 1.0
+    beta: float = 0.5
+    measure: Literal["mse", "cosine", "kl"] = "mse"
+    map: MapName | LayerPairs = "uniform"
+    of: tuple[Literal["q", "k", "v"], ...] = ("q", "k", "v")
+    relation_heads: int = 0
+
+
+@dataclass(frozen=True)
+class Train:
+    """How to train.
+
+    Attributes:
+        epochs: Passes over the texts; ``steps`` goes before where it is not 0.
+        steps: Optimiser steps.
+        batch: Texts of an optimiser step over all processes.
+        micro_batch: Texts at a time on one process; 0: the whole share. Halves by itself when
+            memory runs out, which changes speed and nothing else.
+        rate, warmup, schedule, weight_decay, betas, clip: Of AdamW; warmup is a share of the steps.
+        precision: ``"no"`` (float32), ``"bf16"`` or ``"fp16"`` of the student's arithmetic.
+        evaluate_every, checkpoint_every: Steps; 0: ten times in all.
+        keep_checkpoints: How many besides the best.
+        patience: Evaluations without a better one before it stops; 0 never.
+        best_by: What "better" looks at; ``"auto"``: accuracy, F1 or loss.
+        threads: Threads of torch; 0 as it is. Bit-for-bit resume needs the same number.
+    """
+
+    epochs: float = 3.0
+    steps: int = 0
+    batch: int = 32
+    micro_batch: int = 0
+    rate: float = 5e-5
+    warmup: float = 0.1
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    weight_decay: float = 0.01
+    betas: tuple[float, ...] = (0.9, 0.999)
+    clip: float = 1.0
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    evaluate_every: int = 0
+    checkpoint_every: int = 0
+    keep_checkpoints: int = 2
+    patience: int = 0
+    best_by: Literal["auto", "loss", "accuracy", "f1", "agreement"] = "auto"
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class Cache:
+    """The teacher's answers on disk, so that it need not stand beside the student.
+
+    Attributes:
+        use: Whether to.
+        top_k: Logits kept at each place; 0: all.
+        hidden: Keep hidden states too (``hidden`` and ``embedding`` losses need them).
+        folder: Where; empty: in the run folder.
+        shard: Texts in a file.
+    """
+
+    use: bool = False
+    top_k: int = 0
+    hidden: bool = False
+    folder: str = ""
+    shard: int = 512
+
+
+@dataclass(frozen=True)
+class OnPolicy:
+    """Generation: what the student learns on.
+
+    Attributes:
+        share: Lambda of GKD: the share of steps on texts that the student writes itself.
+        new_tokens: Longest text that a model writes.
+        temperature: Of the student's sampling.
+        sequence: Sequence-level distillation: replace completions by what the teacher writes.
+    """
+
+    share: float = 0.0
+    new_tokens: int = 64
+    temperature: float = 1.0
+    sequence: bool = False
+
+
+@dataclass(frozen=True)
+class Augment:
+    """More texts by replacing words (TinyBERT) or by rewriting; the teacher alone labels them.
+
+    Attributes:
+        copies: New texts for each text; 0 none.
+        method: ``"words"``: a masked-language model proposes; ``"rewrite"``: a chat model writes.
+        model: Which model; empty: ``starter:chat`` for ``"rewrite"``.
+        share: Share of the words that are replaced.
+        candidates: Proposals a word is drawn from.
+    """
+
+    copies: int = 0
+    method: Literal["words", "rewrite"] = "words"
+    model: str = ""
+    share: float = 0.4
+    candidates: int = 15
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the report card measures at the end.
+
+    Attributes:
+        speed: Latency and throughput of both models, interleaved.
+        batches: Batch sizes of the latency.
+        seconds: Time spent on measuring speed.
+        resamples: Of the bootstrap behind the confidence intervals.
+        watch: The fixed text whose attention is compared as training goes on.
+        int8: A further row: the student with its linear layers quantised dynamically.
+    """
+
+    speed: bool = True
+    batches: tuple[int, ...] = (1, 32)
+    seconds: float = 20.0
+    resamples: int = 2000
+    watch: str = ""
+    int8: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All of it. ``out`` is the run folder."""
+
+    task: TaskName = "classification"
+    out: str = ""
+    seed: int = 0
+    teacher: Teacher = field(default_factory=Teacher)
+    student: Student = field(default_factory=Student)
+    data: Data = field(default_factory=Data)
+    loss: tuple[Loss, ...] = (Loss(kind="kl"),)
+    train: Train = field(default_factory=Train)
+    cache: Cache = field(default_factory=Cache)
+    on_policy: OnPolicy = field(default_factory=OnPolicy)
+    augment: Augment = field(default_factory=Augment)
+    report: Report = field(default_factory=Report)
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether some part of the loss looks at the teacher."""
+        return any(one.kind != "ce" for one in self.loss) or self.on_policy.share > 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as TOML and JSON know them."""
+        return dataclasses.asdict(self)
+
+    def fingerprint(self) -> str:
+        """Of all that decides the student's weights: neither folder, nor speed, nor report."""
+        plain = self.as_dict()
+        for section, key in (
+            ("train", "keep_checkpoints"),
+            ("train", "checkpoint_every"),
+            ("cache", "folder"),
+            ("cache", "shard"),
+        ):
+            del plain[section][key]
+        del plain["out"], plain["report"]
+        return sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_recipe(path: Path | str, changes: Sequence[str] = ()) -> Recipe:
+    """Read and check a recipe; paths in it are taken from the recipe's own folder.
+
+    Args:
+        path: The TOML file.
+        changes: Settings that go before those of the file, each ``KEY=VALUE`` with a dotted key
+            and a value as in TOML: ``train.rate=1e-4``.
+
+    Raises:
+        RecipeError: one sentence that names the file or the key.
+    """
+    path = Path(path)
+    try:
+        plain = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path} can't be read: {error.strerror or error}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is no TOML: {error}.") from error
+    for change in changes:
+        _apply(plain, change)
+    return recipe_from(plain, base=path.parent)
+
+
+def recipe_from(plain: Mapping[str, Any], *, base: Path | None = None) -> Recipe:
+    """Check a recipe given as plain values.
+
+    Args:
+        plain: As TOML gives it.
+        base: Folder from which relative paths are taken; default the working directory.
+
+    Raises:
+        RecipeError: naming the key.
+    """
+    recipe = _build(Recipe, plain, "")
+    _check(recipe)
+    base = (base or Path()).resolve()
+    data = dataclasses.replace(
+        recipe.data,
+        **{
+            name: _from(base, getattr(recipe.data, name))
+            for name in ("train", "unlabelled", "dev", "test")
+        },
+    )
+    cache = dataclasses.replace(recipe.cache, folder=_from(base, recipe.cache.folder))
+    return dataclasses.replace(recipe, out=_from(base, recipe.out), data=data, cache=cache)
+
+
+def _from(base: Path, path: str) -> str:
+    return str(base / Path(path).expanduser()) if path else ""
+
+
+def _apply(plain: dict[str, Any], change: str) -> None:
+    key, equals, value = change.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"{change!r} is not of the form KEY=VALUE.")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value  # a word without quotation marks
+    inner = plain
+    *path, last = key.strip().split(".")
+    for name in path:
+        inner = inner.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"{key} can't be set: {name} is no table.")
+    inner[last] = parsed
+
+
+# building dataclasses from plain values, with the key in every complaint
+
+
+def _build(kind: type[T], plain: object, where: str) -> T:
+    if not isinstance(plain, Mapping):
+        raise RecipeError(f"{where or 'The recipe'} is {_shown(plain)}; it must be a table.")
+    hints = typing.get_type_hints(kind)
+    known = [one.name for one in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    values = {}
+    for name, value in plain.items():
+        key = f"{where}.{name}" if where else str(name)
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
+            raise RecipeError(f"The recipe has no key {key}.", hint=hint)
+        values[name] = _value(hints[name], value, key)
+    return kind(**values)
+
+
+def _value(kind: Any, value: Any, key: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        if value not in arguments:
+            options = ", ".join(map(repr, arguments))
+            raise RecipeError(f"{key} is {_shown(value)}; it must be one of {options}.")
+        return value
+    if origin in (Union, types.UnionType):
+        return _union(arguments, value, key)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise RecipeError(f"{key} is {_shown(value)}; it must be a list.")
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(_value(arguments[0], one, f"{key}[{i}]") for i, one in enumerate(value))
+        if len(value) != len(arguments):
+            raise RecipeError(f"{key} has {len(value)} entries; it must have {len(arguments)}.")
+        return tuple(
+            _value(one, item, f"{key}[{i}]")
+            for i, (one, item) in enumerate(zip(arguments, value, strict=True))
+        )
+    if dataclasses.is_dataclass(kind):
+        return _build(kind, value, key)  # type: ignore[arg-type]
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        words = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+        raise RecipeError(f"{key} is {_shown(value)}; it must be {words[kind]}.")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RecipeError(f"{key} is {value}; it must be a finite number.")
+    return value
+
+
+def _union(options: Sequence[Any], value: Any, key: str) -> Any:
+    complaints = []
+    for option in options:
+        try:
+            return _value(option, value, key)
+        except RecipeError as error:
+            complaints.append(error)
+    fitting = [
+        complaint
+        for option, complaint in zip(options, complaints, strict=True)
+        if (isinstance(value, Mapping) and dataclasses.is_dataclass(option))
+        or (isinstance(value, list) and get_origin(option) is tuple)
+    ]
+    raise (fitting or complaints)[0]
+
+
+def _shown(value: object) -> str:
+    return f"{value!r:.60}"
+
+
+# what the parts must be together
+
+
+def _check(recipe: Recipe) -> None:
+    if not recipe.out:
+        raise RecipeError("out is missing; it names the run folder.")
+    if not recipe.teacher.model:
+        raise RecipeError("teacher.model is missing; it names the model to learn from.")
+    data = recipe.data
+    if not data.train and not data.unlabelled:
+        raise RecipeError("data.train and data.unlabelled are both missing; name a file.")
+    _check_numbers(recipe)
+    _check_student(recipe.student)
+    if not recipe.loss:
+        raise RecipeError("loss is empty; name at least one part, for instance kind = 'kl'.")
+    for index, loss in enumerate(recipe.loss):
+        _check_loss(recipe, loss, f"loss[{index}]")
+    _check_parts(recipe)
+
+
+_BOUNDS: tuple[tuple[str, float, float], ...] = (
+    ("data.max_length", 2, math.inf),
+    ("data.labelled", 0, 1),
+    ("train.epochs", 0, math.inf),
+    ("train.steps", 0, math.inf),
+    ("train.batch", 1, math.inf),
+    ("train.micro_batch", 0, math.inf),
+    ("train.rate", 0, math.inf),
+    ("train.warmup", 0, 1),
+    ("train.weight_decay", 0, math.inf),
+    ("train.clip", 0, math.inf),
+    ("train.evaluate_every", 0, math.inf),
+    ("train.checkpoint_every", 0, math.inf),
+    ("train.keep_checkpoints", 1, math.inf),
+    ("train.patience", 0, math.inf),
+    ("train.threads", 0, 4096),
+    ("student.layers", 0, math.inf),
+    ("student.hidden", 0, math.inf),
+    ("student.heads", 0, math.inf),
+    ("student.intermediate", 0, math.inf),
+    ("student.dropout", -1, 0.999),
+    ("cache.top_k", 0, math.inf),
+    ("cache.shard", 1, math.inf),
+    ("on_policy.share", 0, 1),
+    ("on_policy.new_tokens", 1, math.inf),
+    ("on_policy.temperature", 1e-3, math.inf),
+    ("augment.copies", 0, 100),
+    ("augment.share", 0, 1),
+    ("augment.candidates", 1, 1000),
+    ("report.seconds", 0, math.inf),
+    ("report.resamples", 100, 1_000_000),
+)
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    for key, low, high in _BOUNDS:
+        section, name = key.split(".")
+        value = getattr(getattr(recipe, section), name)
+        if not low <= value <= high:
+            bounds = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+            raise RecipeError(f"{key} is {value:g}; it must be {bounds}.")
+    if recipe.train.epochs == 0 and recipe.train.steps == 0:
+        raise RecipeError("train.epochs and train.steps are both 0; nothing would be trained.")
+    if len(recipe.train.betas) != 2 or not all(0 <= b < 1 for b in recipe.train.betas):
+        raise RecipeError("train.betas must be two numbers from 0 up to, not including, 1.")
+
+
+def _check_student(student: Student) -> None:
+    if student.start == "teacher":
+        if isinstance(student.keep, tuple):
+            if student.layers not in (0, len(student.keep)):
+                raise RecipeError(
+                    f"student.layers is {student.layers} and student.keep names "
+                    f"{len(student.keep)} layers.",
+                    hint="Leave student.layers out.",
+                )
+            if list(student.keep) != sorted(set(student.keep)) or min(student.keep, default=0) < 0:
+                raise RecipeError("student.keep must name layers in ascending order, each once.")
+        elif student.keep not in ("spread", "first", "last"):
+            raise RecipeError(
+                f"student.keep is {student.keep!r}; it must be 'spread', 'first', 'last' or a "
+                "list of layers."
+            )
+        elif student.layers == 0:
+            raise RecipeError("student.layers is missing; how many of the teacher's layers?")
+        if any((student.hidden, student.heads, student.kv_heads, student.intermediate)):
+            raise RecipeError(
+                "student.hidden, heads, kv_heads and intermediate can't change in a student that "
+                "is cut from the teacher.",
+                hint="Use student.start = 'config' for other sizes.",
+            )
+    if (student.start == "model") != bool(student.model):
+        raise RecipeError("student.model and student.start = 'model' go together.")
+
+
+def _check_loss(recipe: Recipe, loss: Loss, key: str) -> None:
+    if loss.temperature <= 0:
+        raise RecipeError(f"{key}.temperature is {loss.temperature:g}; it must be above 0.")
+    if not 0 <= loss.beta <= 1:
+        raise RecipeError(f"{key}.beta is {loss.beta:g}; it must be between 0 and 1.")
+    measures = {"hidden": ("mse", "cosine"), "embedding": ("mse", "cosine")}
+    measures["attention"] = ("mse", "kl")
+    if loss.kind in measures and loss.measure not in measures[loss.kind]:
+        options = " or ".join(map(repr, measures[loss.kind]))
+        raise RecipeError(f"{key}.measure is {loss.measure!r}; for {loss.kind} it is {options}.")
+    if loss.relation_heads < 0:
+        raise RecipeError(f"{key}.relation_heads is {loss.relation_heads}; it must be at least 0.")
+    if isinstance(loss.weight, Ramp):
+        ramp = loss.weight
+        if not 0 <= ramp.begin <= ramp.until <= 1 or min(ramp.start, ramp.end) < 0:
+            raise RecipeError(
+                f"{key}.weight must have 0 <= begin <= until <= 1 and weights of at least 0."
+            )
+    elif loss.weight < 0:
+        raise RecipeError(f"{key}.weight is {loss.weight:g}; it must be at least 0.")
+    if loss.kind not in VOCABULARY_KINDS and recipe.student.align == "text":
+        raise RecipeError(
+            f"{key}.kind {loss.kind!r} compares tokens, which student.align = 'text' does not.",
+            hint="Leave student.align out, or use losses on logits alone.",
+        )
+    if recipe.cache.use:
+        if loss.kind in ATTENTION_KINDS:
+            raise RecipeError(f"{key}.kind {loss.kind!r} needs the teacher; cache.use is true.")
+        if loss.kind in ("hidden", "embedding") and not recipe.cache.hidden:
+            raise RecipeError(f"{key}.kind {loss.kind!r} needs cache.hidden = true.")
+
+
+def _check_parts(recipe: Recipe) -> None:
+    generation = recipe.task == "generation"
+    policy = recipe.on_policy
+    if (policy.share > 0 or policy.sequence) and not (generation and recipe.data.prompt):
+        raise RecipeError(
+            "on_policy needs task = 'generation' and data.prompt: the models write after a prompt."
+        )
+    if policy.share > 0 and recipe.cache.use:
+        raise RecipeError("on_policy.share needs the teacher at every step; cache.use is true.")
+    if recipe.task != "classification" and recipe.student.align == "text":
+        ok = generation and all(one.kind == "ce" for one in recipe.loss) and policy.share == 0
+        if not ok:
+            raise RecipeError(
+                "student.align = 'text' fits classification, and generation by texts alone "
+                "(on_policy.sequence = true with kind = 'ce')."
+            )
+    if recipe.augment.copies and recipe.augment.method == "words" and not recipe.augment.model:
+        raise RecipeError("augment.model is missing; name a masked-language model.")
+    if recipe.augment.copies and recipe.task != "classification":
+        raise RecipeError("augment makes new texts for classification alone.")
+    if recipe.task == "generation" and recipe.data.unlabelled and recipe.data.train:
+        raise RecipeError(
+            "data.unlabelled and data.train are one thing in generation: texts.",
+            hint="Name one of them.",
+        )
