@@ -1,0 +1,70 @@
+"""``lmkit distill`` and ``lmkit.distill``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from lmkit.api import Command, Tools
+
+__all__ = ["Distill"]
+
+
+class Distill(Command):
+    """Distils a model by a recipe."""
+
+    name = "distill"
+    help = "train a small model from a big one: lmkit distill recipe.toml"
+
+    def main(self, tools: Tools, words: Sequence[str]) -> int:
+        """Run, resume, stop or look at a distillation."""
+        from lmkit_distillation.client import Run, summary
+        from lmkit_distillation.recipe import load_recipe
+
+        parser = argparse.ArgumentParser("lmkit distill", description="Distil by a recipe.")
+        what = parser.add_mutually_exclusive_group(required=True)
+        what.add_argument("recipe", nargs="?", help="the TOML file; goes on where it was stopped")
+        what.add_argument("--resume", metavar="FOLDER", help="go on with a run by its folder")
+        what.add_argument("--pause", metavar="FOLDER", help="hold a running one")
+        what.add_argument("--stop", metavar="FOLDER", help="write a checkpoint and end")
+        what.add_argument("--status", metavar="FOLDER", help="print its state as JSON")
+        parser.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="train.rate=1e-4"
+        )
+        try:
+            options = parser.parse_args(list(words))
+        except SystemExit as asked:
+            return int(asked.code or 0)
+        if options.pause or options.stop:
+            run = Run(options.pause or options.stop)
+            run.folder.recipe()
+            run.folder.want("pause" if options.pause else "stop")
+            return 0
+        if options.status:
+            sys.stdout.write(summary(Run(options.status)) + "\n")
+            return 0
+        if options.resume:
+            recipe = Run(options.resume).folder.recipe()
+        else:
+            recipe = load_recipe(options.recipe, options.set)
+        from lmkit_distillation.engine import Engine
+
+        def say(line: str) -> None:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
+        target = Engine(recipe, tools, say=say).run()
+        say(str(target))
+        return 0
+
+    def call(self, tools: Tools, recipe: Any, *, wait: bool = False) -> Any:
+        """Start a recipe (a TOML file or plain values), or go on with it.
+
+        It runs in a process of its own. What comes back has ``state``, ``events()``, ``pause()``,
+        ``stop()``, ``resume()``, ``wait()``, ``report`` and ``student``.
+        """
+        from lmkit_distillation.client import start
+
+        return start(recipe, wait=wait)

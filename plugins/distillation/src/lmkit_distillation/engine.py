@@ -1,0 +1,575 @@
+"""The training itself: one loop that can be killed at any point and goes on to the same bits.
+
+What happens at a step is a function of the recipe, the step's number, the weights and the
+optimiser's state: the order of texts comes from the seed and the epoch, random numbers from the
+seed, the step and the process. So a checkpoint is the weights, the optimiser and a few numbers.
+
+Several processes each take every n-th text of a step and add up their gradients before the
+optimiser moves. Every part of the loss is divided by counts of the whole step, so neither the
+number of processes nor the size of micro-batches changes it.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from torch import nn
+
+from lmkit.api import Tools
+from lmkit_distillation import checkpoints
+from lmkit_distillation.cache import TeacherCache
+from lmkit_distillation.data import (
+    Coder,
+    Counts,
+    Encoded,
+    collate,
+    epoch_order,
+    read_examples,
+    without_label,
+)
+from lmkit_distillation.errors import DistillationError, NotFiniteError, RunFolderError
+from lmkit_distillation.evaluate import Answers, answers, metrics
+from lmkit_distillation.folder import RunFolder, new_folder, writing
+from lmkit_distillation.memory import (
+    MicroBatches,
+    died_of_memory,
+    free,
+    is_out_of_memory,
+    oom_kills,
+    peak_bytes,
+)
+from lmkit_distillation.models import load_pair, longest, shape_of
+from lmkit_distillation.objective import Inside, Objective, Seen
+from lmkit_distillation.recipe import Recipe
+from lmkit_distillation.tensorboard import EventWriter
+
+__all__ = ["Engine"]
+
+
+class Engine:
+    """One run.
+
+    Args:
+        recipe: What to do.
+        tools: Models and capture, from the host.
+        kills: Counts processes killed for memory; replaced in tests.
+        say: Told one line at a time what happens.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        tools: Tools,
+        *,
+        kills: Callable[[], int | None] = oom_kills,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.recipe, self.tools = recipe, tools
+        self._kills, self._say = kills, say
+        self.folder = RunFolder(recipe.out)
+        if recipe.train.threads:
+            torch.set_num_threads(recipe.train.threads)
+        self.state = PartialState()
+        self.rank, self.world = self.state.process_index, self.state.num_processes
+        self.leader = self.rank == 0
+        self.device: torch.device = self.state.device
+        self.step = 0
+        self.best: float | None = None
+        self.best_step = 0
+        self.without_better = 0
+
+    # from start to end
+
+    def run(self) -> Path:
+        """Train, or go on training; returns the folder of the finished student, or of the run.
+
+        Raises:
+            DistillationError: in one sentence; the run can be started again.
+        """
+        last = self._open()
+        try:
+            return self._run(last)
+        except BaseException as error:
+            if self.leader:
+                message = getattr(error, "message", "") or str(error) or type(error).__name__
+                self.folder.event("failed", self.step, message=message)
+                self.folder.unmark()
+            raise
+
+    def _open(self) -> dict[str, Any] | None:
+        """Take the folder; gives what a process that was killed here left."""
+        last = self.folder.running
+        if self.leader and self.folder.alive():
+            raise RunFolderError(
+                f"{self.folder.path} is in use by process {last['pid'] if last else '?'}.",
+                hint="Wait for it, or stop it with `lmkit distill --stop FOLDER`.",
+            )
+        if self.leader:
+            self.folder.claim(self.recipe)
+            self.folder.want("run")
+            self.folder.mark(step=0, oom_kills=self._kills())
+        self.state.wait_for_everyone()
+        return last
+
+    def _run(self, last: dict[str, Any] | None) -> Path:
+        self._prepare()
+        micro = MicroBatches(self.folder, self._first_micro(), leader=self.leader)
+        if died_of_memory(last, self._kills()):
+            assert last is not None
+            size = micro.halve(int(last.get("step", 0)), "killed")
+            self._log("memory", message=f"The last process was killed for memory: {size} at a time.")
+        self._resume()
+        self._log("start", total=self.total, parameters=self._parameters(), pid=_pid())
+        finished = self._train(micro)
+        if finished and self.leader:
+            self._finish()
+        self.state.wait_for_everyone()
+        if self.leader:
+            self.folder.unmark()
+        return self.folder.student if finished else self.folder.path
+
+    # making things ready
+
+    def _prepare(self) -> None:
+        recipe = self.recipe
+        self.pair = load_pair(recipe, self.tools, self.device)
+        pair = self.pair
+        self.pads = (_pad(pair.tokenizer), _pad(pair.teacher_tokenizer))
+        self.coder = Coder(pair.tokenizer, recipe, longest(pair.student))
+        self.other = (
+            None if pair.aligned else Coder(pair.teacher_tokenizer, recipe, longest(pair.teacher))
+        )
+        self.texts = self._texts()
+        self.dev = self._read(recipe.data.dev)
+        self.ask_student = Inside(pair.student, recipe, self.tools, pair.head)
+        self.ask_teacher = Inside(pair.teacher, recipe, self.tools, pair.teacher_head)
+        self.objective = Objective(recipe, shape_of(pair.student), shape_of(pair.teacher))
+        self.objective.to(self.device)
+        self.cache: TeacherCache | None = None
+        if recipe.cache.use and recipe.needs_teacher:
+            self._fill_cache()
+        train = recipe.train
+        self.per_epoch = len(epoch_order(self._lengths(), train.batch, recipe.seed, 0))
+        self.total = train.steps or max(1, round(train.epochs * self.per_epoch))
+        self.evaluate_every = train.evaluate_every or max(1, self.total // 10)
+        self.checkpoint_every = train.checkpoint_every or max(1, self.total // 10)
+        self.optimizer = torch.optim.AdamW(
+            self._groups(), lr=train.rate, betas=(train.betas[0], train.betas[1])
+        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=train.precision == "fp16")
+        self._order: tuple[int, list[list[int]]] = (-1, [])
+        self.teacher_dev: Answers | None = None
+        self.board = EventWriter(self.folder.path / "tensorboard") if self.leader else None
+
+    def _texts(self) -> list[Encoded]:
+        data = self.recipe.data
+        known = self._read(data.train)
+        if data.labelled < 1:
+            generator = torch.Generator().manual_seed(self.recipe.seed)
+            order = torch.randperm(len(known), generator=generator).tolist()
+            kept = set(order[: max(1, round(data.labelled * len(known)))])
+            known = [
+                one if i in kept else without_label(one)
+                for i, one in enumerate(known)
+                if i in kept or not data.drop_rest
+            ]
+        return known + [without_label(one) for one in self._read(data.unlabelled)]
+
+    def _read(self, path: str) -> list[Encoded]:
+        if not path:
+            return []
+        found = []
+        for example in read_examples(path, self.recipe, self.pair.labels):
+            one = self.coder(example)
+            found.append(replace(one, other=self.other(example)) if self.other else one)
+        return found
+
+    def _lengths(self) -> list[int]:
+        return [len(one.ids) for one in self.texts]
+
+    def _fill_cache(self) -> None:
+        folder = self.recipe.cache.folder or str(self.folder.path / "teacher")
+        name = f"{self.recipe.teacher.model} {_checksum(self.pair.teacher)}"
+        self.cache = TeacherCache(Path(folder), self.recipe, name)
+
+        def done(count: int, total: int) -> None:
+            self._log("cache", done=count, total=total)
+
+        if self.leader:
+            self.cache.fill(self.texts, self.ask_teacher, self.pads, self.device, done)
+        self.state.wait_for_everyone()
+        if not self.leader:
+            self.cache.fill(self.texts, self.ask_teacher, self.pads, self.device, done)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Biases and norms are not decayed."""
+        decay, plain = [], []
+        for module in (self.pair.student, self.objective):
+            for parameter in module.parameters():
+                (decay if parameter.dim() > 1 else plain).append(parameter)
+        return [
+            {"params": decay, "weight_decay": self.recipe.train.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
+
+    def _first_micro(self) -> int:
+        share = math.ceil(self.recipe.train.batch / self.world)
+        return min(self.recipe.train.micro_batch or share, share)
+
+    def _parameters(self) -> dict[str, int]:
+        return {
+            name: sum(p.numel() for p in model.parameters())
+            for name, model in (("teacher", self.pair.teacher), ("student", self.pair.student))
+        }
+
+    # checkpoints
+
+    def _resume(self) -> None:
+        state, damaged = checkpoints.latest(self.folder)
+        for name in damaged:
+            self._log("damaged", message=f"Checkpoint {name} is damaged; an earlier one is used.")
+        if state is not None:
+            self.pair.student.load_state_dict(state["student"])
+            self.objective.load_state_dict(state["objective"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.step = int(state["step"])
+            self.best = state["best"]
+            self.best_step = int(state["best_step"])
+            self.without_better = int(state["without_better"])
+        if self.leader:
+            if self.folder.events_file.exists():
+                self.folder.forget_after(self.step)
+            self._say(f"step {self.step} of {self.total}")
+
+    def _checkpoint(self) -> None:
+        if self.leader:
+            state = {
+                "step": self.step,
+                "student": self.pair.student.state_dict(),
+                "objective": self.objective.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "best": self.best,
+                "best_step": self.best_step,
+                "without_better": self.without_better,
+            }
+            checkpoints.save(self.folder, self.step, state, self.recipe.train.keep_checkpoints)
+            self._log("checkpoint")
+        self.state.wait_for_everyone()
+
+    # the loop
+
+    def _train(self, micro: MicroBatches) -> bool:
+        """Whether the training came to its end; False after a stop."""
+        since, places = time.monotonic(), 0
+        while self.step < self.total:
+            if not self._go_on():
+                self._checkpoint()
+                self._log("stopped")
+                return False
+            if self.leader:
+                self.folder.mark(step=self.step, oom_kills=self._kills())
+            texts = self._texts_of(self.step)
+            parts, norm = self._step_or_halve(texts, micro)
+            self.step += 1
+            places += len(texts)
+            now = time.monotonic()
+            if self.leader:
+                self._report_step(parts, norm, places / max(now - since, 1e-9), micro)
+                since, places = now, 0
+            at_end = self.step == self.total
+            if self.dev and (self.step % self.evaluate_every == 0 or at_end):
+                enough = self._evaluate()
+                since = time.monotonic()
+                if enough:
+                    self._log("early-stop", best=self.best, best_step=self.best_step)
+                    self._checkpoint()
+                    return True
+            if self.step % self.checkpoint_every == 0 or at_end:
+                self._checkpoint()
+                since = time.monotonic()
+        return True
+
+    def _go_on(self) -> bool:
+        while True:
+            wish = self._agreed(self.folder.wish if self.leader else "run")
+            if wish != "pause":
+                return bool(wish == "run")
+            self._log("pause")
+            while self.leader and self.folder.wish == "pause":
+                time.sleep(0.1)
+            self._log("continue")
+
+    def _texts_of(self, step: int) -> list[Encoded]:
+        epoch, place = divmod(step, self.per_epoch)
+        if self._order[0] != epoch:
+            made = epoch_order(
+                self._lengths(), self.recipe.train.batch, self.recipe.seed, epoch
+            )
+            self._order = (epoch, made)
+        return [self.texts[i] for i in self._order[1][place]]
+
+    def _step_or_halve(
+        self, texts: list[Encoded], micro: MicroBatches
+    ) -> tuple[dict[str, float], float]:
+        """One optimiser step; begun anew with smaller parts where memory runs out."""
+        while True:
+            full = False
+            try:
+                sums = self._gradients(texts, micro.at(self.step))
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                full, sums = True, torch.zeros(len(self.objective.names))
+            if self._any(full):
+                self._clear()
+                free()
+                size = micro.halve(self.step, "allocation")
+                self._log("memory", message=f"Memory ran out: {size} texts at a time.")
+                continue
+            return self._move(sums, texts)
+
+    def _gradients(self, texts: Sequence[Encoded], size: int) -> torch.Tensor:
+        """Gradients of this process's share; returns each part's loss."""
+        counts = Counts.of(texts)
+        mine = texts[self.rank :: self.world]
+        weights = self.objective.weights(self.step / self.total)
+        seed = (self.recipe.seed * 1_000_003 + self.step) * 1_009 + self.rank
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002 - what libraries draw from
+        self._clear()
+        self.pair.student.train()
+        self.pair.teacher.eval()
+        sums = torch.zeros(len(self.objective.names), device=self.device)
+        for start in range(0, len(mine), size):
+            batch = collate(mine[start : start + size], *self.pads).to(self.device)
+            theirs = self._teacher(batch) if self.recipe.needs_teacher else None
+            with self._precision():
+                seen = self.ask_student(batch, batch.inputs)
+            parts = self.objective(batch, seen, theirs, counts)
+            loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            sums += torch.stack(list(parts.values())).detach()
+        return sums
+
+    def _teacher(self, batch: Any) -> Seen:
+        if self.cache is not None:
+            return self.cache.seen(batch, self.device)
+        with torch.no_grad():
+            return self.ask_teacher(batch, batch.teacher_inputs)
+
+    def _precision(self) -> Any:
+        kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.recipe.train.precision)
+        return nullcontext() if kind is None else torch.autocast(self.device.type, dtype=kind)
+
+    def _move(self, sums: torch.Tensor, texts: Sequence[Encoded]) -> tuple[dict[str, float], float]:
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if self.world > 1:
+            sums = self._add_up(sums)
+            self._add_up_gradients(parameters)
+        values = dict(zip(self.objective.names, sums.tolist(), strict=True))
+        wrong = [name for name, value in values.items() if not math.isfinite(value)]
+        if wrong:
+            raise NotFiniteError(
+                f"The loss {wrong[0]} is {values[wrong[0]]} at step {self.step}; nothing of that "
+                "step was kept.",
+                hint="Set train.rate lower or train.clip above 0 in a new run; the checkpoints "
+                f"are in {self.folder.checkpoints}. The step's first text is {texts[0].id}.",
+            )
+        rate = self._rate(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.scaler.unscale_(self.optimizer)
+        clip = self.recipe.train.clip or math.inf
+        norm = float(nn.utils.clip_grad_norm_(parameters, clip))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return values, norm
+
+    def _rate(self, step: int) -> float:
+        train = self.recipe.train
+        warm = round(train.warmup * self.total)
+        if step < warm:
+            return train.rate * (step + 1) / warm
+        share = (step - warm) / max(1, self.total - warm)
+        if train.schedule == "linear":
+            return train.rate * (1 - share)
+        if train.schedule == "cosine":
+            return train.rate * (1 + math.cos(math.pi * share)) / 2
+        return train.rate
+
+    def _clear(self) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+
+    # evaluation
+
+    def _evaluate(self) -> bool:
+        """Evaluate, keep the best; True where patience is at its end."""
+        enough = False
+        if self.leader:
+            student = self._ask(self.dev)
+            values = metrics(student, self.pair.labels, self.recipe.task)
+            if self.teacher_dev is None:
+                self.teacher_dev = self._ask(self.dev, teacher=True)
+            if self.teacher_dev.predicted.shape == student.predicted.shape:
+                same = self.teacher_dev.predicted == student.predicted
+                values["agreement"] = float(same.mean())
+            self._log("evaluation", **values)
+            self._board(**{f"evaluation/{name}": value for name, value in values.items()})
+            self._say(
+                f"step {self.step}: "
+                + ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+            )
+            score = self._score(values)
+            if self.best is None or score > self.best:
+                self.best, self.best_step, self.without_better = score, self.step, 0
+                self._save_student(self.folder.best)
+            else:
+                self.without_better += 1
+            patience = self.recipe.train.patience
+            enough = 0 < patience <= self.without_better
+        return bool(self._agreed(enough))
+
+    def _ask(self, texts: Sequence[Encoded], *, teacher: bool = False) -> Answers:
+        model, ask = (
+            (self.pair.teacher, self.ask_teacher)
+            if teacher
+            else (self.pair.student, self.ask_student)
+        )
+        model.eval()
+        return answers(
+            ask,
+            texts,
+            batch=max(1, min(64, self.recipe.train.batch)),
+            pads=self.pads,
+            device=self.device,
+            as_teacher=teacher,
+        )
+
+    def _score(self, values: dict[str, float]) -> float:
+        wanted = self.recipe.train.best_by
+        if wanted == "auto":
+            wanted = {"ner": "f1", "generation": "loss"}.get(self.recipe.task, "accuracy")  # type: ignore[assignment]
+        if wanted not in values:
+            wanted = "agreement"
+        if wanted not in values:
+            raise DistillationError(
+                "The dev texts have neither labels nor answers of the teacher to be measured by."
+            )
+        return -values[wanted] if wanted == "loss" else values[wanted]
+
+    # the end
+
+    def _finish(self) -> None:
+        from lmkit_distillation.report import write_report
+
+        if self.best is not None and self.folder.best.is_dir():
+            best = type(self.pair.student).from_pretrained(self.folder.best)
+            self.pair.student.load_state_dict(best.state_dict())
+        self._save_student(self.folder.student)
+        test = self._read(self.recipe.data.test) or self.dev
+        write_report(self, test)
+        self._log("finished", best=self.best, best_step=self.best_step)
+
+    def _save_student(self, target: Path) -> None:
+        with new_folder(target) as making:
+            self.pair.student.save_pretrained(making)
+            self.pair.tokenizer.save_pretrained(making)
+
+    # between processes
+
+    def _agreed(self, value: Any) -> Any:
+        if self.world == 1:
+            return value
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([value])[0]
+
+    def _any(self, value: bool) -> bool:
+        if self.world == 1:
+            return value
+        return bool(self._add_up(torch.tensor([float(value)], device=self.device)).item())
+
+    @staticmethod
+    def _add_up(tensor: torch.Tensor) -> torch.Tensor:
+        torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def _add_up_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """One message for all gradients; a parameter that no text used here sends zeros."""
+        flat = torch.cat(
+            [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters]
+        )
+        torch.distributed.all_reduce(flat)
+        for p, grad in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+            p.grad = grad.view_as(p)
+
+    # what is written down
+
+    def _log(self, kind: str, **values: Any) -> None:
+        if self.leader:
+            self.folder.event(kind, self.step, **values)
+            if "message" in values:
+                self._say(str(values["message"]))
+
+    def _report_step(
+        self, parts: dict[str, float], norm: float, speed: float, micro: MicroBatches
+    ) -> None:
+        weights = self.objective.weights((self.step - 1) / self.total)
+        loss = sum(weights[name] * value for name, value in parts.items())
+        rate = self._rate(self.step - 1)
+        self._log(
+            "step",
+            loss=loss,
+            parts=parts,
+            rate=rate,
+            norm=norm,
+            texts_per_second=round(speed, 2),
+            memory=peak_bytes(self.device),
+            micro_batch=micro.at(self.step - 1),
+        )
+        self._board(
+            loss=loss,
+            rate=rate,
+            texts_per_second=speed,
+            **{f"loss/{name}": value for name, value in parts.items()},
+        )
+
+    def _board(self, **values: float) -> None:
+        if self.board is not None:
+            with writing(self.folder.path):
+                self.board.add(self.step, values)
+
+
+def _pad(tokenizer: Any) -> int:
+    for name in ("pad_token_id", "eos_token_id"):
+        found = getattr(tokenizer, name, None)
+        if found is not None:
+            return int(found)
+    return 0
+
+
+def _pid() -> int:
+    import os
+
+    return os.getpid()
+
+
+def _checksum(model: nn.Module) -> str:
+    """Of some of the weights: another teacher under the same name is another teacher."""
+    total = 0.0
+    for parameter in model.parameters():
+        total += float(parameter.detach().reshape(-1)[:: max(1, parameter.numel() // 64)].double().sum())
+    return f"{total:.9g}"
