@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from lmkit_distillation.data import Batch, Encoded, collate
 from lmkit_distillation.errors import RunFolderError
-from lmkit_distillation.folder import digest, read_json, writing, write_text
+from lmkit_distillation.folder import digest, read_json, write_text, writing
 from lmkit_distillation.losses.vocabulary import Known
 from lmkit_distillation.objective import Seen
 from lmkit_distillation.recipe import Recipe

@@ -27,15 +27,14 @@ def save(folder: RunFolder, step: int, state: dict[str, Any], keep: int) -> None
 
 def latest(folder: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
     """State of the newest whole checkpoint, and the names of damaged ones passed over."""
-    damaged = []
+    damaged: list[str] = []
     for path in _all(folder):
         body = read_json(path / "checkpoint.json")
         file = path / "state.pt"
-        if isinstance(body, dict) and file.is_file():
-            if digest(file) == body.get("sha256", {}).get("state.pt"):
-                # weights_only: a checkpoint that came from elsewhere can't run code.
-                state = torch.load(file, map_location="cpu", weights_only=True)
-                return state, damaged
+        known = body.get("sha256", {}) if isinstance(body, dict) else {}
+        if file.is_file() and digest(file) == known.get("state.pt"):
+            # weights_only: a checkpoint that came from elsewhere can't run code.
+            return torch.load(file, map_location="cpu", weights_only=True), damaged
         damaged.append(path.name)
     return None, damaged
 

@@ -52,8 +52,7 @@ class Run:
             return "paused" if self.folder.wish == "pause" else "running"
         if self.folder.running is not None:
             return "killed"
-        last = next((e["kind"] for e in reversed(self.events()) if e["kind"] in _ENDS), "new")
-        return last
+        return next((e["kind"] for e in reversed(self.events()) if e["kind"] in _ENDS), "new")
 
     @property
     def step(self) -> int:

@@ -83,7 +83,7 @@ def read_rows(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
             csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
             with file.open(encoding="utf-8-sig", newline="") as handle:
                 delimiter = "\t" if kind == ".tsv" else ","
-                quoting = csv.QUOTE_NONE if kind == ".tsv" else csv.QUOTE_MINIMAL
+                quoting: Any = csv.QUOTE_NONE if kind == ".tsv" else csv.QUOTE_MINIMAL
                 reader = csv.reader(handle, delimiter=delimiter, quoting=quoting)
                 yield from _table_rows(reader, file)
         elif kind in (".jsonl", ".ndjson"):
@@ -168,16 +168,15 @@ def read_examples(path: str, recipe: Recipe, labels: Sequence[str]) -> list[Exam
     def label_of(value: Any, place: str, column: str) -> int:
         if isinstance(value, bool):
             value = int(value)
-        if isinstance(value, int) or (isinstance(value, str) and value.strip().isdigit()):
-            if str(value) not in known and 0 <= int(value) < len(labels):
-                return int(value)
+        number = isinstance(value, int) or (isinstance(value, str) and value.strip().isdigit())
+        if number and str(value) not in known and 0 <= int(value) < len(labels):
+            return int(value)
         name = str(value).strip()
         found = known.get(name, folded.get(name.casefold()))
         if found is None:
             shown = ", ".join(labels[:12]) + (" ..." if len(labels) > 12 else "")
             raise DataError(
-                f"{place}: {column} is {name!r:.60}, which is no label of the teacher "
-                f"({shown}).",
+                f"{place}: {column} is {name!r:.60}, which is no label of the teacher ({shown}).",
                 hint="The data must have the teacher's label set: its names, or their numbers.",
             )
         return found
@@ -437,9 +436,7 @@ def collate(texts: Sequence[Encoded], pad: int, teacher_pad: int | None = None) 
     for row, one in enumerate(texts):
         counted[row, : len(one.counted)] = torch.tensor(one.counted)
     flat = [t for one in texts for t, c in zip(one.targets, one.counted, strict=True) if c]
-    return Batch(
-        inputs, others, torch.tensor(flat, dtype=torch.long), counted, mask, texts
-    )
+    return Batch(inputs, others, torch.tensor(flat, dtype=torch.long), counted, mask, texts)
 
 
 def _padded(texts: Sequence[Encoded], pad: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:

@@ -127,7 +127,9 @@ class Engine:
         if died_of_memory(last, self._kills()):
             assert last is not None
             size = micro.halve(int(last.get("step", 0)), "killed")
-            self._log("memory", message=f"The last process was killed for memory: {size} at a time.")
+            self._log(
+                "memory", message=f"The last process was killed for memory: {size} at a time."
+            )
         self._resume()
         self._log("start", total=self.total, parameters=self._parameters(), pid=_pid())
         finished = self._train(micro)
@@ -213,7 +215,8 @@ class Engine:
 
     def _groups(self) -> list[dict[str, Any]]:
         """Biases and norms are not decayed."""
-        decay, plain = [], []
+        decay: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
         for module in (self.pair.student, self.objective):
             for parameter in module.parameters():
                 (decay if parameter.dim() > 1 else plain).append(parameter)
@@ -223,7 +226,7 @@ class Engine:
         ]
 
     def _first_micro(self) -> int:
-        share = math.ceil(self.recipe.train.batch / self.world)
+        share = math.ceil(self.recipe.train.batch / int(self.world))
         return min(self.recipe.train.micro_batch or share, share)
 
     def _parameters(self) -> dict[str, int]:
@@ -314,9 +317,7 @@ class Engine:
     def _texts_of(self, step: int) -> list[Encoded]:
         epoch, place = divmod(step, self.per_epoch)
         if self._order[0] != epoch:
-            made = epoch_order(
-                self._lengths(), self.recipe.train.batch, self.recipe.seed, epoch
-            )
+            made = epoch_order(self._lengths(), self.recipe.train.batch, self.recipe.seed, epoch)
             self._order = (epoch, made)
         return [self.texts[i] for i in self._order[1][place]]
 
@@ -348,7 +349,7 @@ class Engine:
         seed = (self.recipe.seed * 1_000_003 + self.step) * 1_009 + self.rank
         torch.manual_seed(seed)
         random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002 - what libraries draw from
+        np.random.seed(seed % 2**32)
         self._clear()
         self.pair.student.train()
         self.pair.teacher.eval()
@@ -513,7 +514,9 @@ class Engine:
             [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters]
         )
         torch.distributed.all_reduce(flat)
-        for p, grad in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        for p, grad in zip(
+            parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True
+        ):
             p.grad = grad.view_as(p)
 
     # what is written down
@@ -571,5 +574,7 @@ def _checksum(model: nn.Module) -> str:
     """Of some of the weights: another teacher under the same name is another teacher."""
     total = 0.0
     for parameter in model.parameters():
-        total += float(parameter.detach().reshape(-1)[:: max(1, parameter.numel() // 64)].double().sum())
+        total += float(
+            parameter.detach().reshape(-1)[:: max(1, parameter.numel() // 64)].double().sum()
+        )
     return f"{total:.9g}"

@@ -51,10 +51,8 @@ def answers(
             one = collate([texts[i] for i in chosen], *pads).to(device)
             seen = run(one, one.teacher_inputs if as_teacher else one.inputs)
             found = _of_rows(seen, one.targets, vocabulary)
-            sizes = [
-                1 if one.counted is None else sum(text.counted) for text in one.texts
-            ]
-            for index, *values in zip(chosen, *(f.split(sizes) for f in found), strict=True):
+            sizes = [1 if one.counted is None else sum(text.counted) for text in one.texts]
+            for index, *values in zip(chosen, *(torch.split(f, sizes) for f in found), strict=True):
                 parts[index] = (values[0], values[1], values[2])
     each = [parts[i] for i in range(len(texts))]
     return Answers(

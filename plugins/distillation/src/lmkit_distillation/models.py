@@ -80,7 +80,7 @@ def load_pair(recipe: Recipe, tools: Tools, device: torch.device) -> Pair:
     torch.manual_seed(recipe.seed)
     wish = recipe.student
     if wish.start == "teacher":
-        student = cut(teacher, kept_layers(wish, teacher.config.num_hidden_layers))
+        student: Any = cut(teacher, kept_layers(wish, teacher.config.num_hidden_layers))
     elif wish.start == "config":
         student = from_config(teacher, wish, recipe.seed)
     else:
@@ -122,9 +122,7 @@ def load_pair(recipe: Recipe, tools: Tools, device: torch.device) -> Pair:
             check_head(model, head, {"input_ids": probe.to(model.device)})
     else:
         labels = [teacher.config.id2label[i] for i in range(teacher.config.num_labels)]
-    return Pair(
-        teacher, student, teacher_tokenizer, tokenizer, labels, heads[0], heads[1], held
-    )
+    return Pair(teacher, student, teacher_tokenizer, tokenizer, labels, heads[0], heads[1], held)
 
 
 def shape_of(model: Any) -> tuple[int, int]:

@@ -21,14 +21,12 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from lmkit_distillation.errors import RecipeError
 
 __all__ = [
-    "Augment",
     "Cache",
     "Data",
     "LayerPairs",
     "Loss",
-    "OnPolicy",
-    "Recipe",
     "Ramp",
+    "Recipe",
     "Report",
     "Student",
     "Teacher",
@@ -221,42 +219,6 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class OnPolicy:
-    """Generation: what the student learns on.
-
-    Attributes:
-        share: Lambda of GKD: the share of steps on texts that the student writes itself.
-        new_tokens: Longest text that a model writes.
-        temperature: Of the student's sampling.
-        sequence: Sequence-level distillation: replace completions by what the teacher writes.
-    """
-
-    share: float = 0.0
-    new_tokens: int = 64
-    temperature: float = 1.0
-    sequence: bool = False
-
-
-@dataclass(frozen=True)
-class Augment:
-    """More texts by replacing words (TinyBERT) or by rewriting; the teacher alone labels them.
-
-    Attributes:
-        copies: New texts for each text; 0 none.
-        method: ``"words"``: a masked-language model proposes; ``"rewrite"``: a chat model writes.
-        model: Which model; empty: ``starter:chat`` for ``"rewrite"``.
-        share: Share of the words that are replaced.
-        candidates: Proposals a word is drawn from.
-    """
-
-    copies: int = 0
-    method: Literal["words", "rewrite"] = "words"
-    model: str = ""
-    share: float = 0.4
-    candidates: int = 15
-
-
-@dataclass(frozen=True)
 class Report:
     """What the report card measures at the end.
 
@@ -265,16 +227,12 @@ class Report:
         batches: Batch sizes of the latency.
         seconds: Time spent on measuring speed.
         resamples: Of the bootstrap behind the confidence intervals.
-        watch: The fixed text whose attention is compared as training goes on.
-        int8: A further row: the student with its linear layers quantised dynamically.
     """
 
     speed: bool = True
     batches: tuple[int, ...] = (1, 32)
     seconds: float = 20.0
     resamples: int = 2000
-    watch: str = ""
-    int8: bool = False
 
 
 @dataclass(frozen=True)
@@ -290,14 +248,12 @@ class Recipe:
     loss: tuple[Loss, ...] = (Loss(kind="kl"),)
     train: Train = field(default_factory=Train)
     cache: Cache = field(default_factory=Cache)
-    on_policy: OnPolicy = field(default_factory=OnPolicy)
-    augment: Augment = field(default_factory=Augment)
     report: Report = field(default_factory=Report)
 
     @property
     def needs_teacher(self) -> bool:
         """Whether some part of the loss looks at the teacher."""
-        return any(one.kind != "ce" for one in self.loss) or self.on_policy.share > 0
+        return any(one.kind != "ce" for one in self.loss)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as TOML and JSON know them."""
@@ -353,12 +309,13 @@ def recipe_from(plain: Mapping[str, Any], *, base: Path | None = None) -> Recipe
     recipe = _build(Recipe, plain, "")
     _check(recipe)
     base = (base or Path()).resolve()
+    given = recipe.data
     data = dataclasses.replace(
-        recipe.data,
-        **{
-            name: _from(base, getattr(recipe.data, name))
-            for name in ("train", "unlabelled", "dev", "test")
-        },
+        given,
+        train=_from(base, given.train),
+        unlabelled=_from(base, given.unlabelled),
+        dev=_from(base, given.dev),
+        test=_from(base, given.test),
     )
     cache = dataclasses.replace(recipe.cache, folder=_from(base, recipe.cache.folder))
     return dataclasses.replace(recipe, out=_from(base, recipe.out), data=data, cache=cache)
@@ -499,12 +456,6 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("student.dropout", -1, 0.999),
     ("cache.top_k", 0, math.inf),
     ("cache.shard", 1, math.inf),
-    ("on_policy.share", 0, 1),
-    ("on_policy.new_tokens", 1, math.inf),
-    ("on_policy.temperature", 1e-3, math.inf),
-    ("augment.copies", 0, 100),
-    ("augment.share", 0, 1),
-    ("augment.candidates", 1, 1000),
     ("report.seconds", 0, math.inf),
     ("report.resamples", 100, 1_000_000),
 )
@@ -585,25 +536,12 @@ def _check_loss(recipe: Recipe, loss: Loss, key: str) -> None:
 
 def _check_parts(recipe: Recipe) -> None:
     generation = recipe.task == "generation"
-    policy = recipe.on_policy
-    if (policy.share > 0 or policy.sequence) and not (generation and recipe.data.prompt):
-        raise RecipeError(
-            "on_policy needs task = 'generation' and data.prompt: the models write after a prompt."
-        )
-    if policy.share > 0 and recipe.cache.use:
-        raise RecipeError("on_policy.share needs the teacher at every step; cache.use is true.")
     if recipe.task != "classification" and recipe.student.align == "text":
-        ok = generation and all(one.kind == "ce" for one in recipe.loss) and policy.share == 0
-        if not ok:
-            raise RecipeError(
-                "student.align = 'text' fits classification, and generation by texts alone "
-                "(on_policy.sequence = true with kind = 'ce')."
-            )
-    if recipe.augment.copies and recipe.augment.method == "words" and not recipe.augment.model:
-        raise RecipeError("augment.model is missing; name a masked-language model.")
-    if recipe.augment.copies and recipe.task != "classification":
-        raise RecipeError("augment makes new texts for classification alone.")
-    if recipe.task == "generation" and recipe.data.unlabelled and recipe.data.train:
+        raise RecipeError(
+            "student.align = 'text' fits classification alone: only there do both models say the "
+            "same thing of a whole text."
+        )
+    if generation and recipe.data.unlabelled and recipe.data.train:
         raise RecipeError(
             "data.unlabelled and data.train are one thing in generation: texts.",
             hint="Name one of them.",

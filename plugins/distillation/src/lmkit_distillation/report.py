@@ -1,4 +1,4 @@
-"""The report card: what the student keeps of the teacher, what it lost, and what it gained in speed.
+"""The report card: what the student kept of the teacher, what it lost, how much faster it is.
 
 ``report.json`` has all numbers, ``report.html`` shows them; the model card in the student's folder
 says the same in short. Speed is measured interleaved: one pass of the teacher, one of the student,
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from lmkit_distillation.data import IGNORED, Encoded, collate
 from lmkit_distillation.evaluate import Answers, metrics
-from lmkit_distillation.folder import writing, write_text
+from lmkit_distillation.folder import write_text, writing
 from lmkit_distillation.memory import peak_bytes
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ def write_report(run: Engine, texts: Sequence[Encoded]) -> dict[str, Any]:
         "parameters": run._parameters(),
         "bytes": {
             "student": _size(run.folder.student),
-            "teacher": sum(
-                p.numel() * p.element_size() for p in run.pair.teacher.parameters()
-            ),
+            "teacher": sum(p.numel() * p.element_size() for p in run.pair.teacher.parameters()),
         },
         "peak_memory": peak_bytes(run.device),
     }
@@ -111,8 +109,13 @@ def per_class(teacher: Answers, student: Answers, labels: Sequence[str]) -> list
             before = float((teacher.predicted[own] == index).mean())
             after = float((student.predicted[own] == index).mean())
             rows.append(
-                {"label": label, "places": int(own.sum()), "teacher": before, "student": after,
-                 "change": after - before}  # fmt: skip
+                {
+                    "label": label,
+                    "places": int(own.sum()),
+                    "teacher": before,
+                    "student": after,
+                    "change": after - before,
+                }
             )
     return sorted(rows, key=lambda row: row["change"])
 
@@ -241,8 +244,13 @@ def to_html(card: dict[str, Any]) -> str:
     quality = card.get("quality", {})
     if quality.get("per_class"):
         rows = [
-            (r["label"], str(r["places"]), f"{r['teacher']:.4f}", f"{r['student']:.4f}",
-             f"{r['change']:+.4f}")  # fmt: skip
+            (
+                r["label"],
+                str(r["places"]),
+                f"{r['teacher']:.4f}",
+                f"{r['student']:.4f}",
+                f"{r['change']:+.4f}",
+            )
             for r in quality["per_class"]
         ]
         head = ("Class", "Places", "Teacher right", "Student right", "Change")
@@ -250,8 +258,11 @@ def to_html(card: dict[str, Any]) -> str:
     if quality.get("regressions"):
         shown = [(r["text"], r["label"], r["student"]) for r in quality["regressions"]]
         tables.append(
-            _table("What the teacher had right and the student has wrong",
-                   ("Text", "Label", "Student says"), shown)  # fmt: skip
+            _table(
+                "What the teacher had right and the student has wrong",
+                ("Text", "Label", "Student says"),
+                shown,
+            )
         )
     return _PAGE % (
         html.escape(card["teacher"]),

@@ -50,8 +50,7 @@ class EventWriter:
             self._folder.mkdir(parents=True, exist_ok=True)
             records += _record(_double(1, time.time()) + _bytes(3, b"brain.Event:2"))
         summary = b"".join(
-            _bytes(1, _bytes(1, name.encode()) + _float(2, value))
-            for name, value in values.items()
+            _bytes(1, _bytes(1, name.encode()) + _float(2, value)) for name, value in values.items()
         )
         event = _double(1, time.time()) + _varint(2 << 3) + _varint(step) + _bytes(5, summary)
         with self._file.open("ab") as file:

@@ -88,7 +88,7 @@ def _row_kl(
 ) -> torch.Tensor:
     # The lowest finite number instead of -inf: a row without any open key has a gradient of 0, not
     # of 0 / 0, and is not counted.
-    closed = ~open_.expand(torch.broadcast_shapes(open_.shape, student.shape))
+    closed = ~open_.expand(student.shape)
     low = torch.finfo(student.dtype).min
     log_q = torch.log_softmax(student.masked_fill(closed, low), -1)
     log_p = torch.log_softmax(teacher.masked_fill(closed, low), -1)
