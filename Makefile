@@ -10,6 +10,8 @@ CONSTRAINTS ?=
 WORKERS ?= 2
 PYTEST_ARGS ?=
 LAB_ARGS ?=
+# Folder with train.tsv and dev.tsv of SST-2 (text, tab, label), for bench-distill.
+SST2 ?= data/sst2
 # Benchmarks to run, for instance ONLY=load,capture; all by default.
 ONLY ?=
 
@@ -29,7 +31,7 @@ VSCODE := $(FRONT_END) js/vscode/manifest.json js/vscode/README.md LICENSE \
 	$(wildcard js/vscode/scripts/* js/vscode/media/* js/vscode/test/host/*)
 LABEXTENSION := $(VENV)/share/jupyter/labextensions/lmkit
 
-.PHONY: help lab demo test check build starters bench dist pictures architectures clean
+.PHONY: help lab demo test check build starters bench bench-distill dist pictures architectures clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -58,6 +60,9 @@ starters: $(VENV)/.starters ## the starter models
 
 bench: $(VENV)/.bench $(VENV)/.starters ## benchmarks; ONLY=load,capture for some of them
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+bench-distill: $(VENV)/.bench $(VENV)/.starters ## distillation on SST-2, resumable; SST2=FOLDER
+	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.bench_distill $(SST2)
 
 dist: $(BUILT) $(VENV)/.test ## every wheel and lmkit.vsix, into dist/
 	rm -rf dist

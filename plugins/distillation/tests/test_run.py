@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from lmkit.tools import KernelTools
 from tests.tiny import tiny_bert, tiny_llama
 
-WORDS = [
+WORDS = "the plot is thin but i was moved a film that moves you old river music".split()  # noqa: SIM905
     "the",
     "plot",
     "is",
@@ -280,7 +280,7 @@ def test_a_recipe_names_the_key_that_is_wrong(files: Path, tmp_path: Path) -> No
         ("train", {"rat": 1}, "no key train.rat"),
         ("train", {"batch": 0}, "train.batch is 0"),
         ("train", {"rate": "fast"}, "train.rate is 'fast'; it must be a number"),
-        ("student", {"keep": [3, 1]}, "student.layers"),
+        ("student", {"keep": [3, 1], "layers": 0}, "student.keep must name"),
         ("loss", [{"kind": "kl", "temperature": 0}], r"loss\[0\].temperature"),
         ("loss", [{"kind": "hidden", "measure": "kl"}], r"loss\[0\].measure"),
         ("cache", {"use": True}, "needs cache.hidden"),

@@ -74,6 +74,8 @@ def _quality(run: Engine, texts: Sequence[Encoded]) -> dict[str, Any]:
         change = right["student"].astype(float) - right["teacher"]
         found["change"] = float(change.mean())
         found["change_interval"] = interval(change, groups, number)
+        # Which places the student has right, for paired comparisons of several students.
+        found["right"] = [int(one) for one in right["student"]]
         if labels:
             found["per_class"] = per_class(teacher, student, labels)
             found["regressions"] = _regressions(run, texts, teacher, student)

@@ -1,0 +1,132 @@
+"""Distillation on SST-2: what students keep of the teacher, and what training costs.
+
+    python -m benchmarks.bench_distill /path/to/sst2 [--out FOLDER] [--short]
+
+The folder holds ``train.tsv`` and ``dev.tsv`` (text, tab, label). Half of dev chooses the
+checkpoint, the other half is reported. Each run has a folder of its own under ``--out`` and is
+resumed, or left alone when finished, so the whole may be stopped at any time and started again.
+
+Rows: 3 layers by KL and hidden states, 3 layers by hard labels, 2 layers by KL and hidden states;
+and with 10 % of the labels, by hard labels alone and by KL on all texts. Three seeds each. Means,
+and paired bootstrap intervals of differences over the reported texts, all seeds together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DISTIL = [
+    {"kind": "ce", "weight": 0.5},
+    {"kind": "kl", "temperature": 2.0},
+    {"kind": "hidden", "weight": 1.0},
+]
+HARD = [{"kind": "ce"}]
+ROWS: dict[str, dict[str, Any]] = {
+    "3 layers, distilled": {"student": {"layers": 3}, "loss": DISTIL},
+    "3 layers, hard labels": {"student": {"layers": 3}, "loss": HARD},
+    "2 layers, distilled": {"student": {"layers": 2}, "loss": DISTIL},
+    "10 % of labels, hard labels": {
+        "student": {"layers": 3}, "loss": HARD, "data": {"labelled": 0.1, "drop_rest": True},
+        "train": {"epochs": 10.0},
+    },
+    "10 % of labels, distilled on all": {
+        "student": {"layers": 3}, "loss": DISTIL, "data": {"labelled": 0.1},
+    },
+}  # fmt: skip
+
+
+def main() -> None:
+    """Run what is missing, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="folder with train.tsv and dev.tsv")
+    parser.add_argument("--out", type=Path, default=Path(".training/distill"))
+    parser.add_argument("--teacher", default="starter:sentiment")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--short", action="store_true", help="a few steps, to see that it runs")
+    parser.add_argument("--json", type=Path, help="write the numbers to a file")
+    options = parser.parse_args()
+    halves(options.data / "dev.tsv", options.out)
+    cards: dict[str, list[dict[str, Any]]] = {}
+    for name, row in ROWS.items():
+        for seed in range(options.seeds):
+            cards.setdefault(name, []).append(one(name, row, seed, options))
+    found = table(cards)
+    print(json.dumps(found, indent=1))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1))
+
+
+def halves(dev: Path, out: Path) -> None:
+    """Every other text chooses, the rest is reported."""
+    out.mkdir(parents=True, exist_ok=True)
+    lines = [x for x in dev.read_text(encoding="utf-8").splitlines() if x.strip()]
+    for name, part in (("choose", lines[::2]), ("report", lines[1::2])):
+        (out / f"{name}.tsv").write_text("\n".join(["text\tlabel", *part]), encoding="utf-8")
+
+
+def one(name: str, row: dict[str, Any], seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """One run, or what it left."""
+    import lmkit
+
+    slug = "".join(c if c.isalnum() else "-" for c in name) + f"-{seed}"
+    recipe: dict[str, Any] = {
+        "out": str((options.out / ("short-" if options.short else "")).parent.resolve()
+                   / (("short-" if options.short else "") + slug)),
+        "seed": seed,
+        "teacher": {"model": options.teacher},
+        "student": row["student"],
+        "loss": row["loss"],
+        "data": {
+            "train": str(options.data.resolve() / "train.tsv"),
+            "dev": str(options.out.resolve() / "choose.tsv"),
+            "test": str(options.out.resolve() / "report.tsv"),
+            "max_length": 64,
+            **row.get("data", {}),
+        },
+        "train": {"epochs": 2.0, "batch": 32, "rate": 1e-4, **row.get("train", {})},
+        "report": {"seconds": 10.0},
+    }  # fmt: skip
+    if options.short:
+        recipe["train"] |= {"steps": 4, "evaluate_every": 4, "batch": 8}
+        recipe["report"] = {"seconds": 1.0, "resamples": 100}
+    begun = time.monotonic()
+    run = lmkit.distill(recipe, wait=True)
+    print(f"{slug}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
+    card: dict[str, Any] = run.report
+    return card
+
+
+def table(cards: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """Means by row; the difference of the two rows with few labels, with its interval."""
+    rows = {}
+    for name, each in cards.items():
+        kept = [c["quality"]["student"]["accuracy"] / c["quality"]["teacher"]["accuracy"]
+                for c in each]  # fmt: skip
+        speed = [s["speedup"] for c in each for s in c.get("speed", ()) if s["batch"] == 32]
+        rows[name] = {
+            "accuracy": float(np.mean([c["quality"]["student"]["accuracy"] for c in each])),
+            "teacher": float(np.mean([c["quality"]["teacher"]["accuracy"] for c in each])),
+            "kept": float(np.mean(kept)),
+            "speedup_at_32": float(np.median(speed)) if speed else None,
+        }
+    few = [name for name in cards if name.startswith("10 %")]
+    hard, distilled = (np.array([c["quality"]["right"] for c in cards[n]], float) for n in few)
+    change = (distilled - hard).mean(0)
+    generator = np.random.default_rng(0)
+    drawn = [change[generator.integers(0, len(change), len(change))].mean() for _ in range(2000)]
+    return {
+        "rows": rows,
+        "few_labels_gain": float(change.mean()),
+        "few_labels_interval": [float(x) for x in np.quantile(drawn, [0.025, 0.975])],
+    }
+
+
+if __name__ == "__main__":
+    main()
