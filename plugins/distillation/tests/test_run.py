@@ -23,26 +23,7 @@ from safetensors.torch import load_file
 from lmkit.tools import KernelTools
 from tests.tiny import tiny_bert, tiny_llama
 
-WORDS = "the plot is thin but i was moved a film that moves you old river music".split()  # noqa: SIM905
-    "the",
-    "plot",
-    "is",
-    "thin",
-    "but",
-    "i",
-    "was",
-    "moved",
-    "a",
-    "film",
-    "that",
-    "moves",
-    "you",
-    "old",
-    "cinema",
-    "river",
-    "music",
-    "acting",
-]
+WORDS = ("the", "plot", "is", "thin", "but", "i", "was", "moved", "film", "you", "old", "river")
 
 
 @pytest.fixture(scope="session")
