@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -460,3 +461,51 @@ def test_a_rescan_leaves_lmkit_itself_as_it_is() -> None:
     before = {name: module for name, module in sys.modules.items() if name.startswith("lmkit")}
     assert host.rescan() == []
     assert {name: sys.modules.get(name) for name in before} == before
+
+
+def test_commands_are_registered_called_by_name_and_dropped() -> None:
+    from lmkit.api import Command
+
+    class Count(Command):
+        name = "count-words"
+        help = "counts"
+
+        def main(self, tools: Any, words: Sequence[str]) -> int:
+            return len(words)
+
+    class Brings:
+        @hookimpl
+        def lmkit_register_commands(self, register: Any) -> None:
+            register(Count)
+
+    host = PluginHost(list, {})
+    host.register(Brings(), "first")
+    assert [one.command for one in host.commands] == [Count]
+    found = host.command("count-words")
+    assert found is not None
+    assert found.command().main(None, ["a", "b"]) == 2  # type: ignore[arg-type]
+    with pytest.raises(DuplicateNameError, match="count-words"):
+        host.register(Brings(), "second")
+    assert host.command("run") is None
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"name": "run", "main": lambda *_: 0}, "which lmkit uses itself"),
+        ({"name": "No Name", "main": lambda *_: 0}, "has the name"),
+        ({"name": "fine"}, "defines no main"),
+    ],
+)
+def test_a_command_that_does_not_fit_is_named(body: dict[str, Any], words: str) -> None:
+    from lmkit.api import Command
+
+    made = type("Made", (Command,), body)
+
+    class Brings:
+        @hookimpl
+        def lmkit_register_commands(self, register: Any) -> None:
+            register(made)
+
+    with pytest.raises(PluginError, match=words):
+        PluginHost(list, {}).register(Brings(), "one")

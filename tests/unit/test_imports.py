@@ -123,10 +123,10 @@ def test_discovering_plugins_imports_nothing_heavy() -> None:
     code = (
         "from lmkit.host import PluginHost\n"
         "h = PluginHost()\nh.discover()\n"
-        "names = ('attribution', 'bertviz', 'classification')\n"
+        "names = ('attribution', 'bertviz', 'classification', 'distillation')\n"
         "print([p.state for p in h.plugins if p.name in names])"
     )
-    assert run(BLOCK + code) == "['ready', 'ready', 'ready']\n"
+    assert run(BLOCK + code) == "['ready', 'ready', 'ready', 'ready']\n"
 
 
 def test_the_extension_loads_without_torch() -> None:
