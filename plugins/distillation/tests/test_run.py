@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -287,12 +288,31 @@ def test_two_processes_equal_one(files: Path, tmp_path: Path) -> None:
         out = tmp_path / str(count)
         recipe = plain(files, out, student={"dropout": 0.0}, train={"steps": 4})
         RunFolder(out).claim(recipe_from(recipe))
-        command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu",
-                   "--num_processes", str(count), "--num_machines", "1", "--mixed_precision", "no",
-                   "--dynamo_backend", "no", "--main_process_port", "0",
-                   "-m", "lmkit", "distill", "--resume", str(out)]  # fmt: skip
-        environ = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-        done = subprocess.run(command, capture_output=True, text=True, env=environ, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "-m", "lmkit", "distill", "--resume", str(out)]
+        processes = []
+        for rank in range(count):
+            # What `accelerate launch --cpu --num_processes 2` sets.
+            told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_PORT": port}
+            environ = {
+                **os.environ,
+                **{name: str(value) for name, value in told.items()},
+                "MASTER_ADDR": "127.0.0.1",
+                "ACCELERATE_USE_CPU": "true",
+                "OMP_NUM_THREADS": "1",
+            }
+            processes.append(
+                subprocess.Popen(
+                    command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+                )
+            )
+        for process in processes:
+            try:
+                _, said = process.communicate(timeout=240)
+            finally:
+                process.kill()
+            assert process.returncode == 0, said[-3000:]
         losses.append([e["loss"] for e in RunFolder(out).events() if e["kind"] == "step"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
