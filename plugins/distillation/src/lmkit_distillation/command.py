@@ -55,7 +55,9 @@ class Distill(Command):
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
 
-        target = Engine(recipe, tools, say=say).run()
+        engine = Engine(recipe, tools, say=say)
+        target = engine.run()
+        engine.state.destroy_process_group()
         say(str(target))
         return 0
 

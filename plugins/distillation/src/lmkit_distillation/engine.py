@@ -12,6 +12,7 @@ number of processes nor the size of micro-batches changes it.
 from __future__ import annotations
 
 import math
+import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -79,7 +80,7 @@ class Engine:
         self.folder = RunFolder(recipe.out)
         if recipe.train.threads:
             torch.set_num_threads(recipe.train.threads)
-        self.state = PartialState()
+        self.state = _processes()
         self.rank, self.world = self.state.process_index, self.state.num_processes
         self.leader = self.rank == 0
         self.device: torch.device = self.state.device
@@ -124,14 +125,18 @@ class Engine:
     def _run(self, last: dict[str, Any] | None) -> Path:
         self._prepare()
         micro = MicroBatches(self.folder, self._first_micro(), leader=self.leader)
-        if died_of_memory(last, self._kills()):
+        # All have read the sizes before one of them writes another; and the leader alone knows what
+        # the last process left, since it has written its own mark over it.
+        self.state.wait_for_everyone()
+        if self._agreed(died_of_memory(last, self._kills())):
+            last = self._agreed(last)
             assert last is not None
             size = micro.halve(int(last.get("step", 0)), "killed")
             self._log(
                 "memory", message=f"The last process was killed for memory: {size} at a time."
             )
         self._resume()
-        self._log("start", total=self.total, parameters=self._parameters(), pid=_pid())
+        self._log("start", total=self.total, parameters=self._parameters(), pid=os.getpid())
         finished = self._train(micro)
         if finished and self.leader:
             self._finish()
@@ -556,18 +561,22 @@ class Engine:
                 self.board.add(self.step, values)
 
 
+def _processes() -> PartialState:
+    """The processes of this run, as ``accelerate launch`` or torchrun told them of each other.
+
+    accelerate joins processes on CPUs only where it is told that they are on CPUs.
+    """
+    joined = "LOCAL_RANK" in os.environ
+    wanted = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    return PartialState(cpu=joined and (wanted or not torch.cuda.is_available()))
+
+
 def _pad(tokenizer: Any) -> int:
     for name in ("pad_token_id", "eos_token_id"):
         found = getattr(tokenizer, name, None)
         if found is not None:
             return int(found)
     return 0
-
-
-def _pid() -> int:
-    import os
-
-    return os.getpid()
 
 
 def _checksum(model: nn.Module) -> str:
