@@ -191,7 +191,7 @@ def test_relations_compare_models_of_different_heads_and_sizes() -> None:
             q = softmax(x @ x.T / math.sqrt(4))
             expected += kl(p, q) / 3
     found = attention.relation_kl(mine, theirs, OPEN, MASK)
-    assert math.isclose(float(found), expected, rel_tol=1e-5)
+    assert math.isclose(found.item(), expected, rel_tol=1e-5)
     found.backward()
     assert a.grad is not None
     assert bool(a.grad.isfinite().all())

@@ -314,5 +314,7 @@ def test_two_processes_equal_one(files: Path, tmp_path: Path) -> None:
             finally:
                 process.kill()
             assert process.returncode == 0, said[-3000:]
-        losses.append([e["loss"] for e in RunFolder(out).events() if e["kind"] == "step"])
+        events = RunFolder(out).events()
+        assert [e["processes"] for e in events if e["kind"] == "start"] == [count]
+        losses.append([e["loss"] for e in events if e["kind"] == "step"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -136,7 +136,13 @@ class Engine:
                 "memory", message=f"The last process was killed for memory: {size} at a time."
             )
         self._resume()
-        self._log("start", total=self.total, parameters=self._parameters(), pid=os.getpid())
+        self._log(
+            "start",
+            total=self.total,
+            parameters=self._parameters(),
+            pid=os.getpid(),
+            processes=self.world,
+        )
         finished = self._train(micro)
         if finished and self.leader:
             self._finish()
