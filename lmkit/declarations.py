@@ -49,6 +49,7 @@ RESERVED_COLUMNS = frozenset({"data", "model", "out", "processes", "rows", "self
 """Names that the Python call and the command line for data sets take."""
 RESERVED_COMMANDS = frozenset({
     "doctor", "evaluate", "help", "lab", "new-plugin", "plugins", "run", "serve", "starter",
+    "strip",
 })  # fmt: skip
 """Verbs of lmkit's own command line."""
 RESERVED_VERBS = frozenset({
