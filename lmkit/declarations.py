@@ -48,9 +48,12 @@ _FOLLOWED = frozenset({"layer", "head", "tokens"})
 RESERVED_COLUMNS = frozenset({"data", "model", "out", "processes", "rows", "self", "task"})
 """Names that the Python call and the command line for data sets take."""
 RESERVED_VERBS = frozenset({
-    "close", "device", "dtype", "evaluate", "labels", "model", "name", "panel", "run", "session",
-    "tasks", "tokenizer", "trace", "warnings",
+    "close", "compare", "device", "dtype", "evaluate", "explore", "labels", "loaded", "model",
+    "name", "panel", "run", "session", "tasks", "tokenizer", "trace", "trace_generation",
+    "warnings",
 })  # fmt: skip
+"""Names of a kit's own methods, beside which a task's verb would never be reached, and of a
+model's; a test holds that none is missing."""
 
 
 def check_task(task: object) -> type[Task]:
