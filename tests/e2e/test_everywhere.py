@@ -123,12 +123,17 @@ def the_map_is_true(view: Locator, attention: np.ndarray) -> None:
 def the_equation_is_true(view: Locator, score: float, weight: float) -> None:
     """The equation of query 1 and key 2, chosen by mouse: score and weight of the kernel."""
     for side, steps in (("query", 1), ("key", 2)):
-        chooser = part(view, f"neuron-{side}").locator("xpath=..")
+        chosen = part(view, f"neuron-{side}")
+        buttons = chosen.locator("xpath=..").locator("button")
         for _ in range(20):
-            if f"token {steps}" in (part(view, f"neuron-{side}").get_attribute("title") or ""):
+            title = chosen.get_attribute("title") or ""
+            now = int(title.split()[-1])
+            if now == steps:
                 break
-            now = int((part(view, f"neuron-{side}").get_attribute("title") or "0").split()[-1])
-            chooser.locator("button").nth(0 if now > steps else 1).click()
+            buttons.nth(0 if now > steps else 1).click()
+            # drawn in the next frame: without waiting, the next click would be one too many
+            expect(chosen).not_to_have_attribute("title", title)
+        assert now == steps
     shown_score = part(view, "neuron-score")
     expect(shown_score).to_be_visible()
     # The numbers follow the pair in a frame of their own.
