@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lmkit.api import Labels, LoadedModel, Result
+from lmkit.api import Labels, LoadedModel, Result, Span, Spans
 from lmkit.datasets.distributed import several_processes
 from lmkit.declarations import fields_of, verb_of
 from lmkit.errors import AttentionUnavailableError, SaveError, TaskError
@@ -398,6 +398,14 @@ class Analysis:
             if isinstance(result, Labels):
                 return {one.label: one.score for one in result.scores}
         raise TaskError(f"The task {self._panel.registered.task.name} gives no labels.")
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Marked stretches of the text; raises TaskError where the task marks none."""
+        for result in self.results:
+            if isinstance(result, Spans):
+                return result.spans
+        raise TaskError(f"The task {self._panel.registered.task.name} gives no spans.")
 
     @property
     def attention(self) -> Attention:

@@ -96,8 +96,9 @@ def _result_lines(result: Any) -> list[str]:
         return [
             f"{result.title or 'Chart'}: {one.label} {one.help}".strip() for one in result.series
         ]
-    assert isinstance(result, Table)
-    return [f"Table of {len(result.rows)} rows: {', '.join(result.columns[:20])}"]
+    if isinstance(result, Table):
+        return [f"Table of {len(result.rows)} rows: {', '.join(result.columns[:20])}"]
+    return [result.title] if result.title else []
 
 
 def draw(bundle: Bundle) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -44,6 +44,7 @@ class Outcome:
     """What a run gave: typed results and the pass behind them.
 
     ``output`` is what the model returned where the pass has no attention; else the trace has it.
+    ``replaced`` holds, by field name, the value of the run and the one that the form gets for it.
     """
 
     results: tuple[Result, ...]
@@ -53,6 +54,7 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     record: RunRecord | None = None
+    replaced: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
 
 
 class PanelView:
@@ -221,6 +223,9 @@ class PanelView:
             if self._status.run != run:
                 return
             self._outcome, self._header, self._tiles = outcome, header, tiles
+            for name, (ran, new) in outcome.replaced.items():
+                if self._values.get(name) == ran:  # not typed anew in the meantime
+                    self._values[name] = new
             self._selection = tiles.clip(self._selection) if tiles else Selection()
             # tokens of another text mean nothing here
             self._selection = msgspec.structs.replace(self._selection, tokens=())
