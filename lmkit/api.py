@@ -19,13 +19,17 @@ import pluggy
 
 from lmkit.errors import FieldError, LmkitError, ModelError
 from lmkit.protocol.messages import (
+    Alternative,
     Axis,
     BooleanField,
+    Cell,
     Change,
     Chart,
     ChoiceField,
+    ChosenToken,
     ColumnSpec,
     FieldSpec,
+    Grid,
     HeadGrid,
     HeadMeasure,
     IntegerField,
@@ -42,9 +46,12 @@ from lmkit.protocol.messages import (
     Text,
     TextField,
     Token,
+    TokenChoices,
     TokenLabels,
     TokenRow,
     TokenScores,
+    Tree,
+    TreeNode,
 )
 from lmkit.protocol.words import Word, Words
 from lmkit.rows import Row, RowBatch, RowOutput, RowProblem, RowResults, RowSequence, RowStream
@@ -55,14 +62,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HOST_API",
+    "Alternative",
     "Axis",
+    "Cell",
     "Change",
     "Chart",
+    "ChosenToken",
     "Column",
     "ColumnSpec",
     "Field",
     "FieldError",
     "FieldSpec",
+    "Grid",
     "HeadGrid",
     "HeadMeasure",
     "LabelScore",
@@ -90,15 +101,20 @@ __all__ = [
     "Text",
     "TextTrace",
     "Token",
+    "TokenChoices",
     "TokenLabels",
     "TokenRow",
     "TokenScores",
+    "Tree",
+    "TreeNode",
     "View",
     "Word",
     "Words",
     "hookimpl",
     "progress",
     "replace_values",
+    "show",
+    "stopped",
 ]
 
 HOST_API = (1, 0)
@@ -122,8 +138,13 @@ class Field:
         multiline: bool = True,
         placeholder: str = "",
         body: bool | None = None,
+        hidden: bool = False,
     ) -> TextField:
-        """Free text. The first text field takes the body of a ``%%lm`` cell unless told else."""
+        """Free text. The first text field takes the body of a ``%%lm`` cell unless told else.
+
+        No form draws a ``hidden`` field, of whatever kind: a click in a result sets it, by a
+        :class:`Change`. It is an option of the magic, the command line and Python all the same.
+        """
         return TextField(
             name=name,
             label=label or _label(name),
@@ -133,6 +154,7 @@ class Field:
             multiline=multiline,
             placeholder=placeholder,
             body=bool(body),
+            hidden=hidden,
         )
 
     @staticmethod
@@ -145,6 +167,7 @@ class Field:
         step: int = 1,
         label: str = "",
         help: str = "",  # noqa: A002
+        hidden: bool = False,
     ) -> IntegerField:
         """A whole number between two bounds, both included."""
         return IntegerField(
@@ -155,6 +178,7 @@ class Field:
             minimum=minimum,
             maximum=maximum,
             step=step,
+            hidden=hidden,
         )
 
     @staticmethod
@@ -167,6 +191,7 @@ class Field:
         step: float = 0.01,
         label: str = "",
         help: str = "",  # noqa: A002
+        hidden: bool = False,
     ) -> NumberField:
         """A real number between two bounds, both included."""
         return NumberField(
@@ -177,6 +202,7 @@ class Field:
             minimum=float(minimum),
             maximum=float(maximum),
             step=float(step),
+            hidden=hidden,
         )
 
     @staticmethod
@@ -187,6 +213,7 @@ class Field:
         default: str | None = None,
         label: str = "",
         help: str = "",  # noqa: A002
+        hidden: bool = False,
     ) -> ChoiceField:
         """One of several named options."""
         chosen = tuple(options)
@@ -196,6 +223,7 @@ class Field:
             help=help,
             options=chosen,
             default=chosen[0] if default is None and chosen else default or "",
+            hidden=hidden,
         )
 
     @staticmethod
@@ -205,9 +233,12 @@ class Field:
         default: bool = False,
         label: str = "",
         help: str = "",  # noqa: A002
+        hidden: bool = False,
     ) -> BooleanField:
         """Yes or no."""
-        return BooleanField(name=name, label=label or _label(name), help=help, default=default)
+        return BooleanField(
+            name=name, label=label or _label(name), help=help, default=default, hidden=hidden
+        )
 
 
 class Column:
@@ -402,7 +433,8 @@ class Task:
         title: For headings.
         help: One sentence for listings and ``--help``.
         verb: Method name on a loaded model: ``lmkit.load(...).VERB(...)``; default the name.
-        auto_class: Name of the ``transformers`` auto class that loads its models.
+        auto_class: Name of the ``transformers`` auto class that loads its models; of several,
+            joined by ``|``, the first whose head a model has, else the last.
         default_model: Used when the user names none.
         fields: The inputs, made by :class:`Field`, in the order of the form.
         columns: What it reads from a data set, made by :class:`Column`; with them the task has a
@@ -549,3 +581,30 @@ def replace_values(**values: Any) -> None:
     work = current_work()
     if work is not None:
         work.replaced.update(values)
+
+
+def show(*results: Result) -> None:
+    """Show what a run has found so far, in place of its results, and go on.
+
+    Call it as often as you like: the newest is drawn, about twenty times a second. What ``run``
+    returns replaces it; if the run fails or is stopped, what was there before returns.
+
+    Outside a run it does nothing.
+
+    Raises:
+        Cancelled: the user pressed Stop, and the task does not ask :func:`stopped` itself.
+        TaskError: something that is no sound result.
+    """
+    work = current_work()
+    if work is not None:
+        work.show(results)
+
+
+def stopped() -> bool:
+    """Whether the user pressed Stop, for a task that ends by itself and keeps what it has.
+
+    Once a run has asked, :func:`progress` and :func:`show` raise no more, and what ``run`` returns
+    is shown as the result of a run that was stopped. A task that asks must ask often.
+    """
+    work = current_work()
+    return work is not None and work.asked_to_stop()

@@ -8,13 +8,22 @@ import shlex
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from lmkit.declarations import fields_of
-from lmkit.errors import FieldError
+from lmkit.declarations import fields_of, row_fields_of
+from lmkit.errors import FieldError, TaskError
 from lmkit.fields import parse_value
 from lmkit.host import RegisteredTask
 from lmkit.protocol.messages import BooleanField, ChoiceField, FieldSpec
 
-__all__ = ["OptionError", "Parser", "load_options", "option_name", "split", "task_parser"]
+__all__ = [
+    "OptionError",
+    "Parser",
+    "load_options",
+    "option_name",
+    "row_values",
+    "rows_parser",
+    "split",
+    "task_parser",
+]
 
 
 class OptionError(FieldError):
@@ -63,6 +72,52 @@ def task_parser(registered: RegisteredTask, prog: str) -> Parser:
 
     Fields that were not given are absent from the result, so that their defaults hold.
     """
+    parser = _model_parser(registered, prog)
+    group = parser.add_argument_group("fields")
+    for field in fields_of(registered.task):
+        _add_field(group, field)
+    return parser
+
+
+def rows_parser(registered: RegisteredTask, prog: str) -> Parser:
+    """The parser of a task's data-set mode: the data, its columns, fields that hold for all rows.
+
+    Raises:
+        TaskError: the task reads no data sets.
+    """
+    task = registered.task
+    if not task.columns:
+        raise TaskError(f"The task {task.name} reads no data sets.", hint="Use lmkit run.")
+    parser = _model_parser(registered, prog)
+    parser.add_argument("data", help="a .csv, .tsv, .jsonl, .json, .parquet or .arrow file")
+    parser.add_argument("--out", metavar="FOLDER", help="write rows, problems and report there")
+    parser.add_argument("--json", action="store_true", help="print the scores as one JSON object")
+    group = parser.add_argument_group("columns of the data set")
+    for column in task.columns:
+        text = (column.help or column.label).replace("%", "%%")
+        group.add_argument(
+            f"--{column.name.replace('_', '-')}",
+            dest=column.name,
+            metavar="COLUMN",
+            default=argparse.SUPPRESS,
+            help=f"{text} Default: told by its name.",
+        )
+    group = parser.add_argument_group("fields")
+    for field in (*row_fields_of(task), *task.report_fields):
+        if not field.hidden:
+            _add_field(group, field)
+    return parser
+
+
+def row_values(registered: RegisteredTask, options: argparse.Namespace) -> dict[str, Any]:
+    """The columns and field values that were given to :func:`rows_parser`."""
+    task = registered.task
+    fields = (*task.columns, *row_fields_of(task), *task.report_fields)
+    given = vars(options)
+    return {one.name: given[one.name] for one in fields if one.name in given}
+
+
+def _model_parser(registered: RegisteredTask, prog: str) -> Parser:
     task = registered.task
     parser = Parser(prog=f"{prog} {task.name}", description=task.help or task.title)
     parser.add_argument(
@@ -81,9 +136,6 @@ def task_parser(registered: RegisteredTask, prog: str) -> Parser:
     parser.add_argument(
         "--trust-remote-code", action="store_true", help="let this model run code from the hub"
     )
-    group = parser.add_argument_group("fields")
-    for field in fields_of(task):
-        _add_field(group, field)
     return parser
 
 

@@ -16,9 +16,16 @@ from lmkit.version import __version__
 
 __all__ = ["main"]
 
+MAX_PROBLEMS = 20
+"""Problems of rows that are printed; a file has them all."""
+
 _USAGE = """usage: lmkit COMMAND ...
 
   run TASK ...       run a task: lmkit run classification --model starter:sentiment --text "..."
+  evaluate TASK DATA ...
+                     run a task on a data set: lmkit evaluate classification reviews.csv
+                     --text review --label stars --out report; under accelerate launch on
+                     several processes
   plugins [NAME]     the plugins and their state; with a name, its error in full
   starter [install]  the starter models; install brings them
   doctor             what this installation has and lacks
@@ -31,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     commands: dict[str, Callable[[list[str]], int]] = {
         "run": _run,
+        "evaluate": _evaluate,
         "plugins": _plugins,
         "starter": _starter,
         "doctor": _doctor,
@@ -91,6 +99,44 @@ def _run(words: list[str]) -> int:
     if options.html:
         _write_html(Path(options.html), analysis, registered.task.title)
     return 0
+
+
+def _evaluate(words: list[str]) -> int:
+    from lmkit.datasets.distributed import several_processes
+    from lmkit.kernel_session import current_session
+    from lmkit.kit import Kit
+
+    session = current_session()
+    able = [one for one in session.host.tasks if one.task.columns]
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write("usage: lmkit evaluate TASK DATA [options]\n\n")
+        for one in able:
+            sys.stdout.write(f"  {one.task.name:<16} {one.task.help or one.task.title}\n")
+        return 0 if words else 2
+    registered = session.host.task(words[0])
+    parser = arguments.rows_parser(registered, "lmkit evaluate")
+    options = arguments.parse(parser, words[1:])
+    given = arguments.row_values(registered, options)
+    processes = several_processes()
+    kit = Kit(session, options.model, arguments.load_options(options))
+    warnings.simplefilter("ignore", MissingHeadWarning)
+    evaluation = kit.evaluate(registered.task.name, options.data, **given)
+    if processes is None or processes.first:  # the others have the same rows
+        if options.out:
+            evaluation.save(options.out)
+        for problem in evaluation.problems[:MAX_PROBLEMS]:
+            sys.stderr.write(f"lmkit: {problem}\n")
+        if len(evaluation.problems) > MAX_PROBLEMS:
+            more = len(evaluation.problems) - MAX_PROBLEMS
+            sys.stderr.write(f"lmkit: and {more:,} more; --out writes them all.\n")
+        if options.json:
+            found = {"rows": len(evaluation), "note": evaluation.note, "scores": evaluation.scores}
+            sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+        else:
+            sys.stdout.write(f"{evaluation!r}\n")
+    if evaluation.error is not None:
+        return 1
+    return 130 if evaluation.stopped else 0
 
 
 def _as_json(analysis: Any, kit: Any) -> dict[str, Any]:

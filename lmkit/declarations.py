@@ -69,7 +69,9 @@ def check_task(task: object) -> type[Task]:
     for attribute in ("title", "help", "verb", "default_model"):
         if not isinstance(getattr(task, attribute), str):
             raise RegistrationError(f"{who}: {attribute} is not a string.")
-    if not isinstance(task.auto_class, str) or not task.auto_class.startswith("AutoModel"):
+    if not isinstance(task.auto_class, str) or not all(
+        one.startswith("AutoModel") for one in task.auto_class.split("|")
+    ):
         raise RegistrationError(
             f"{who} has the auto_class {task.auto_class!r}.",
             hint="Name a transformers auto class, for instance 'AutoModelForCausalLM'.",

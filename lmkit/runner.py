@@ -17,6 +17,7 @@ from lmkit.fields import check_values, defaults
 from lmkit.host import Plugin, PluginHost, RegisteredTask, RegisteredView
 from lmkit.protocol.messages import (
     Chart,
+    Grid,
     HeadGrid,
     Labels,
     Matrix,
@@ -26,8 +27,10 @@ from lmkit.protocol.messages import (
     Spans,
     Table,
     Text,
+    TokenChoices,
     TokenLabels,
     TokenScores,
+    Tree,
     ViewInfo,
 )
 from lmkit.rows import RowResults
@@ -36,10 +39,18 @@ from lmkit.views.attention import CapturedTrace
 from lmkit.views.panel import Outcome
 from lmkit.work import Work, doing
 
-__all__ = ["list_views", "report_rows", "run_rows", "run_task", "run_view"]
+__all__ = [
+    "check_partial",
+    "list_views",
+    "report_rows",
+    "run_rows",
+    "run_task",
+    "run_view",
+]
 
 _RESULTS = (
     Labels, Spans, Text, Table, HeadGrid, TokenScores, TokenLabels, Page, Chart, Matrix,
+    TokenChoices, Tree, Grid,
 )  # fmt: skip
 
 
@@ -72,7 +83,7 @@ def run_task(
         with doing(work), model.hold():
             work.check()
             returned = task().run(model, **checked)
-            work.check()
+            work.check()  # a task that stops by itself has returned what it has
         results = _check_results(returned, f"Task {task.name}", registered.plugin, "run")
         replaced = _check_replaced(registered, work.replaced)
     except TaskError as error:
@@ -104,6 +115,7 @@ def run_task(
         warnings=tuple(dict.fromkeys((*model.warnings, *getattr(trace, "warnings", ())))),
         seconds=time.monotonic() - started,
         replaced={name: (checked[name], value) for name, value in replaced.items()},
+        stopped=work.cancelled,
     )
 
 
@@ -116,6 +128,15 @@ def _check_replaced(registered: RegisteredTask, values: Mapping[str, Any]) -> di
             f"of {unknown[0]!r}, which is none of its fields."
         )
     return check_values(fields, values)
+
+
+def check_partial(registered: RegisteredTask, results: Sequence[Any]) -> tuple[Result, ...]:
+    """What a run shows before its end, checked as what it returns is.
+
+    Raises:
+        TaskError: something that is no sound result.
+    """
+    return _check_results(results, f"Task {registered.task.name}", registered.plugin, "show")
 
 
 def list_views(host: PluginHost, trace: CapturedTrace) -> tuple[ViewInfo, ...]:
@@ -292,9 +313,13 @@ def _check_results(returned: Any, who: str, plugin: Plugin, method: str) -> tupl
         elif isinstance(result, TokenLabels):
             _check_token_labels(result, who, plugin)
         elif isinstance(result, Matrix):
-            _check_cells(result, who, plugin)
+            _check_matrix(result, who, plugin)
         elif isinstance(result, Chart):
             _check_series(result, who, plugin)
+        elif isinstance(result, Tree):
+            _check_parents(result, who, plugin)
+        elif isinstance(result, Grid):
+            _check_cells(result, who, plugin)
         if not isinstance(result, _RESULTS):
             names = ", ".join(kind.__name__ for kind in _RESULTS)
             raise TaskError(
@@ -325,7 +350,7 @@ def _check_rows(table: Table, who: str, plugin: Plugin) -> None:
         )
 
 
-def _check_cells(matrix: Matrix, who: str, plugin: Plugin) -> None:
+def _check_matrix(matrix: Matrix, who: str, plugin: Plugin) -> None:
     shape = (len(matrix.rows), len(matrix.columns))
     for what, cells in (("cells", matrix.cells), ("changes", matrix.changes)):
         if what == "changes" and not cells:
@@ -361,6 +386,24 @@ def _check_token_labels(found: TokenLabels, who: str, plugin: Plugin) -> None:
         raise TaskError(
             f"{who} of plugin {plugin.title} returned TokenLabels whose values are not "
             f"{len(found.tokens)} tokens by {wide} labels."
+        )
+
+
+def _check_parents(tree: Tree, who: str, plugin: Plugin) -> None:
+    for number, node in enumerate(tree.nodes):
+        if node.parent is not None and not 0 <= node.parent < number:
+            raise TaskError(
+                f"{who} of plugin {plugin.title} returned a Tree whose node {number} has "
+                f"the parent {node.parent}, which is no earlier node."
+            )
+
+
+def _check_cells(grid: Grid, who: str, plugin: Plugin) -> None:
+    shape = (len(grid.rows), len(grid.columns))
+    if len(grid.cells) != shape[0] or any(len(row) != shape[1] for row in grid.cells):
+        raise TaskError(
+            f"{who} of plugin {plugin.title} returned a Grid whose cells are not "
+            f"{shape[0]} rows of {shape[1]}."
         )
 
 

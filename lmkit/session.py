@@ -68,7 +68,14 @@ from lmkit.protocol.messages import (
     Welcome,
 )
 from lmkit.rows import RowResults
-from lmkit.runner import list_views, report_rows, run_rows, run_task, run_view
+from lmkit.runner import (
+    check_partial,
+    list_views,
+    report_rows,
+    run_rows,
+    run_task,
+    run_view,
+)
 from lmkit.tile_queue import BACKGROUND, TileQueue
 from lmkit.trace_cache import TraceCache
 from lmkit.version import __version__
@@ -298,7 +305,10 @@ class Session:
     def _start_work(self, panel: TaskPanel, run: str = "") -> tuple[str, Work]:
         """A run of a panel begins; an earlier one of it is stopped."""
         run = run or str(uuid.uuid4())
-        work = Work(on_progress=functools.partial(panel.view.advance, run))
+        work = Work(
+            on_progress=functools.partial(panel.view.advance, run),
+            on_results=lambda found: panel.view.show(run, check_partial(panel.registered, found)),
+        )
         with self._lock:
             earlier, panel.work = panel.work, work
             self._works[run] = work
@@ -488,7 +498,7 @@ class Session:
         same = panel.rows is not None and panel.rows.mapping == mapped
         if not (same and panel.row_values == checked and panel.rows and panel.rows.left):
             panel.rows = RowRun(table, task.columns, mapped)
-            part = replace(part, results=(), done=0, note="")
+            part = replace(part, results=(), done=0, stopped=False, note="")
         panel.row_values = checked
         panel.view.edit(checked)
         panel.view.show_data_set(replace(part, values=chosen, mapping=mapped))
@@ -536,14 +546,20 @@ class Session:
 
     def _reported(self, panel: TaskPanel, part: DataSetPart, results: RowResults) -> DataSetPart:
         if not len(results) and not results.problems:
-            return replace(part, results=(), done=0, note="")
+            return replace(part, results=(), done=0, stopped=False, note="")
         made: tuple[Result, ...] = ()
         if len(results):
             values = {**panel.row_values, **part.values}
             made = report_rows(self.host, panel.registered, results, values)
         if results.problems:
             made = (*made, _problem_table(results))
-        return replace(part, results=made, done=len(results), note=_note(results))
+        return replace(
+            part,
+            results=made,
+            done=len(results),
+            stopped=results.stopped,
+            note=_note(results),
+        )
 
     def load(self, panel: TaskPanel) -> LoadedModel:
         """The panel's model, loaded if it is not yet."""
@@ -717,7 +733,11 @@ class Session:
     def _rows(self, panel: TaskPanel, request: Rows) -> Answer:
         mapping: dict[str, str | None] = {**request.mapping}
         if request.do == "run":
-            self.start_rows(panel, request.values, mapping, run=request.id)
+            # A page sends its whole form; the texts in it are not those of the rows.
+            task = panel.registered.task
+            names = {one.name for one in (*row_fields_of(task), *task.report_fields)}
+            values = {name: value for name, value in request.values.items() if name in names}
+            self.start_rows(panel, values, mapping, run=request.id)
             return Accepted(id=request.id, view=request.view)
         if request.do == "open":
             data = self.find_data(request.source) if self.find_data is not None else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -19,7 +19,8 @@ from lmkit.protocol.messages import Progress
 __all__ = ["Work", "current_work", "doing"]
 
 QUIET = 0.05
-"""Seconds between two reports under one label; a loop over rows may report each of them."""
+"""Seconds between two reports under one label, or between two partial results; a loop over rows
+may report each of them."""
 
 _current: ContextVar[Work | None] = ContextVar("lmkit_work", default=None)
 
@@ -29,11 +30,19 @@ class Work:
 
     Args:
         on_progress: Called with a :class:`Progress` when the run reports; must not block.
+        on_results: Called with what the run has found so far; must not block.
     """
 
-    def __init__(self, on_progress: Callable[[Progress], None] | None = None) -> None:
+    def __init__(
+        self,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_results: Callable[[tuple[Any, ...]], None] | None = None,
+    ) -> None:
         self._stop = threading.Event()
         self._on_progress = on_progress
+        self._on_results = on_results
+        self._shown = float("-inf")
+        self._own_stop = False
         self._label = ""
         self._started = self._told = time.monotonic()
         self.traces: list[Any] = []
@@ -52,9 +61,31 @@ class Work:
         """Ask the run to stop at its next layer, token or row."""
         self._stop.set()
 
+    @property
+    def stops_itself(self) -> bool:
+        """Whether the run looks after the wish to stop by itself (:func:`lmkit.api.stopped`)."""
+        return self._own_stop
+
+    def asked_to_stop(self) -> bool:
+        """Whether the user asked to stop; from now on the run ends by itself."""
+        self._own_stop = True
+        return self._stop.is_set()
+
+    def show(self, results: Sequence[Any]) -> None:
+        """Show what there is so far; the newest of those that come within :data:`QUIET`.
+
+        What is left out is not lost: the next call or the run's end brings more.
+        """
+        self.check()
+        now = time.monotonic()
+        if self._on_results is None or now - self._shown < QUIET:
+            return
+        self._shown = now
+        self._on_results(tuple(results))
+
     def check(self) -> None:
-        """Raise :class:`Cancelled` if the user asked to stop."""
-        if self._stop.is_set():
+        """Raise :class:`Cancelled` if the user asked to stop and the run does not ask itself."""
+        if self._stop.is_set() and not self._own_stop:
             raise Cancelled("Stopped.", hint="What was there before is unchanged.")
 
     def report(self, label: str, done: int = 0, total: int = 0) -> None:

@@ -76,6 +76,11 @@ def open_rows(data: Any, name: str = "") -> Table:
     if isinstance(data, str | os.PathLike):
         return _file(Path(data), name)
     kind = type(data).__name__
+    if isinstance(data, Mapping) and _is_dict_of_splits(data):
+        splits = ", ".join(map(str, data))
+        raise DataSetError(
+            f"This holds several data sets: {splits}.", hint="Give one of them, data['train'] say."
+        )
     if hasattr(data, "iloc") and hasattr(data, "columns"):
         return _Frame(name or _sized(kind, len(data)), data)
     if hasattr(data, "column_names") and hasattr(data, "num_rows"):
@@ -85,11 +90,6 @@ def open_rows(data: Any, name: str = "") -> Table:
         return _HuggingFace(name or _sized("Data set", data.num_rows), data)
     if hasattr(data, "get_column") and hasattr(data, "columns"):
         return _Polars(name or _sized(kind, len(data)), data)
-    if isinstance(data, Mapping) and _is_dict_of_splits(data):
-        splits = ", ".join(map(str, data))
-        raise DataSetError(
-            f"This holds several data sets: {splits}.", hint="Give one of them, data['train'] say."
-        )
     if isinstance(data, Mapping):
         return _Columns(name or "columns", {str(k): list(v) for k, v in data.items()})
     if isinstance(data, Iterable) and not isinstance(data, bytes):

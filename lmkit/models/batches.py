@@ -12,7 +12,6 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from lmkit.errors import DeviceMemoryError, ModelError
@@ -29,6 +28,8 @@ __all__ = ["batches"]
 
 WINDOW = 4_096
 """Rows that are sorted together."""
+BLOCK = 8
+"""Batches in a block of rows that have several sequences each."""
 TOKENS = 32_768
 """Most tokens in a batch, padding included: a batch of long texts has fewer rows."""
 CHARACTERS = 64
@@ -64,34 +65,39 @@ def batches(
     turn = done = 0
     if not total and isinstance(rows, Sized):
         total = len(rows)
-    waiting = iter(rows)
     first, second = _reader(text), _reader(pair) if pair is not None else None
     named = text if isinstance(text, str) else "text"
-    while True:
-        if work is not None:
-            work.report(label, done, total)
-        window = list(islice(waiting, WINDOW))
-        if not window:
-            return
-        with loaded.hold():
-            plan = _tokenised(loaded, window, first, second, stride, named)
+    if work is not None:
+        work.report(label, done, total)
+    for window in _windows(rows):
+        plan = _tokenised(loaded, window, first, second, stride, named)
         if rank == 0:
             yield from plan.problems
         done += len(plan.problems)
-        # The longest first: what does not fit shows at once, and the time left is no promise.
-        lengths = [len(one.ids) for one in plan.sequences]
-        order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
-        for members in _cut(order, plan, batch_size, _pads(loaded)):
+        for block in _blocks(plan, batch_size, _pads(loaded)):
             mine = turn % processes == rank
             turn += 1
-            if mine:
-                yield from _computed(loaded, plan, members, named)
-            # A row in several windows counts with its last one.
-            done += sum(
-                plan.sequences[one].window == plan.sequences[one].windows - 1 for one in members
-            )
-            if work is not None:
-                work.report(label, done, total)
+            for members in block:
+                if mine:
+                    yield from _computed(loaded, plan, members, named)
+                # A row in several windows counts with its last one.
+                done += sum(
+                    plan.sequences[one].window == plan.sequences[one].windows - 1 for one in members
+                )
+                if work is not None:
+                    work.report(label, done, total)
+
+
+def _windows(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows that are sorted together; those of one number, which follow each other, stay so."""
+    window: list[Row] = []
+    for row in rows:
+        if len(window) >= WINDOW and row.index != window[-1].index:
+            yield window
+            window = []
+        window.append(row)
+    if window:
+        yield window
 
 
 def _reader(column: str | Callable[[Row], Any]) -> Callable[[Row], Any]:
@@ -100,12 +106,39 @@ def _reader(column: str | Callable[[Row], Any]) -> Callable[[Row], Any]:
     return lambda row: row.get(column)
 
 
-def _cut(order: Sequence[int], plan: _Plan, size: int, pads: bool) -> Iterator[list[int]]:
-    """Batches of neighbours by length: at most ``size`` sequences, ``TOKENS`` tokens."""
+def _blocks(plan: _Plan, size: int, pads: bool) -> Iterator[list[list[int]]]:
+    """Batches in blocks: a block is one process's, and all that is of one row is in one block.
+
+    The longest come first: what does not fit shows at once, and the time left is no promise.
+    """
+    lengths = [len(one.ids) for one in plan.sequences]
+    groups: dict[int, list[int]] = {}
+    for place, sequence in enumerate(plan.sequences):
+        groups.setdefault(sequence.row.index, []).append(place)
+    if len(groups) == len(lengths):
+        order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+        for members in _cut(order, lengths, size, pads):
+            yield [members]
+        return
+    block: list[int] = []
+    by_length = sorted(groups.values(), key=lambda one: max(lengths[i] for i in one), reverse=True)
+    for group in [*by_length, []]:
+        block.extend(group)
+        if block and (not group or len(block) >= BLOCK * size):
+            block.sort(key=lengths.__getitem__, reverse=True)
+            yield list(_cut(block, lengths, size, pads))
+            block = []
+
+
+def _cut(
+    order: Sequence[int], lengths: Sequence[int], size: int, pads: bool
+) -> Iterator[list[int]]:
+    """Batches of neighbours by falling length: at most ``size`` sequences, ``TOKENS`` tokens."""
     members: list[int] = []
     for one in order:
-        longest = len(plan.sequences[members[0] if members else one].ids)
-        full = len(members) >= size or longest * (len(members) + 1) > TOKENS
+        full = bool(members) and (
+            len(members) >= size or lengths[members[0]] * (len(members) + 1) > TOKENS
+        )
         if members and (full or not pads):
             yield members
             members = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import sys
 import threading
@@ -142,7 +143,8 @@ class ModelStore:
         Args:
             source: ``starter:NAME``, a folder, a hub id, a model object, a (model, tokenizer)
                 pair, a pipeline, or what this method returned before.
-            auto_class: Name of the ``transformers`` auto class that the task needs.
+            auto_class: Name of the ``transformers`` auto class that the task needs; of several,
+                joined by ``|``, the first whose head the model has, else the last.
             tokenizer: A tokenizer, or the folder or hub id of one; by default the model's own.
             device: Where to; by default :attr:`device`. Not for objects: they stay.
             dtype: Type of the weights (``float16``...); by default as they are stored.
@@ -159,6 +161,11 @@ class ModelStore:
             ModelError: anything else that keeps it from loading.
             Cancelled: the user pressed Stop.
         """
+        if "|" in auto_class:
+            classes = auto_class.split("|")
+            kind = self._kind(source, revision, allow_pickle=allow_pickle, code=trust_remote_code)
+            heads = [one for one in classes[:-1] if kind.endswith(one.removeprefix("AutoModel"))]
+            auto_class = heads[0] if heads else classes[-1]
         if isinstance(source, LoadedModel):
             return self._again(source, auto_class)
         if not isinstance(source, (str, os.PathLike)):
@@ -293,6 +300,36 @@ class ModelStore:
             folder, located.name, allow_pickle=allow_pickle, trust_remote_code=code
         )
         return replace(located, folder=folder), f"{folder}#{checkpoint.fingerprint}"
+
+    def _kind(self, source: Any, revision: str | None, *, allow_pickle: bool, code: bool) -> str:
+        """The class that a model was saved with, or is of."""
+        if isinstance(source, HuggingFaceModel):
+            if not isinstance(source.spec, _Spec):
+                return source.facts.kind
+            folder = source.spec.located.folder
+        elif isinstance(source, LoadedModel):
+            return type(unwrapped(source.model)).__name__
+        elif isinstance(source, (str, os.PathLike)):
+            located, identity = self._locate(
+                os.fspath(source), revision, allow_pickle=allow_pickle, code=code
+            )
+            folder = located.folder
+            if folder == Path():  # on the hub, and loaded before
+                with self._lock:
+                    folder = next(
+                        handle.spec.located.folder
+                        for key, handle in self._handles.items()
+                        if key[0] == identity
+                    )
+        else:
+            pair = isinstance(source, (tuple, list)) and len(source) > 0
+            model = source[0] if pair else getattr(source, "model", source)
+            return type(unwrapped(model)).__name__
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            return str(config["architectures"][0])
+        except (OSError, ValueError, LookupError, TypeError):
+            return ""  # loading says what is wrong with it
 
     def _load(self, spec: _Spec, handle: HuggingFaceModel | None = None) -> HuggingFaceModel:
         with waiting_for(self._loading):

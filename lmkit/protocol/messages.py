@@ -23,6 +23,7 @@ __all__ = [
     "Accepted",
     "Action",
     "Advanced",
+    "Alternative",
     "Answer",
     "Answered",
     "AttentionSpec",
@@ -31,10 +32,12 @@ __all__ = [
     "Bundle",
     "Cancel",
     "CancelledAnswer",
+    "Cell",
     "Change",
     "Changed",
     "Chart",
     "ChoiceField",
+    "ChosenToken",
     "ColumnSpec",
     "DataSetSpec",
     "DeviceInfo",
@@ -49,6 +52,7 @@ __all__ = [
     "ExportOptions",
     "Exported",
     "FieldSpec",
+    "Grid",
     "HeadGrid",
     "HeadMeasure",
     "Header",
@@ -66,6 +70,7 @@ __all__ = [
     "Outgoing",
     "Page",
     "PanelSpec",
+    "Partial",
     "PluginInfo",
     "Progress",
     "Query",
@@ -94,9 +99,12 @@ __all__ = [
     "TileHeader",
     "TileRequest",
     "Token",
+    "TokenChoices",
     "TokenLabels",
     "TokenRow",
     "TokenScores",
+    "Tree",
+    "TreeNode",
     "ViewInfo",
     "ViewSpec",
     "Welcome",
@@ -132,11 +140,15 @@ class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
 
 
 class FieldBase(Struct, frozen=True, kw_only=True):
-    """What every field has: its name (a Python identifier), label and help text."""
+    """What every field has: its name (a Python identifier), label and help text.
+
+    No form draws a ``hidden`` one: it is state that a click in a result sets (:class:`Change`).
+    """
 
     name: Name
     label: Line
     help: Line = ""
+    hidden: bool = False
 
 
 class TextField(FieldBase, frozen=True, kw_only=True, tag="text", tag_field="kind"):
@@ -186,13 +198,6 @@ FieldSpec = TextField | IntegerField | NumberField | ChoiceField | BooleanField
 # -- results: what a task or a view gives back ----------------------------------------------------
 
 
-class Change(Struct, frozen=True, kw_only=True):
-    """What a click in a result does: set these fields of the panel, and run."""
-
-    values: dict[str, FieldValue]
-    run: bool = True
-
-
 class Token(Struct, frozen=True, kw_only=True):
     """One token. ``text`` is decoded for people, ``raw`` as in the vocabulary.
 
@@ -208,6 +213,16 @@ class Token(Struct, frozen=True, kw_only=True):
     end: Index = 0
 
 
+class Change(Struct, frozen=True, kw_only=True):
+    """What a click on a part of a result does: set these fields of the panel, then ``run``.
+
+    A saved output without its kernel shows such a part plain.
+    """
+
+    values: dict[str, FieldValue]
+    run: bool = True
+
+
 class LabelScore(Struct, frozen=True, kw_only=True):
     """One label and its probability."""
 
@@ -219,12 +234,17 @@ class Labels(Struct, frozen=True, kw_only=True, tag="labels", tag_field="kind"):
     """Probabilities of labels.
 
     With ``multi`` they are independent and ``threshold`` decides each; without, they sum to 1.
+    ``field`` names the field that holds the threshold, which then acts without a run. ``before``
+    are those of the panel's run before, put there by the panel.
     """
 
     scores: Annotated[tuple[LabelScore, ...], Meta(max_length=100_000)]
     multi: bool = False
     threshold: Probability = 0.5
     title: Line = ""
+    field: Annotated[str, Meta(max_length=128)] = ""
+    note: Line = ""
+    before: Annotated[tuple[LabelScore, ...], Meta(max_length=100_000)] = ()
 
 
 class Span(Struct, frozen=True, kw_only=True):
@@ -326,7 +346,7 @@ class Matrix(Struct, frozen=True, kw_only=True, tag="matrix", tag_field="kind"):
     """Numbers of pairs of labels, a confusion matrix say; one row a list.
 
     ``changes`` has the shape of ``cells``, or is empty: what a click on the cell does. ``chosen``
-    is the cell that is in force now, row and column.
+    is the cell that is in force now, row and column, or empty.
     """
 
     rows: Annotated[tuple[Line, ...], Meta(max_length=10_000)]
@@ -337,7 +357,7 @@ class Matrix(Struct, frozen=True, kw_only=True, tag="matrix", tag_field="kind"):
     title: Line = ""
     note: Line = ""
     changes: Annotated[tuple[tuple[Change | None, ...], ...], Meta(max_length=10_000)] = ()
-    chosen: tuple[Index, Index] | None = None
+    chosen: Annotated[tuple[Index, ...], Meta(max_length=2)] = ()
 
 
 class HeadMeasure(Struct, frozen=True, kw_only=True):
@@ -410,6 +430,89 @@ class Page(Struct, frozen=True, kw_only=True, tag="page", tag_field="kind"):
     title: Line = ""
 
 
+class Alternative(Struct, frozen=True, kw_only=True):
+    """A token that could have stood in a place, with its probability there."""
+
+    text: LongText
+    probability: Probability
+    change: Change | None = None
+
+
+class ChosenToken(Struct, frozen=True, kw_only=True):
+    """One token of a text with what the model thought of it.
+
+    ``rank`` is 0 for the likeliest, ``entropy`` in bits. A token that was given rather than judged
+    has no numbers. ``forced`` marks the token that the user chose in the model's place. ``step`` is
+    the index of the query row that chose it, which the explorer shows when the token is chosen.
+    """
+
+    token: Token
+    probability: Probability | None = None
+    rank: Index | None = None
+    entropy: Finite | None = None
+    alternatives: Annotated[tuple[Alternative, ...], Meta(max_length=1_000)] = ()
+    forced: bool = False
+    step: Index | None = None
+
+
+class TokenChoices(Struct, frozen=True, kw_only=True, tag="token-choices", tag_field="kind"):
+    """A text token by token, each shaded by how likely, likeliest or undecided it was.
+
+    Resting on a token shows its numbers and alternatives; a click on an alternative carries out
+    its :class:`Change`. ``streaming``: more is to come.
+    """
+
+    tokens: Annotated[tuple[ChosenToken, ...], Meta(max_length=1_000_000)]
+    measure: Literal["probability", "rank", "entropy"] = "probability"
+    title: Line = ""
+    note: Line = ""
+    streaming: bool = False
+
+
+class TreeNode(Struct, frozen=True, kw_only=True):
+    """One node of a :class:`Tree`: ``parent`` is the index of an earlier node, None for a root.
+
+    ``kept`` marks the paths that remained to the end, ``best`` the one that won. ``score`` is shown
+    beside the text, ``detail`` when the pointer rests.
+    """
+
+    text: LongText
+    parent: Index | None = None
+    score: Finite | None = None
+    kept: bool = False
+    best: bool = False
+    detail: Line = ""
+    change: Change | None = None
+
+
+class Tree(Struct, frozen=True, kw_only=True, tag="tree", tag_field="kind"):
+    """A tree that grows from left to right, as that of the beams of a search."""
+
+    nodes: Annotated[tuple[TreeNode, ...], Meta(max_length=100_000)]
+    title: Line = ""
+    note: Line = ""
+
+
+class Cell(Struct, frozen=True, kw_only=True):
+    """One cell of a :class:`Grid`: its text, and how strongly it is shaded (None: not at all)."""
+
+    text: LongText
+    shade: Probability | None = None
+    detail: LongText = ""
+    change: Change | None = None
+
+
+class Grid(Struct, frozen=True, kw_only=True, tag="grid", tag_field="kind"):
+    """Cells of text under named columns and beside named rows, shaded by a number of each."""
+
+    columns: Annotated[tuple[Line, ...], Meta(max_length=10_000)]
+    rows: Annotated[tuple[Line, ...], Meta(max_length=10_000)]
+    cells: Annotated[tuple[tuple[Cell, ...], ...], Meta(max_length=10_000)]
+    legend: Line = ""
+    title: Line = ""
+    note: Line = ""
+
+
 Result = (
     Labels
     | Spans
@@ -421,6 +524,9 @@ Result = (
     | Page
     | Chart
     | Matrix
+    | TokenChoices
+    | Tree
+    | Grid
 )
 
 
@@ -446,7 +552,7 @@ class DataSetSpec(Struct, frozen=True, kw_only=True):
 
     ``columns`` are the task's, ``available`` the data set's, ``mapping`` gives the second by the
     first. ``fields`` are controls of the report, which is made again when one changes, without a
-    run of the model. ``done`` of ``rows`` rows are in ``results``.
+    run of the model. ``done`` of ``rows`` rows are in ``results``; a ``stopped`` run can go on.
     """
 
     columns: Annotated[tuple[ColumnSpec, ...], Meta(max_length=1_000)]
@@ -455,6 +561,7 @@ class DataSetSpec(Struct, frozen=True, kw_only=True):
     mapping: dict[str, Line] = {}
     rows: Count = 0
     done: Count = 0
+    stopped: bool = False
     fields: Annotated[tuple[FieldSpec, ...], Meta(max_length=1_000)] = ()
     values: dict[str, FieldValue] = {}
     results: Annotated[tuple[Result, ...], Meta(max_length=1_000)] = ()
@@ -483,12 +590,16 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """What the view is doing. ``run`` is the id of the run in progress, to be cancelled by."""
+    """What the view is doing. ``run`` is the id of the run in progress, to be cancelled by.
+
+    ``kept``: the run was stopped, and the results are what it had found by then.
+    """
 
     state: Literal["idle", "running", "done", "cancelled", "error"]
     run: Id | None = None
     progress: Progress | None = None
     error: ErrorInfo | None = None
+    kept: bool = False
 
 
 class Header(Struct, frozen=True, kw_only=True):
@@ -886,6 +997,17 @@ class StatusChanged(Struct, frozen=True, kw_only=True, tag="status", tag_field="
     status: Status
 
 
+class Partial(Struct, frozen=True, kw_only=True, tag="partial", tag_field="type"):
+    """What run ``run`` has found so far, drawn in place of the results until it ends.
+
+    The next ``changed`` brings the whole; after a failure the results of before return.
+    """
+
+    view: Id
+    run: Id
+    results: Annotated[tuple[Result, ...], Meta(max_length=1_000)]
+
+
 class Selected(Struct, frozen=True, kw_only=True, tag="selected", tag_field="type"):
     """The selection was changed from elsewhere (another copy of the view, or Python)."""
 
@@ -901,7 +1023,7 @@ class Advanced(Struct, frozen=True, kw_only=True, tag="advanced", tag_field="typ
     progress: Progress
 
 
-Event = Changed | StatusChanged | Selected | Advanced
+Event = Changed | StatusChanged | Partial | Selected | Advanced
 Outgoing = Answer | Event
 
 

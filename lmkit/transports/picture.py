@@ -14,6 +14,7 @@ from lmkit.protocol.keys import Key, format_key
 from lmkit.protocol.messages import (
     Bundle,
     Chart,
+    Grid,
     HomeSpec,
     Labels,
     Matrix,
@@ -21,6 +22,8 @@ from lmkit.protocol.messages import (
     Spans,
     Table,
     Text,
+    TokenChoices,
+    Tree,
 )
 from lmkit.protocol.tiles import decode
 
@@ -98,7 +101,23 @@ def _result_lines(result: Any) -> list[str]:
         ]
     if isinstance(result, Table):
         return [f"Table of {len(result.rows)} rows: {', '.join(result.columns[:20])}"]
+    if isinstance(result, TokenChoices):
+        return [_said(result)[:2_000]]
+    if isinstance(result, Tree):
+        return [f"Tree of {len(result.nodes)} nodes: {_best(result)[:500]}"]
+    if isinstance(result, Grid):
+        return [f"{result.title or 'Grid'}: {len(result.rows)} rows, {len(result.columns)} columns"]
     return [result.title] if result.title else []
+
+
+def _said(result: TokenChoices) -> str:
+    """The text and, in a line, how likely it was."""
+    text = "".join(one.token.text for one in result.tokens if not one.token.special)
+    return text.replace("\n", " ")
+
+
+def _best(result: Tree) -> str:
+    return "".join(node.text for node in result.nodes if node.best).replace("\n", " ")
 
 
 def draw(bundle: Bundle) -> bytes:

@@ -19,7 +19,7 @@ from lmkit.fields import check_value
 from lmkit.host import RegisteredTask
 from lmkit.panels.forms import bound_widgets, field_trait
 from lmkit.protocol.codec import to_builtins
-from lmkit.protocol.messages import Event, Outgoing, Selection, StatusChanged
+from lmkit.protocol.messages import Event, Outgoing, Partial, Selection, StatusChanged
 from lmkit.session import ServedView, Session, TaskPanel
 from lmkit.transports.assets import core_source, loader_source
 from lmkit.transports.main_thread import call_on_main
@@ -220,7 +220,7 @@ class Panel(ViewWidget):
             _log.warning("This panel's saved output could not be renewed.", exc_info=True)
 
     def _heard(self, event: Event) -> None:
-        if self._shown and not self._filling and not isinstance(event, StatusChanged):
+        if self._shown and not self._filling and not isinstance(event, StatusChanged | Partial):
             self._save_soon()
 
         def follow() -> None:

@@ -25,6 +25,7 @@ class DataSetPart:
         mapping: Its column for each of the task's that is mapped.
         rows: How many rows it has.
         done: How many of them are in the report.
+        stopped: Whether rows are left because a run over them was stopped.
         results: The report.
         note: What must be said of it: stopped, rows left out.
     """
@@ -37,6 +38,7 @@ class DataSetPart:
     mapping: Mapping[str, str] = field(default_factory=dict)
     rows: int = 0
     done: int = 0
+    stopped: bool = False
     results: tuple[Result, ...] = ()
     note: str = ""
 
@@ -51,6 +53,7 @@ class DataSetPart:
             mapping=dict(self.mapping),
             rows=self.rows,
             done=self.done,
+            stopped=self.stopped,
             results=self.results,
             note=self.note,
         )

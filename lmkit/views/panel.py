@@ -6,6 +6,7 @@ listeners. Methods may be called from any thread.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ from lmkit.protocol.messages import (
     ErrorInfo,
     Event,
     Header,
+    Labels,
     PanelSpec,
+    Partial,
     Progress,
     Selected,
     Selection,
@@ -45,6 +48,7 @@ class Outcome:
 
     ``output`` is what the model returned where the pass has no attention; else the trace has it.
     ``replaced`` holds, by field name, the value of the run and the one that the form gets for it.
+    ``stopped``: the user pressed Stop, and this is what there was by then.
     """
 
     results: tuple[Result, ...]
@@ -55,6 +59,7 @@ class Outcome:
     seconds: float = 0.0
     record: RunRecord | None = None
     replaced: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    stopped: bool = False
 
 
 class PanelView:
@@ -95,6 +100,7 @@ class PanelView:
         self._status = Status(state="idle")
         self._selection = Selection()
         self._outcome: Outcome | None = None
+        self._partial: tuple[Result, ...] | None = None
         self._tiles: AttentionTiles | None = None
         self._listeners: list[Listener] = []
         self._lock = threading.RLock()
@@ -141,13 +147,14 @@ class PanelView:
         """The whole view as it is now, or as it would be with another selection."""
         with self._lock:
             outcome, tiles = self._outcome, self._tiles
+            results = outcome.results if outcome else ()
             chosen = selection or self._selection
             python = self._lines(chosen)
             return PanelSpec(
                 header=self._header,
                 fields=self.fields,
                 values=dict(self._values),
-                results=outcome.results if outcome else (),
+                results=results if self._partial is None else self._partial,
                 attention=tiles.spec(chosen) if tiles else None,
                 attention_note=outcome.attention_note if outcome else "",
                 status=self._status,
@@ -197,6 +204,7 @@ class PanelView:
 
     def begin(self, run: str, label: str) -> None:
         """A run has been queued or has begun; an earlier one is superseded."""
+        self._forget_partial()
         self._set(Status(state="running", run=run, progress=Progress(label=label)))
 
     # A run that was superseded by a newer one has nothing more to say: each of these names its run.
@@ -206,15 +214,25 @@ class PanelView:
         if self._status.run == run:
             self._set(Status(state="running", run=run, progress=progress))
 
+    def show(self, run: str, results: tuple[Result, ...]) -> None:
+        """The run has found this so far; it is drawn, and gone if the run fails."""
+        with self._lock:
+            if self._status.run != run:
+                return
+            self._partial = results
+        self._tell(Partial(view=self.id, run=run, results=results))
+
     def fail(self, run: str, error: ErrorInfo) -> None:
         """The run failed; earlier results stay."""
         if self._status.run == run:
             self._set(Status(state="error", error=error))
+            self._forget_partial()
 
     def stop(self, run: str) -> None:
         """The run was stopped; earlier results stay."""
         if self._status.run == run:
             self._set(Status(state="cancelled"))
+            self._forget_partial()
 
     def finish(self, run: str, outcome: Outcome, header: Header) -> None:
         """The run gave this."""
@@ -222,14 +240,18 @@ class PanelView:
         with self._lock:
             if self._status.run != run:
                 return
+            outcome = _beside(self._outcome, outcome)
             self._outcome, self._header, self._tiles = outcome, header, tiles
             for name, (ran, new) in outcome.replaced.items():
                 if self._values.get(name) == ran:  # not typed anew in the meantime
                     self._values[name] = new
+            self._partial = None
             self._selection = tiles.clip(self._selection) if tiles else Selection()
             # tokens of another text mean nothing here
             self._selection = msgspec.structs.replace(self._selection, tokens=())
-            self._status = Status(state="done")
+            self._status = Status(
+                state="cancelled" if outcome.stopped else "done", kept=outcome.stopped
+            )
         self._tell(Changed(view=self.id, spec=self.spec()))
 
     def show_data_set(self, part: DataSetPart) -> None:
@@ -248,6 +270,13 @@ class PanelView:
             if self._status.run == run:
                 self._status = status or Status(state="done")
         self._tell(Changed(view=self.id, spec=self.spec()))
+
+    def _forget_partial(self) -> None:
+        """What was there before returns."""
+        with self._lock:
+            gone, self._partial = self._partial, None
+        if gone is not None:
+            self._tell(Changed(view=self.id, spec=self.spec()))
 
     def _tiles_of(self, trace: CapturedTrace) -> AttentionTiles:
         views = self._views(trace) if self._views is not None else ()
@@ -277,3 +306,54 @@ class PanelView:
             listeners = list(self._listeners)
         for listener in listeners:
             listener(event)
+
+
+def _beside(old: Outcome | None, new: Outcome) -> Outcome:
+    """The new outcome with the old one's probabilities beside those of the same labels.
+
+    Only where a text was edited: another text's, or another model's, say nothing of this one.
+    """
+    if old is None or old.record is None or new.record is None:
+        return new
+    if old.record.model != new.record.model or not _is_edit(old.record.fields, new.record.fields):
+        return new
+    before = [one for one in old.results if isinstance(one, Labels)]
+    results: list[Result] = []
+    for result in new.results:
+        if isinstance(result, Labels):
+            names = {one.label for one in result.scores}
+            same = next(
+                (
+                    one
+                    for one in before
+                    if one.title == result.title and {s.label for s in one.scores} == names
+                ),
+                None,
+            )
+            if same is not None:
+                result = msgspec.structs.replace(result, before=same.scores)
+        results.append(result)
+    return dataclasses.replace(new, results=tuple(results))
+
+
+def _is_edit(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> bool:
+    """Whether a text is another, and half of it or more stands as it was around the change."""
+    if old is None or new is None:
+        return False
+    changed = [
+        (old[name], value)
+        for name, value in new.items()
+        if isinstance(value, str) and isinstance(old.get(name), str) and old[name] != value
+    ]
+    for before, after in changed:
+        start = _same(before, after)
+        end = _same(before[start:][::-1], after[start:][::-1])
+        if 2 * (start + end) < min(len(before), len(after)):
+            return False
+    return bool(changed)
+
+
+def _same(one: str, other: str) -> int:
+    """How many characters two texts begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))

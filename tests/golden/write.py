@@ -99,6 +99,53 @@ def _panel() -> dict[str, Any]:
                 "diverging": True,
             },
             {"kind": "page", "html": HOSTILE[2], "title": HOSTILE[1]},
+            {
+                "kind": "token-choices",
+                "tokens": [
+                    {"token": tokens[0]},
+                    {
+                        "token": tokens[1],
+                        "probability": 0.5,
+                        "rank": 0,
+                        "entropy": 1.5,
+                        "alternatives": [
+                            {"text": HOSTILE[2], "probability": 0.25},
+                            {
+                                "text": HOSTILE[1],
+                                "probability": 0,
+                                "change": {"values": {"start": "[1]", "k": 2}, "run": False},
+                            },
+                        ],
+                        "forced": True,
+                        "step": 1,
+                    },
+                ],
+                "measure": "entropy",
+                "streaming": True,
+            },
+            {
+                "kind": "tree",
+                "nodes": [
+                    {"text": HOSTILE[1]},
+                    {
+                        "text": HOSTILE[2],
+                        "parent": 0,
+                        "score": -1.5,
+                        "kept": True,
+                        "best": True,
+                        "detail": HOSTILE[3],
+                        "change": {"values": {}},
+                    },
+                ],
+                "title": HOSTILE[1],
+            },
+            {
+                "kind": "grid",
+                "columns": HOSTILE[:2],
+                "rows": [HOSTILE[1]],
+                "cells": [[{"text": HOSTILE[2], "shade": 1}, {"text": "", "detail": HOSTILE[1]}]],
+                "legend": HOSTILE[1],
+            },
         ],
         "attention": {
             "layers": [
@@ -227,6 +274,12 @@ def _outgoing() -> list[dict[str, Any]]:
         {**base, "type": "error", "error": error},
         {"type": "changed", "view": "v1", "spec": _PANEL},
         {"type": "status", "view": "v1", "status": {"state": "error", "error": error}},
+        {
+            "type": "partial",
+            "view": "v1",
+            "run": "r1",
+            "results": [{"kind": "text", "text": HOSTILE[1]}],
+        },
         {"type": "selected", "view": "v1", "selection": {"layer": 1, "head": 1}},
         {**base, "type": "answered", "results": _panel()["results"]},
         {

@@ -16,9 +16,9 @@ PACKAGE = ROOT / "lmkit"
 # A module may import those named before it in its row, and the rooms named for it below.
 CHAIN = (
     "version", "errors", "settings", "protocol", "work", "rows", "api", "run_record",
-    "declarations", "fields", "hookspecs", "host", "runner", "trace_cache", "tile_queue", "session", "home",
-    "kernel_session", "transports", "saving", "evaluation", "kit", "arguments", "reports", "completion", "magics",
-    "cli",
+    "declarations", "fields", "hookspecs", "host", "runner", "trace_cache", "tile_queue",
+    "session", "home", "kernel_session", "transports", "saving", "evaluation", "kit", "arguments",
+    "reports", "completion", "magics", "cli",
 )  # fmt: skip
 ROOMS = {
     "capture": {"errors", "protocol"},

@@ -398,6 +398,9 @@ const SENTIMENT: Result = {
   multi: false,
   threshold: 0.5,
   title: "",
+  field: "",
+  note: "",
+  before: [],
   scores: [
     { label: "negative", score: 0.0698 },
     { label: "positive", score: 0.9302 },
@@ -440,7 +443,14 @@ const HEAD_MAP: ViewInfo = {
   help: "Every head scored on this text.",
   plugin: "attention",
   fields: [
-    { kind: "boolean", name: "induction", label: "Induction", default: true, help: "" },
+    {
+      kind: "boolean",
+      name: "induction",
+      label: "Induction",
+      default: true,
+      hidden: false,
+      help: "",
+    },
     {
       kind: "integer",
       name: "seed",
@@ -449,6 +459,7 @@ const HEAD_MAP: ViewInfo = {
       minimum: 0,
       maximum: 9,
       step: 1,
+      hidden: false,
       help: "",
     },
   ],

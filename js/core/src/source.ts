@@ -7,6 +7,7 @@ import {
   type Event,
   type Export,
   type FieldValue,
+  type Outgoing,
   PROTOCOL,
   type Progress,
   ProtocolError,
@@ -35,6 +36,7 @@ export type SourceEvent =
   | { readonly type: "state"; readonly state: Liveness }
   | { readonly type: "changed"; readonly spec: ViewSpec; readonly welcome: boolean }
   | { readonly type: "status"; readonly status: Status }
+  | { readonly type: "partial"; readonly run: string; readonly results: readonly Result[] }
   | { readonly type: "selected"; readonly selection: Selection }
   | { readonly type: "failed"; readonly error: ErrorInfo };
 
@@ -67,6 +69,12 @@ export interface Source {
   /** Tell the kernel what is selected, a moment after the last call. */
   select(selection: Selection): void;
   action(name: string, argument: string): Promise<void>;
+  /** Give the panel the data set of this name: a variable of the kernel, or a path. */
+  openRows(source: string): Promise<void>;
+  /** Send the data set's rows through the task; returns the run's id. */
+  runRows(mapping: Readonly<Record<string, string>>, values: FieldValues): string;
+  /** Make the report on the rows again with these values of its own fields. */
+  reportRows(values: FieldValues): Promise<void>;
   /** Ask a view for its results. Rejects as `tile` does; an abort stops the kernel's work. */
   query(
     name: string,
@@ -215,12 +223,7 @@ export class KernelSource implements Source {
   run(values: FieldValues): string {
     this.#dropEdit();
     const { id, answer } = this.#ask({ type: "run", values: { ...values } });
-    answer.catch((error: unknown) => {
-      this.#emit({
-        type: "status",
-        status: { state: "error", run: null, progress: null, error: errorInfo(error) },
-      });
-    });
+    answer.catch((error: unknown) => this.#failed(error));
     return id;
   }
 
@@ -231,6 +234,35 @@ export class KernelSource implements Source {
       this.#tell({ type: "edit", values: { ...values } });
     }, EDIT_DELAY);
     this.#edit = { values, timer };
+  }
+
+  runRows(mapping: Readonly<Record<string, string>>, values: FieldValues): string {
+    this.#dropEdit();
+    const { id, answer } = this.#ask({
+      type: "rows",
+      do: "run",
+      source: "",
+      mapping: { ...mapping },
+      values: { ...values },
+    });
+    answer.catch((error: unknown) => this.#failed(error));
+    return id;
+  }
+
+  async openRows(source: string): Promise<void> {
+    await this.#ask({ type: "rows", do: "open", source, mapping: {}, values: {} }).answer;
+  }
+
+  async reportRows(values: FieldValues): Promise<void> {
+    await this.#ask({ type: "rows", do: "report", source: "", mapping: {}, values: { ...values } })
+      .answer;
+  }
+
+  #failed(error: unknown): void {
+    this.#emit({
+      type: "status",
+      status: { state: "error", run: null, progress: null, error: errorInfo(error), kept: false },
+    });
   }
 
   async cancel(run: string): Promise<void> {
@@ -437,7 +469,7 @@ export class KernelSource implements Source {
         this.#pending.get(message.request)?.progress?.(message.progress);
         return;
       }
-      if (message.type === "changed" || message.type === "status" || message.type === "selected") {
+      if (isEvent(message)) {
         this.#event(message);
         return;
       }
@@ -462,6 +494,8 @@ export class KernelSource implements Source {
       this.#emit({ type: "changed", spec: message.spec, welcome: false });
     } else if (message.type === "status") {
       this.#emit({ type: "status", status: message.status });
+    } else if (message.type === "partial") {
+      this.#emit({ type: "partial", run: message.run, results: message.results });
     } else {
       this.#emit({ type: "selected", selection: message.selection });
     }
@@ -565,6 +599,12 @@ export class KernelSource implements Source {
       signal.removeEventListener("abort", onAbort);
     }
   }
+}
+
+const EVENTS: ReadonlySet<string> = new Set(["changed", "status", "partial", "selected"]);
+
+function isEvent(message: Outgoing): message is Exclude<Event, { type: "advanced" }> {
+  return EVENTS.has(message.type);
 }
 
 /** Wait for a shared flight; the last waiter to leave stops it. */

@@ -5,6 +5,7 @@ import type {
   Bundle,
   Changed,
   Outgoing,
+  Partial,
   Selected,
   StatusChanged,
   ViewSpec,
@@ -39,7 +40,7 @@ export const PROTOCOL = 1;
 export const MIME = "application/vnd.lmkit.view.v1+json";
 
 /** What the kernel says unasked. */
-export type Event = Changed | StatusChanged | Selected | Advanced;
+export type Event = Changed | StatusChanged | Partial | Selected | Advanced;
 
 /** What the kernel says to a request, by its id. */
 export type Answer = Exclude<Outgoing, Event>;

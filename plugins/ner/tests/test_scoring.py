@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lmkit_ner.scoring import ERRORS, Score, count_kinds, match_marks, score_matches
+from lmkit_ner.tags import Mark, join_words, spans_of_tags
 from nervaluate import Evaluator
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities, precision_recall_fscore_support
 from seqeval.scheme import IOB2
-
-from lmkit_ner.scoring import ERRORS, Score, count_kinds, match_marks, score_matches
-from lmkit_ner.tags import Mark, join_words, spans_of_tags
 
 KINDS = ("PER", "LOC", "ORG")
 tag = st.sampled_from(["O", *(f"{prefix}-{kind}" for prefix in "BIES" for kind in KINDS)])
@@ -33,9 +32,7 @@ def test_other_schemes() -> None:
     assert join_words(["Ada", "Lovelace"]) == ("Ada Lovelace", [(0, 3), (4, 12)])
 
 
-sentences = st.lists(
-    st.lists(st.tuples(iob, iob), min_size=1, max_size=12), min_size=1, max_size=6
-)
+sentences = st.lists(st.lists(st.tuples(iob, iob), min_size=1, max_size=12), min_size=1, max_size=6)
 
 
 def _matches(pairs: list[list[tuple[str, str]]]) -> list[object]:
@@ -161,4 +158,6 @@ def test_every_entity_is_in_one_match(
     matches = match_marks(one, other)
     assert sorted(m.right for m in matches if m.right) == sorted(set(one))
     assert sorted(m.found for m in matches if m.found) == sorted(set(other))
-    assert all(0 <= s.precision <= 1 and 0 <= s.recall <= 1 for s in score_matches(matches).values())
+    assert all(
+        0 <= s.precision <= 1 and 0 <= s.recall <= 1 for s in score_matches(matches).values()
+    )

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from lmkit.models import ModelStore
 from lmkit_ner.aggregation import Entity, Piece
 from lmkit_ner.reading import Reading, read_text
 from lmkit_ner.recognise import chosen_window, window_of
 from lmkit_ner.windows import Window, join_windows
+
+from lmkit.models import ModelStore
 
 DOCUMENT = " ".join(
     (
@@ -35,9 +35,7 @@ def limited(tokens: int) -> Any:
     whole = ModelStore(device="cpu").get("starter:ner", "AutoModelForTokenClassification")
     tokenizer = copy.deepcopy(whole.tokenizer)
     tokenizer.model_max_length = tokens
-    return ModelStore(device="cpu").get(
-        (whole.model, tokenizer), "AutoModelForTokenClassification"
-    )
+    return ModelStore(device="cpu").get((whole.model, tokenizer), "AutoModelForTokenClassification")
 
 
 def cut(count: int, size: int, shared: int, same: int = 1) -> tuple[list[Piece], list[Window]]:

@@ -24,10 +24,21 @@ export function readNumber(
   return field.kind === "integer" ? Math.round(bounded) : bounded;
 }
 
+/**
+ * What a run of the form gives the fields that it does not draw: such a field is set by a click in
+ * a result, and what was clicked belongs to that result.
+ */
+export function hiddenDefaults(fields: readonly FieldSpec[]): FieldValues {
+  return Object.fromEntries(
+    fields.filter((field) => field.hidden).map((field) => [field.name, field.default]),
+  );
+}
+
 /** A text box grows to three lines by itself; by its corner it can be made any size. */
 const TALLEST = 68;
 
-interface Control {
+/** One field as an element, with its value. */
+export interface Control {
   readonly field: FieldSpec;
   readonly element: HTMLElement;
   get(): FieldValue;
@@ -36,7 +47,12 @@ interface Control {
   enable(on: boolean): void;
 }
 
-function control(field: FieldSpec, value: FieldValue, onEdit: () => void, scope: Scope): Control {
+export function control(
+  field: FieldSpec,
+  value: FieldValue,
+  onEdit: () => void,
+  scope: Scope,
+): Control {
   const id = uniqueId("field");
   const help =
     field.help !== ""
@@ -179,8 +195,8 @@ function control(field: FieldSpec, value: FieldValue, onEdit: () => void, scope:
 export interface Form {
   readonly fields: string;
   values(): FieldValues;
-  /** Take values from the kernel, but never under the user's cursor. */
-  take(values: FieldValues): void;
+  /** Take values from the kernel, but never under the user's cursor, unless a click `meant` them. */
+  take(values: FieldValues, meant?: boolean): void;
   /** `live`: may be edited and run. */
   show(state: {
     readonly live: boolean;
@@ -206,7 +222,9 @@ export function form(
     check();
     handlers.edit(read());
   };
-  const controls = fields.map((field) => control(field, startValue(field, values), edited, scope));
+  const controls = fields
+    .filter((field) => !field.hidden)
+    .map((field) => control(field, startValue(field, values), edited, scope));
   const read = (): FieldValues =>
     Object.fromEntries(controls.map((item) => [item.field.name, item.get()]));
 
@@ -308,13 +326,13 @@ export function form(
   return {
     fields: JSON.stringify(fields),
     values: read,
-    take(next) {
+    take(next, meant = false) {
       const root = element.getRootNode();
       const active =
         root instanceof Document || root instanceof ShadowRoot ? root.activeElement : null;
       for (const item of controls) {
         if (!Object.hasOwn(next, item.field.name)) continue;
-        if (dirty && active && item.element.contains(active)) continue;
+        if (!meant && dirty && active && item.element.contains(active)) continue;
         item.set(next[item.field.name] ?? item.field.default);
       }
     },

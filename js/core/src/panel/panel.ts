@@ -1,6 +1,6 @@
 /** A task's panel: header, form, results, tokens, explorer, sentence. */
 
-import type { PanelSpec, Status } from "@lmkit/protocol";
+import type { Change, FieldValue, PanelSpec, Result, Status } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { h, refill, type Scope } from "../dom.ts";
 import { explorer } from "../explorer/explorer.ts";
@@ -8,17 +8,19 @@ import { HeadModel } from "../explorer/head-model.ts";
 import { command } from "../explorer/keys.ts";
 import { stepHead } from "../explorer/layers.ts";
 import { lensOf, type Seen, through } from "../explorer/lens.ts";
-import { scrubber } from "../explorer/scrubber.ts";
+import { scrubber, stepRow } from "../explorer/scrubber.ts";
 import type { MessageKey } from "../messages.ts";
 import { MAPPINGS } from "../scale.ts";
-import { errorInfo, fingerprint, type SourceEvent } from "../source.ts";
+import { errorInfo, type FieldValues, fingerprint, type SourceEvent } from "../source.ts";
 import { choiceOf, type Mapping, Store, selectionOf, type ViewState } from "../store.ts";
 import { visibleProse } from "../text.ts";
+import { type DataSetView, dataSet } from "./data-set.ts";
 import { copyPython, sentence } from "./footer.ts";
-import { type Form, form } from "./form.ts";
+import { type Form, form, hiddenDefaults } from "./form.ts";
 import { drawHeader, savedText } from "./header.ts";
 import { help } from "./help.ts";
-import { drawResult } from "./results.ts";
+import type { Apply, Fields } from "./hooks.ts";
+import { drawResult, type ResultActions } from "./results.ts";
 import { saveMenu } from "./save.ts";
 import { progressBar, statusLine } from "./status.ts";
 import { tokenStrip } from "./tokens.ts";
@@ -37,6 +39,7 @@ export function panel(
   let run: string | null = first.status.run;
 
   const header = h("header", { class: "header", "data-lmkit": "header" });
+  const dataHost = h("div", { class: "data-host" });
   const formHost = h("div");
   const saved = h("p", { class: "note saved", "data-lmkit": "saved-note" });
   const statusHost = h("div", { class: "status", "data-lmkit": "status" });
@@ -48,6 +51,7 @@ export function panel(
     "aria-label": t("warnings"),
   });
   const results = h("div", { class: "results", "data-lmkit": "results" });
+  const shownResults = h("div", { class: "results" });
   const tokensHost = h("div");
   const explorerHost = h("div");
   const sentenceHost = h("p", { class: "sentence", "data-lmkit": "sentence" });
@@ -69,6 +73,7 @@ export function panel(
     "div",
     { class: "body" },
     formHost,
+    dataHost,
     saved,
     statusHost,
     failures,
@@ -126,12 +131,90 @@ export function panel(
 
   // -- parts ------------------------------------------------------------------------------------
 
+  const fieldListeners = new Set<() => void>();
+  const fields: Fields = {
+    get: (name): FieldValue | undefined => theForm?.values()[name] ?? spec.values[name],
+    set(values) {
+      if (source.state !== "live") return;
+      theForm?.take(values);
+      source.edit({ ...theForm?.values(), ...values });
+    },
+    subscribe(listener) {
+      fieldListeners.add(listener);
+      return () => fieldListeners.delete(listener);
+    },
+  };
+  const began = (id: string) => {
+    stopping = false;
+    run = id;
+    setStatus({ state: "running", run: id, progress: null, error: null, kept: false });
+    context.announce(t("status.running"));
+  };
+  const start = (values: FieldValues) => {
+    overRows = false;
+    began(source.run(values));
+  };
+  /** A click in a result: the report's fields make the report again, the form's run the task. */
+  const apply: Apply = (change: Change) => {
+    if (source.state !== "live") return;
+    const names = new Set(spec.dataSet?.fields.map((field) => field.name) ?? []);
+    const own: Record<string, FieldValue> = {};
+    const reported: Record<string, FieldValue> = {};
+    for (const [name, value] of Object.entries(change.values)) {
+      (names.has(name) ? reported : own)[name] = value;
+    }
+    if (Object.keys(reported).length > 0) theData?.report(reported);
+    if (Object.keys(own).length === 0) return;
+    const values = { ...theForm?.values(), ...own };
+    theForm?.take(own, true);
+    if (!change.run) source.edit(values);
+    else {
+      // A click on a row of the data set leads to what is below it.
+      seek = theData?.open === true;
+      start(values);
+    }
+  };
+  /** Whether the run in progress, or the last one, is over the rows of the data set. */
+  let overRows = first.dataSet !== null && first.results.length === 0;
+  /** A row was clicked: its results come into sight when they are there. */
+  let seek = false;
+
+  let theData: DataSetView | null = null;
+  const drawData = () => {
+    if (!spec.dataSet) return;
+    theData ??= dataSet(
+      dataHost,
+      spec.dataSet,
+      {
+        values: () => ({ ...theForm?.values() }),
+        run(mapping, values) {
+          overRows = true;
+          began(source.runRows(mapping, values));
+        },
+        stop,
+        apply,
+      },
+      store,
+      context,
+      scope,
+    );
+    theData.show(spec.dataSet, {
+      live: source.state === "live",
+      running: status.state === "running",
+    });
+    // What is worked with comes first: the data set, once there is one, else the text.
+    const wanted = theData.open ? formHost : saved;
+    if (dataHost.nextElementSibling !== wanted) body.insertBefore(dataHost, wanted);
+    dataHost.classList.toggle("open", theData.open);
+  };
+
   let formScope: Scope | null = null;
   let theForm: Form | null = null;
   const drawForm = () => {
     const wanted = JSON.stringify(spec.fields);
     if (theForm && theForm.fields === wanted) {
       theForm.take(spec.values);
+      for (const listener of [...fieldListeners]) listener();
     } else {
       formScope?.dispose();
       formScope = scope.child();
@@ -144,14 +227,12 @@ export function panel(
               spec.fields,
               spec.values,
               {
-                run(values) {
-                  stopping = false;
-                  run = source.run(values);
-                  setStatus({ state: "running", run, progress: null, error: null });
-                  context.announce(t("status.running"));
-                },
+                run: (values) => start({ ...hiddenDefaults(spec.fields), ...values }),
                 stop,
-                edit: (values) => source.edit(values),
+                edit(values) {
+                  source.edit(values);
+                  for (const listener of [...fieldListeners]) listener();
+                },
               },
               context,
               formScope,
@@ -160,11 +241,18 @@ export function panel(
     showForm();
   };
   const showForm = () => {
+    drawData();
     theForm?.show({
       live: source.state === "live",
       running: status.state === "running",
       stopping,
     });
+  };
+
+  const toStep = (step: number) => {
+    const { attention } = spec;
+    if (!attention || step >= attention.steps.length || partial !== null) return;
+    store.set({ step, tokens: [stepRow(attention, step)], focus: null });
   };
 
   const stop = () => {
@@ -182,6 +270,7 @@ export function panel(
 
   let statusScope = scope.child();
   const drawLine = statusLine(statusHost, context);
+  let drawRows: ReturnType<typeof statusLine> | null = null;
   const drawStatus = () => {
     statusScope.dispose();
     statusScope = scope.child();
@@ -189,7 +278,14 @@ export function panel(
     const stale =
       status.state === "running" && source.state !== "live" && source.state !== "connecting";
     const shown: Status = stale ? { ...status, state: "idle", progress: null } : status;
-    drawLine(shown, stopping, spec.results.length > 0 || spec.attention !== null, statusScope);
+    const rows = overRows && theData?.open === true;
+    if (theData) drawRows = drawRows ?? statusLine(theData.status, context);
+    const resting: Status = { state: "idle", run: null, progress: null, error: null, kept: false };
+    // What was stopped is said by the data set's own note, with numbers.
+    const told = rows && shown.state !== "cancelled";
+    drawRows?.(told ? shown : resting, stopping, false, statusScope);
+    const hasResults = spec.results.length > 0 || spec.attention !== null;
+    drawLine(rows ? resting : shown, stopping, hasResults, statusScope);
     root.setAttribute("data-status", shown.state);
     root.setAttribute("aria-busy", String(shown.state === "running"));
   };
@@ -197,27 +293,49 @@ export function panel(
     const ended = status.state === "running" && next.state !== "running";
     status = next;
     if (next.run !== null) run = next.run;
+    if (next.state !== "running" && partial !== null) {
+      partial = null;
+      drawPartial();
+    }
     if (next.state !== "running") {
       stopping = false;
       run = null;
     }
     drawStatus();
-    if (spec.results.length === 0) drawResults(); // the note of an empty panel goes and comes
+    if (spec.results.length === 0 && partial === null) drawResults(); // the note of an empty panel goes and comes
     showForm();
     if (ended && (next.state === "done" || next.state === "cancelled")) {
       context.announce(t(next.state === "done" ? "status.done" : "status.cancelled"));
     }
   };
 
+  /** What a run in progress has found so far. */
+  let partial: readonly Result[] | null = null;
   let resultScope = scope.child();
+  const drawPartial = scope.frame(() => drawResults());
+  let drawnResults = "";
   const drawResults = () => {
-    resultScope.dispose();
-    resultScope = scope.child();
-    refill(
-      results,
-      ...spec.results.map((result) => drawResult(result, context, resultScope, store)),
-    );
-    const empty = spec.results.length === 0 && spec.attention === null && spec.fields.length > 0;
+    const live = source.state === "live";
+    const found = partial ?? spec.results;
+    // The same results stand: a slider in them keeps the hand that moves it.
+    const wanted = JSON.stringify([found, live]);
+    if (wanted !== drawnResults) {
+      drawnResults = wanted;
+      resultScope.dispose();
+      resultScope = scope.child();
+      const actions: ResultActions = { apply: live ? apply : null, step: toStep, fields };
+      refill(
+        shownResults,
+        ...found.map((result) => drawResult(result, context, resultScope, store, actions)),
+      );
+    }
+    refill(results, ...(shownResults.childNodes.length > 0 ? [shownResults] : []));
+    const empty =
+      partial === null &&
+      spec.results.length === 0 &&
+      spec.attention === null &&
+      spec.fields.length > 0 &&
+      !(spec.dataSet && spec.dataSet.source !== "");
     const resting = status.state === "idle" || status.state === "cancelled";
     if (empty && resting && source.state === "live") {
       results.append(h("p", { class: "note", "data-lmkit": "empty" }, t("form.empty")));
@@ -361,17 +479,23 @@ export function panel(
 
   const update = (next: PanelSpec) => {
     spec = next;
+    if (next.status.state !== "running") partial = null;
     // A page that is loaded again shows what the kernel shows, until its user chooses.
     if (!chosen && next.attention) {
       const { attention } = next;
       quietly(() => store.set(choiceOf(attention, attention.selection, store.state)));
     }
+    const wasRunning = status.state === "running";
     setStatus(next.status);
     drawForm();
     drawResults();
     drawAttention();
     drawState();
     tellSelection();
+    if (seek && wasRunning && next.status.state === "done") {
+      seek = false;
+      formHost.scrollIntoView?.({ block: "start", behavior: "instant" });
+    }
   };
 
   // -- events -----------------------------------------------------------------------------------
@@ -386,6 +510,10 @@ export function panel(
       drawResults();
     } else if (event.type === "status") {
       setStatus(event.status);
+    } else if (event.type === "partial") {
+      if (status.state !== "running" || event.run !== run) return;
+      partial = event.results;
+      drawPartial();
     } else if (event.type === "selected" && spec.attention) {
       const choice = choiceOf(spec.attention, event.selection, store.state);
       quietly(() => store.set(choice));

@@ -1,20 +1,39 @@
 /** What a task or a view found: labels, marked text, text, a table, numbers of heads or tokens. */
 
-import type { Labels, Text as PlainText, Result, Table } from "@lmkit/protocol";
+import type { Change, LabelScore, Labels, Text as PlainText, Result } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
-import { bdi, h, refill, type Scope } from "../dom.ts";
+import { bdi, h, refill, type Scope, uniqueId } from "../dom.ts";
 import { drawLines, labelStyle } from "../labels.ts";
 import { count, exact, three } from "../numbers.ts";
 import type { Store, ViewState } from "../store.ts";
 import { codePoints, head, visibleLabel, visibleProse } from "../text.ts";
+import { cellGrid } from "./cell-grid.ts";
+import { chart } from "./chart.ts";
 import { headGrid } from "./head-grid.ts";
+import type { Fields } from "./hooks.ts";
 import { marked } from "./marked.ts";
+import { matrix } from "./matrix.ts";
 import { page } from "./page.ts";
+import { table } from "./table.ts";
+import { tokenChoices } from "./token-choices.ts";
 import { tokenLabels } from "./token-labels.ts";
 import { tokenScores } from "./token-scores.ts";
+import { tree } from "./tree.ts";
+
+/** What a click in a result can do; null where it can do nothing, as in a saved output. */
+export interface ResultActions {
+  /** Set fields of the panel and run. */
+  readonly apply: ((change: Change) => void) | null;
+  /** Show a step of a generated text in the explorer. */
+  readonly step: ((step: number) => void) | null;
+  /** Follow and set the panel's fields. */
+  readonly fields: Fields | null;
+}
+
+/** Nothing can be done: a saved output, or a result of a view. */
+export const NO_ACTIONS: ResultActions = { apply: null, step: null, fields: null };
 
 const FIRST_LABELS = 20;
-const FIRST_ROWS = 50;
 const FIRST_CHARACTERS = 20_000;
 const STEP = 1000;
 const LONG_LABEL = 200;
@@ -41,6 +60,11 @@ function cut(text: string, most: number): string {
   return start.cut ? `${visibleLabel(start.text)}…` : visibleLabel(text);
 }
 
+/** A difference with its sign: +0.12, −0.030. */
+function signed(value: number): string {
+  return `${value < 0 ? "−" : "+"}${three(Math.abs(value))}`;
+}
+
 /** A stroke in a label's colour and kind of line. */
 function swatch(label: string): HTMLElement {
   const mark = h("span", { class: "label-swatch", "aria-hidden": "true" });
@@ -48,32 +72,60 @@ function swatch(label: string): HTMLElement {
   return mark;
 }
 
-function labels(result: Labels, context: Context, scope: Scope): HTMLElement {
+function labels(
+  result: Labels,
+  context: Context,
+  scope: Scope,
+  fields: Fields | null,
+): HTMLElement {
   const { t } = context;
   const order = [...result.scores].sort((a, b) => b.score - a.score);
+  const before = new Map(result.before.map((one) => [one.label, one.score]));
+  // The threshold is the form's own field where the result names it: moved there or here, the
+  // verdicts follow without a run.
+  const held = () => {
+    const value = result.field === "" ? undefined : fields?.get(result.field);
+    return typeof value === "number" ? value : result.threshold;
+  };
+  let threshold = held();
   const list = h("ul", {
-    class: "labels",
+    class: before.size > 0 ? "labels compared" : "labels",
     role: "list",
     tabindex: order.length > SCROLLS ? 0 : null,
     "aria-label": result.title || null,
   });
+  const change = (entry: LabelScore) => {
+    const old = before.get(entry.label);
+    return old === undefined ? null : { old, by: entry.score - old };
+  };
+  let shownLabels = FIRST_LABELS;
   const draw = (most: number) => {
+    shownLabels = most;
     refill(
       list,
       ...order.slice(0, most).map((entry, place) => {
-        const over = result.multi ? entry.score >= result.threshold : place === 0;
+        const over = result.multi ? entry.score >= threshold : place === 0;
         const shown = cut(entry.label, LONG_LABEL);
         const state = result.multi
-          ? `, ${t(over ? "result.over" : "result.under", { threshold: three(result.threshold) })}`
+          ? `, ${t(over ? "result.over" : "result.under", { threshold: three(threshold) })}`
           : "";
         const bar = h("span", { class: "label-fill" });
         bar.style.width = `${entry.score * 100}%`;
         const track = h("span", { class: "label-track", "aria-hidden": "true" }, bar);
         if (result.multi) {
           const tick = h("span", { class: "label-threshold" });
-          tick.style.left = `${result.threshold * 100}%`;
+          tick.style.left = `${threshold * 100}%`;
           track.append(tick);
         }
+        const moved = change(entry);
+        if (moved) {
+          const ghost = h("span", { class: "label-before" });
+          ghost.style.left = `${moved.old * 100}%`;
+          track.append(ghost);
+        }
+        const was = moved
+          ? `, ${t("result.before", { old: three(moved.old), by: signed(moved.by) })}`
+          : "";
         // The row's name is its whole content: neither the bar nor a colour says more.
         const text = `${shown} ${three(entry.score)}`;
         return h(
@@ -81,8 +133,8 @@ function labels(result: Labels, context: Context, scope: Scope): HTMLElement {
           {
             class: over ? "label-row over" : "label-row",
             "data-lmkit": "label-row",
-            "aria-label": `${text}${state}`,
-            title: `${cut(entry.label, 1000)}\n${exact(entry.score)}`,
+            "aria-label": `${text}${state}${was}`,
+            title: `${cut(entry.label, 1000)}\n${exact(entry.score)}${was}`,
           },
           h(
             "span",
@@ -92,6 +144,13 @@ function labels(result: Labels, context: Context, scope: Scope): HTMLElement {
           ),
           track,
           h("span", { class: "number" }, three(entry.score)),
+          moved
+            ? h(
+                "span",
+                { class: "number note label-change", "data-lmkit": "label-change" },
+                signed(moved.by),
+              )
+            : null,
         );
       }),
     );
@@ -99,17 +158,57 @@ function labels(result: Labels, context: Context, scope: Scope): HTMLElement {
   draw(FIRST_LABELS);
   const parts: Node[] = [list];
   if (order.length === 0) parts.push(h("p", { class: "note" }, t("result.empty")));
+  if (before.size > 0) {
+    parts.push(h("p", { class: "note", "data-lmkit": "before-note" }, t("result.before.note")));
+  }
   if (result.multi) {
+    const id = uniqueId("threshold");
+    const slider = h("input", {
+      type: "range",
+      id,
+      min: 0,
+      max: 1,
+      step: 0.01,
+      "data-lmkit": "threshold",
+    });
+    const number = h("span", { class: "number" });
+    const chosen = h("span", { class: "note number", "data-lmkit": "threshold-count" });
+    const show = () => {
+      slider.value = String(threshold);
+      number.textContent = three(threshold);
+      chosen.textContent = t("result.chosen", {
+        n: order.filter((entry) => entry.score >= threshold).length,
+        total: order.length,
+      });
+    };
+    const take = (next: number) => {
+      if (next === threshold) return;
+      threshold = next;
+      show();
+      draw(shownLabels);
+    };
+    show();
+    scope.on(slider, "input", () => {
+      take(Number(slider.value));
+      if (result.field !== "") fields?.set({ [result.field]: threshold });
+    });
+    if (fields) scope.add(fields.subscribe(() => take(held())));
     parts.push(
       h(
         "p",
         { class: "note threshold-note" },
-        t("result.threshold", { threshold: three(result.threshold) }),
+        h("label", { for: id }, t("result.threshold.word")),
+        slider,
+        number,
+        chosen,
       ),
     );
   }
   if (order.length > FIRST_LABELS) {
     parts.push(expander(order.length, FIRST_LABELS, draw, context, scope));
+  }
+  if (result.note !== "") {
+    parts.push(h("p", { class: "note", dir: "auto" }, visibleProse(result.note)));
   }
   const element = titled(result.title, "labels", ...parts);
   if (order.length > DISTINCT) element.classList.add("many");
@@ -165,103 +264,43 @@ function plainText(result: PlainText, context: Context, scope: Scope): HTMLEleme
   return titled(result.title, "text", body, all);
 }
 
-function cellText(value: string | number | boolean | null): { text: string; number: boolean } {
-  if (typeof value === "number") {
-    return { text: Number.isInteger(value) ? String(value) : three(value), number: true };
-  }
-  if (value === null) return { text: "–", number: false };
-  return { text: cut(String(value), 1000), number: false };
-}
-
-function table(result: Table, context: Context, scope: Scope): HTMLElement {
-  const { t } = context;
-  const body = h("tbody");
-  const draw = (most: number) => {
-    refill(
-      body,
-      ...result.rows.slice(0, most).map((row) =>
-        h(
-          "tr",
-          {},
-          ...row.map((value) => {
-            const cell = cellText(value);
-            return h(
-              "td",
-              {
-                class: cell.number ? "number" : null,
-                title: typeof value === "number" ? String(value) : null,
-              },
-              bdi(cell.text),
-            );
-          }),
-        ),
-      ),
-    );
-  };
-  draw(FIRST_ROWS);
-  const numeric = result.columns.map((_, index) =>
-    result.rows.slice(0, FIRST_ROWS).every((row) => typeof row[index] === "number"),
-  );
-  const element = h(
-    "div",
-    {
-      class: "table-scroll",
-      tabindex: 0,
-      role: "region",
-      "aria-label":
-        result.title || t("table.columns", { title: result.columns.slice(0, 3).join(", ") }),
-    },
-    h(
-      "table",
-      {},
-      h(
-        "thead",
-        {},
-        h(
-          "tr",
-          {},
-          ...result.columns.map((name, index) =>
-            h(
-              "th",
-              { scope: "col", class: numeric[index] ? "number" : null },
-              bdi(cut(name, LONG_LABEL)),
-            ),
-          ),
-        ),
-      ),
-      body,
-    ),
-  );
-  const parts: Node[] = [element];
-  if (result.rows.length === 0) parts.push(h("p", { class: "note" }, t("result.empty")));
-  if (result.rows.length > FIRST_ROWS) {
-    parts.push(expander(result.rows.length, FIRST_ROWS, draw, context, scope));
-  }
-  return titled(result.title, "table", ...parts);
-}
-
 /** Draw one result. Where there is an explorer beside it, a head of a grid can be chosen. */
 export function drawResult(
   result: Result,
   context: Context,
   scope: Scope,
   store: Store<ViewState> | null = null,
+  actions: ResultActions = NO_ACTIONS,
 ): HTMLElement {
   switch (result.kind) {
     case "labels":
-      return labels(result, context, scope);
+      return labels(result, context, scope, actions.fields);
     case "spans":
-      return titled(result.title, "spans", ...marked(result, context, scope, store));
+      return titled(result.title, "spans", ...marked(result, context, scope, store, actions.apply));
     case "text":
       return plainText(result, context, scope);
     case "table":
-      return table(result, context, scope);
+      return titled(result.title, "table", ...table(result, context, scope, actions.apply));
+    case "matrix":
+      return titled(result.title, "matrix", ...matrix(result, context, scope, actions.apply));
+    case "chart":
+      return titled(result.title, "chart", ...chart(result, context, scope));
     case "head-grid":
       return titled(result.title, "head-grid", ...headGrid(result, context, scope, store));
     case "token-scores":
       return titled(result.title, "token-scores", ...tokenScores(result, context, scope));
     case "token-labels":
       return titled(result.title, "token-labels", ...tokenLabels(result, context, scope, store));
+    case "token-choices":
+      return titled(
+        result.title,
+        "token-choices",
+        ...tokenChoices(result, context, scope, actions),
+      );
+    case "tree":
+      return titled(result.title, "tree-result", ...tree(result, context, scope, actions));
+    case "grid":
+      return titled(result.title, "cell-grid", ...cellGrid(result, context, scope, actions));
     case "page":
       return titled(result.title, "page", ...page(result, context));
   }

@@ -119,7 +119,13 @@ export function statusLine(
         h(
           "p",
           { class: "note", "data-lmkit": "cancelled" },
-          t(hasResults ? "status.cancelled" : "status.cancelled.empty"),
+          t(
+            status.kept
+              ? "status.cancelled.kept"
+              : hasResults
+                ? "status.cancelled"
+                : "status.cancelled.empty",
+          ),
         ),
       );
     } else {

@@ -3,122 +3,135 @@ import type { Shape } from "../parse.ts";
 
 const s0 = {"maxLength":64,"minLength":1,"type":"string"};
 const s1 = {"$ref":"Progress"};
-const s2 = {"chart":"Chart","head-grid":"HeadGrid","labels":"Labels","matrix":"Matrix","page":"Page","spans":"Spans","table":"Table","text":"Text","token-labels":"TokenLabels","token-scores":"TokenScores"};
-const s3 = {"tag":"kind","of":s2};
-const s4 = {"maximum":1e+308,"minimum":-1e+308,"type":"number"};
-const s5 = {"type":"null"};
-const s6 = {"anyOf":[s4,s5],"default":null};
-const s7 = {"$ref":"Token"};
-const s8 = {"items":s7,"maxItems":1000000,"type":"array"};
-const s9 = {"maxLength":10000,"type":"string"};
-const s10 = {"default":"share","enum":["amount","difference","share"]};
-const s11 = {"default":"","maxLength":10000,"type":"string"};
-const s12 = {"default":false,"type":"boolean"};
-const s13 = {"maxLength":128,"minLength":1,"type":"string"};
-const s14 = {"default":0,"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s15 = {"default":1,"enum":[1]};
-const s16 = {"home":"HomeSpec","panel":"PanelSpec"};
-const s17 = {"tag":"kind","of":s16};
-const s18 = {"default":true,"type":"boolean"};
-const s19 = {"maxLength":4000000,"type":"string"};
-const s20 = {"type":"boolean"};
-const s21 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
-const s22 = {"anyOf":[s19,s20,s21,s4,s5]};
-const s23 = {"additionalProperties":s22,"type":"object"};
-const s24 = {"high":null,"low":null};
-const s25 = {"default":s24,"$ref":"Axis"};
-const s26 = {"items":s9,"maxItems":10000,"minItems":1,"type":"array"};
-const s27 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
-const s28 = {"tag":"kind","of":s27};
-const s29 = {"default":[],"items":s28,"maxItems":1000,"type":"array"};
-const s30 = {"default":[],"items":s3,"maxItems":1000,"type":"array"};
-const s31 = {"additionalProperties":s22,"default":{},"type":"object"};
-const s32 = {"$ref":"ErrorInfo"};
-const s33 = {"default":"","maxLength":4000000,"type":"string"};
-const s34 = {"anyOf":[s4,s5]};
-const s35 = {"items":s34,"type":"array"};
-const s36 = {"items":s35,"maxItems":10000,"type":"array"};
-const s37 = {"error":null,"progress":null,"run":null,"state":"idle"};
-const s38 = {"default":s37,"$ref":"Status"};
-const s39 = {"maximum":1,"minimum":0,"type":"number"};
-const s40 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
-const s41 = {"maximum":4096,"minimum":1,"type":"integer"};
-const s42 = {"maximum":10000000,"minimum":0,"type":"integer"};
-const s43 = {"anyOf":[s42,s5],"default":null};
-const s44 = {"$ref":"Change"};
-const s45 = {"anyOf":[s44,s5]};
-const s46 = {"items":s9,"maxItems":10000,"type":"array"};
-const s47 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s48 = {"anyOf":[s32,s5],"default":null};
-const s49 = {"default":[],"items":s9,"type":"array"};
-const s50 = {"enum":["f32","sqrt-u16","sqrt-u8"]};
-const s51 = {"maxLength":4096,"minLength":1,"type":"string"};
-const s52 = {"maximum":65536,"minimum":0,"type":"integer"};
-const s53 = {"items":s52,"maxItems":4,"minItems":1,"type":"array"};
-const s54 = {"default":[],"items":s42,"maxItems":100000,"type":"array"};
-const s55 = {"items":s4,"maxItems":1000000,"type":"array"};
-const s56 = {"enum":["text"]};
+const s2 = {"$ref":"Change"};
+const s3 = {"type":"null"};
+const s4 = {"anyOf":[s2,s3],"default":null};
+const s5 = {"maximum":1,"minimum":0,"type":"number"};
+const s6 = {"maxLength":4000000,"type":"string"};
+const s7 = {"chart":"Chart","grid":"Grid","head-grid":"HeadGrid","labels":"Labels","matrix":"Matrix","page":"Page","spans":"Spans","table":"Table","text":"Text","token-choices":"TokenChoices","token-labels":"TokenLabels","token-scores":"TokenScores","tree":"Tree"};
+const s8 = {"tag":"kind","of":s7};
+const s9 = {"items":s8,"maxItems":1000,"type":"array"};
+const s10 = {"maximum":1e+308,"minimum":-1e+308,"type":"number"};
+const s11 = {"anyOf":[s10,s3],"default":null};
+const s12 = {"$ref":"Token"};
+const s13 = {"items":s12,"maxItems":1000000,"type":"array"};
+const s14 = {"maxLength":10000,"type":"string"};
+const s15 = {"default":"share","enum":["amount","difference","share"]};
+const s16 = {"default":"","maxLength":10000,"type":"string"};
+const s17 = {"default":false,"type":"boolean"};
+const s18 = {"maxLength":128,"minLength":1,"type":"string"};
+const s19 = {"default":0,"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s20 = {"default":1,"enum":[1]};
+const s21 = {"home":"HomeSpec","panel":"PanelSpec"};
+const s22 = {"tag":"kind","of":s21};
+const s23 = {"default":"","maxLength":4000000,"type":"string"};
+const s24 = {"anyOf":[s5,s3],"default":null};
+const s25 = {"default":true,"type":"boolean"};
+const s26 = {"type":"boolean"};
+const s27 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
+const s28 = {"anyOf":[s6,s26,s27,s10,s3]};
+const s29 = {"additionalProperties":s28,"type":"object"};
+const s30 = {"high":null,"low":null};
+const s31 = {"default":s30,"$ref":"Axis"};
+const s32 = {"items":s14,"maxItems":10000,"minItems":1,"type":"array"};
+const s33 = {"maximum":10000000,"minimum":0,"type":"integer"};
+const s34 = {"anyOf":[s33,s3],"default":null};
+const s35 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
+const s36 = {"tag":"kind","of":s35};
+const s37 = {"default":[],"items":s36,"maxItems":1000,"type":"array"};
+const s38 = {"default":[],"items":s8,"maxItems":1000,"type":"array"};
+const s39 = {"additionalProperties":s28,"default":{},"type":"object"};
+const s40 = {"$ref":"ErrorInfo"};
+const s41 = {"items":s14,"maxItems":10000,"type":"array"};
+const s42 = {"anyOf":[s10,s3]};
+const s43 = {"items":s42,"type":"array"};
+const s44 = {"items":s43,"maxItems":10000,"type":"array"};
+const s45 = {"error":null,"kept":false,"progress":null,"run":null,"state":"idle"};
+const s46 = {"default":s45,"$ref":"Status"};
+const s47 = {"$ref":"LabelScore"};
+const s48 = {"default":"","maxLength":128,"type":"string"};
+const s49 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
+const s50 = {"maximum":4096,"minimum":1,"type":"integer"};
+const s51 = {"anyOf":[s2,s3]};
+const s52 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s53 = {"anyOf":[s40,s3],"default":null};
+const s54 = {"default":[],"items":s14,"type":"array"};
+const s55 = {"enum":["f32","sqrt-u16","sqrt-u8"]};
+const s56 = {"maxLength":4096,"minLength":1,"type":"string"};
+const s57 = {"maximum":65536,"minimum":0,"type":"integer"};
+const s58 = {"items":s57,"maxItems":4,"minItems":1,"type":"array"};
+const s59 = {"default":[],"items":s33,"maxItems":100000,"type":"array"};
+const s60 = {"items":s10,"maxItems":1000000,"type":"array"};
+const s61 = {"enum":["text"]};
 
 export const shapes: Readonly<Record<string, Shape>> = {
   Accepted: {"properties":{"id":s0,"type":{"enum":["accepted"]},"view":s0},"required":["type","id","view"],"type":"object"},
   Advanced: {"properties":{"progress":s1,"request":s0,"type":{"enum":["advanced"]},"view":s0},"required":["type","view","request","progress"],"type":"object"},
-  Answered: {"properties":{"id":s0,"results":{"items":s3,"maxItems":1000,"type":"array"},"type":{"enum":["answered"]},"view":s0},"required":["type","id","view","results"],"type":"object"},
-  AttentionSpec: {"properties":{"deviation":s6,"keyTokens":{"anyOf":[s8,s5],"default":null},"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"lenses":{"default":[],"items":{"$ref":"LensSpec"},"maxItems":200,"type":"array"},"missing":{"default":[],"items":s9,"maxItems":10000,"type":"array"},"path":s9,"scale":s10,"selection":{"default":{"head":0,"layer":0,"lens":"","picture":"","tokens":[]},"$ref":"Selection"},"steps":{"default":[],"items":{"$ref":"StepSpec"},"maxItems":1000000,"type":"array"},"tokens":s8,"views":{"default":[],"items":{"$ref":"ViewInfo"},"maxItems":1000,"type":"array"}},"required":["layers","tokens","path"],"type":"object"},
-  Axis: {"properties":{"high":s6,"low":s6,"title":s11},"required":[],"type":"object"},
-  BooleanField: {"properties":{"default":s12,"help":s11,"kind":{"enum":["boolean"]},"label":s9,"name":s13},"required":["kind","name","label"],"type":"object"},
-  Bundle: {"properties":{"heads":s14,"headsCarried":s14,"live":{"anyOf":[{"$ref":"Live"},s5],"default":null},"protocol":s15,"record":{"anyOf":[{"$ref":"RunRecord"},s5],"default":null},"spec":s17,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s9},"required":["version","spec"],"type":"object"},
+  Alternative: {"properties":{"change":s4,"probability":s5,"text":s6},"required":["text","probability"],"type":"object"},
+  Answered: {"properties":{"id":s0,"results":s9,"type":{"enum":["answered"]},"view":s0},"required":["type","id","view","results"],"type":"object"},
+  AttentionSpec: {"properties":{"deviation":s11,"keyTokens":{"anyOf":[s13,s3],"default":null},"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"lenses":{"default":[],"items":{"$ref":"LensSpec"},"maxItems":200,"type":"array"},"missing":{"default":[],"items":s14,"maxItems":10000,"type":"array"},"path":s14,"scale":s15,"selection":{"default":{"head":0,"layer":0,"lens":"","picture":"","tokens":[]},"$ref":"Selection"},"steps":{"default":[],"items":{"$ref":"StepSpec"},"maxItems":1000000,"type":"array"},"tokens":s13,"views":{"default":[],"items":{"$ref":"ViewInfo"},"maxItems":1000,"type":"array"}},"required":["layers","tokens","path"],"type":"object"},
+  Axis: {"properties":{"high":s11,"low":s11,"title":s16},"required":[],"type":"object"},
+  BooleanField: {"properties":{"default":s17,"help":s16,"hidden":s17,"kind":{"enum":["boolean"]},"label":s14,"name":s18},"required":["kind","name","label"],"type":"object"},
+  Bundle: {"properties":{"heads":s19,"headsCarried":s19,"live":{"anyOf":[{"$ref":"Live"},s3],"default":null},"protocol":s20,"record":{"anyOf":[{"$ref":"RunRecord"},s3],"default":null},"spec":s22,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s14},"required":["version","spec"],"type":"object"},
   CancelledAnswer: {"properties":{"id":s0,"type":{"enum":["cancelled"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  Change: {"properties":{"run":s18,"values":s23},"required":["values"],"type":"object"},
-  Changed: {"properties":{"spec":s17,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
-  Chart: {"properties":{"kind":{"enum":["chart"]},"note":s11,"series":{"items":{"$ref":"Series"},"maxItems":1000,"type":"array"},"square":s12,"title":s11,"x":s25,"y":s25},"required":["kind","series"],"type":"object"},
-  ChoiceField: {"properties":{"default":s9,"help":s11,"kind":{"enum":["choice"]},"label":s9,"name":s13,"options":s26},"required":["kind","name","label","options","default"],"type":"object"},
-  ColumnSpec: {"properties":{"help":s11,"kind":{"default":"text","enum":["label","labels","spans","text","words"]},"label":s11,"name":s13,"required":s12},"required":["name"],"type":"object"},
-  DataSetSpec: {"properties":{"available":{"default":[],"items":s9,"maxItems":100000,"type":"array"},"columns":{"items":{"$ref":"ColumnSpec"},"maxItems":1000,"type":"array"},"done":s14,"fields":s29,"mapping":{"additionalProperties":s9,"default":{},"type":"object"},"note":s11,"results":s30,"rows":s14,"source":s11,"values":s31},"required":["columns"],"type":"object"},
-  DeviceInfo: {"properties":{"chosen":s20,"memoryTotal":s14,"memoryUsed":s14,"name":s13,"title":s9},"required":["name","title","chosen"],"type":"object"},
+  Cell: {"properties":{"change":s4,"detail":s23,"shade":s24,"text":s6},"required":["text"],"type":"object"},
+  Change: {"properties":{"run":s25,"values":s29},"required":["values"],"type":"object"},
+  Changed: {"properties":{"spec":s22,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
+  Chart: {"properties":{"kind":{"enum":["chart"]},"note":s16,"series":{"items":{"$ref":"Series"},"maxItems":1000,"type":"array"},"square":s17,"title":s16,"x":s31,"y":s31},"required":["kind","series"],"type":"object"},
+  ChoiceField: {"properties":{"default":s14,"help":s16,"hidden":s17,"kind":{"enum":["choice"]},"label":s14,"name":s18,"options":s32},"required":["kind","name","label","options","default"],"type":"object"},
+  ChosenToken: {"properties":{"alternatives":{"default":[],"items":{"$ref":"Alternative"},"maxItems":1000,"type":"array"},"entropy":s11,"forced":s17,"probability":s24,"rank":s34,"step":s34,"token":s12},"required":["token"],"type":"object"},
+  ColumnSpec: {"properties":{"help":s16,"kind":{"default":"text","enum":["label","labels","spans","text","words"]},"label":s16,"name":s18,"required":s17},"required":["name"],"type":"object"},
+  DataSetSpec: {"properties":{"available":{"default":[],"items":s14,"maxItems":100000,"type":"array"},"columns":{"items":{"$ref":"ColumnSpec"},"maxItems":1000,"type":"array"},"done":s19,"fields":s37,"mapping":{"additionalProperties":s14,"default":{},"type":"object"},"note":s16,"results":s38,"rows":s19,"source":s16,"stopped":s17,"values":s39},"required":["columns"],"type":"object"},
+  DeviceInfo: {"properties":{"chosen":s26,"memoryTotal":s19,"memoryUsed":s19,"name":s18,"title":s14},"required":["name","title","chosen"],"type":"object"},
   Done: {"properties":{"id":s0,"type":{"enum":["done"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  ErrorAnswer: {"properties":{"error":s32,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
-  ErrorInfo: {"properties":{"code":s13,"details":s33,"hint":s33,"message":s19},"required":["code","message"],"type":"object"},
-  Exported: {"properties":{"id":s0,"mime":s9,"name":s9,"notes":{"default":[],"items":s9,"maxItems":100,"type":"array"},"type":{"enum":["exported"]},"view":s0},"required":["type","id","view","name","mime"],"type":"object"},
-  HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s11,"title":s11},"required":["kind","measures"],"type":"object"},
-  HeadMeasure: {"properties":{"diverging":s12,"help":s11,"name":s13,"title":s9,"unit":s11,"values":s36},"required":["name","title","values"],"type":"object"},
-  Header: {"properties":{"device":s11,"dtype":s11,"model":s9,"task":s13,"title":s9},"required":["task","title","model"],"type":"object"},
-  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s14,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s15,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s38,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s9},"required":["kind","version"],"type":"object"},
-  IntegerField: {"properties":{"default":s21,"help":s11,"kind":{"enum":["integer"]},"label":s9,"maximum":s21,"minimum":s21,"name":s13,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
-  LabelScore: {"properties":{"label":s9,"score":s39},"required":["label","score"],"type":"object"},
-  Labels: {"properties":{"kind":{"enum":["labels"]},"multi":s12,"scores":{"items":{"$ref":"LabelScore"},"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s11},"required":["kind","scores"],"type":"object"},
-  LayerSpec: {"properties":{"causal":s12,"hasQk":s12,"hasValues":s12,"headSize":s40,"heads":s41,"keys":s42,"kvHeads":s41,"name":s9,"queries":s42,"role":{"enum":["cross","decoder","encoder"]},"rotary":s12,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s12,"softcap":s6,"step":s40,"window":s43},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
-  LensSpec: {"properties":{"grouped":s12,"help":s11,"name":s0,"reason":s11,"scale":s10,"title":s9},"required":["name","title"],"type":"object"},
+  ErrorAnswer: {"properties":{"error":s40,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
+  ErrorInfo: {"properties":{"code":s18,"details":s23,"hint":s23,"message":s6},"required":["code","message"],"type":"object"},
+  Exported: {"properties":{"id":s0,"mime":s14,"name":s14,"notes":{"default":[],"items":s14,"maxItems":100,"type":"array"},"type":{"enum":["exported"]},"view":s0},"required":["type","id","view","name","mime"],"type":"object"},
+  Grid: {"properties":{"cells":{"items":{"items":{"$ref":"Cell"},"type":"array"},"maxItems":10000,"type":"array"},"columns":s41,"kind":{"enum":["grid"]},"legend":s16,"note":s16,"rows":s41,"title":s16},"required":["kind","columns","rows","cells"],"type":"object"},
+  HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s16,"title":s16},"required":["kind","measures"],"type":"object"},
+  HeadMeasure: {"properties":{"diverging":s17,"help":s16,"name":s18,"title":s14,"unit":s16,"values":s44},"required":["name","title","values"],"type":"object"},
+  Header: {"properties":{"device":s16,"dtype":s16,"model":s14,"task":s18,"title":s14},"required":["task","title","model"],"type":"object"},
+  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s19,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s20,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s46,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s14},"required":["kind","version"],"type":"object"},
+  IntegerField: {"properties":{"default":s27,"help":s16,"hidden":s17,"kind":{"enum":["integer"]},"label":s14,"maximum":s27,"minimum":s27,"name":s18,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  LabelScore: {"properties":{"label":s14,"score":s5},"required":["label","score"],"type":"object"},
+  Labels: {"properties":{"before":{"default":[],"items":s47,"maxItems":100000,"type":"array"},"field":s48,"kind":{"enum":["labels"]},"multi":s17,"note":s16,"scores":{"items":s47,"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s16},"required":["kind","scores"],"type":"object"},
+  LayerSpec: {"properties":{"causal":s17,"hasQk":s17,"hasValues":s17,"headSize":s49,"heads":s50,"keys":s33,"kvHeads":s50,"name":s14,"queries":s33,"role":{"enum":["cross","decoder","encoder"]},"rotary":s17,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s17,"softcap":s11,"step":s49,"window":s34},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
+  LensSpec: {"properties":{"grouped":s17,"help":s16,"name":s0,"reason":s16,"scale":s15,"title":s14},"required":["name","title"],"type":"object"},
   Live: {"properties":{"session":s0,"view":s0},"required":["session","view"],"type":"object"},
-  Matrix: {"properties":{"cells":s36,"changes":{"default":[],"items":{"items":s45,"type":"array"},"maxItems":10000,"type":"array"},"chosen":{"anyOf":[{"items":false,"maxItems":2,"minItems":2,"prefixItems":[s42,s42],"type":"array"},s5],"default":null},"columnTitle":s11,"columns":s46,"kind":{"enum":["matrix"]},"note":s11,"rowTitle":s11,"rows":s46,"title":s11},"required":["kind","rows","columns","cells"],"type":"object"},
-  ModelInfo: {"properties":{"bytes":s47,"device":s9,"dtype":s9,"kind":s9,"name":s9,"parameters":s47,"pinned":s12},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
-  NumberField: {"properties":{"default":s4,"help":s11,"kind":{"enum":["number"]},"label":s9,"maximum":s4,"minimum":s4,"name":s13,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
-  Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","exported":"Exported","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
-  Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s11},"required":["kind","html"],"type":"object"},
-  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s5],"default":null},"attentionNote":s11,"dataSet":{"anyOf":[{"$ref":"DataSetSpec"},s5],"default":null},"fields":s29,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s15,"python":s33,"results":s30,"status":s38,"values":s31,"warnings":{"default":[],"items":s9,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
-  PluginInfo: {"properties":{"error":s48,"name":s9,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s49,"version":s11,"views":s49},"required":["name","state"],"type":"object"},
-  Progress: {"properties":{"done":s14,"label":s9,"secondsLeft":s6,"total":s14},"required":["label"],"type":"object"},
-  RunRecord: {"properties":{"architecture":s11,"attentionPath":s11,"date":s11,"deviation":s6,"device":s11,"dtype":s11,"fields":{"anyOf":[s23,s5],"default":null},"fingerprint":s11,"lmkit":s11,"model":s11,"python":s11,"revision":s11,"seed":{"anyOf":[s21,s5],"default":null},"task":s11,"tokenizer":s11,"tokenizerHash":s11,"tokens":s40,"torch":s11,"transformers":s11},"required":[],"type":"object"},
-  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s50,"key":s51,"shape":s53},"required":["key","shape","encoding","data"],"type":"object"},
+  Matrix: {"properties":{"cells":s44,"changes":{"default":[],"items":{"items":s51,"type":"array"},"maxItems":10000,"type":"array"},"chosen":{"default":[],"items":s33,"maxItems":2,"type":"array"},"columnTitle":s16,"columns":s41,"kind":{"enum":["matrix"]},"note":s16,"rowTitle":s16,"rows":s41,"title":s16},"required":["kind","rows","columns","cells"],"type":"object"},
+  ModelInfo: {"properties":{"bytes":s52,"device":s14,"dtype":s14,"kind":s14,"name":s14,"parameters":s52,"pinned":s17},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
+  NumberField: {"properties":{"default":s10,"help":s16,"hidden":s17,"kind":{"enum":["number"]},"label":s14,"maximum":s10,"minimum":s10,"name":s18,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","exported":"Exported","partial":"Partial","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
+  Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s16},"required":["kind","html"],"type":"object"},
+  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s3],"default":null},"attentionNote":s16,"dataSet":{"anyOf":[{"$ref":"DataSetSpec"},s3],"default":null},"fields":s37,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s20,"python":s23,"results":s38,"status":s46,"values":s39,"warnings":{"default":[],"items":s14,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
+  Partial: {"properties":{"results":s9,"run":s0,"type":{"enum":["partial"]},"view":s0},"required":["type","view","run","results"],"type":"object"},
+  PluginInfo: {"properties":{"error":s53,"name":s14,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s54,"version":s16,"views":s54},"required":["name","state"],"type":"object"},
+  Progress: {"properties":{"done":s19,"label":s14,"secondsLeft":s11,"total":s19},"required":["label"],"type":"object"},
+  RunRecord: {"properties":{"architecture":s16,"attentionPath":s16,"date":s16,"deviation":s11,"device":s16,"dtype":s16,"fields":{"anyOf":[s29,s3],"default":null},"fingerprint":s16,"lmkit":s16,"model":s16,"python":s16,"revision":s16,"seed":{"anyOf":[s27,s3],"default":null},"task":s16,"tokenizer":s16,"tokenizerHash":s16,"tokens":s49,"torch":s16,"transformers":s16},"required":[],"type":"object"},
+  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s55,"key":s56,"shape":s58},"required":["key","shape","encoding","data"],"type":"object"},
   Selected: {"properties":{"selection":{"$ref":"Selection"},"type":{"enum":["selected"]},"view":s0},"required":["type","view","selection"],"type":"object"},
-  Selection: {"properties":{"head":s40,"layer":s40,"lens":{"default":"","maxLength":64,"type":"string"},"picture":{"default":"","maxLength":128,"type":"string"},"tokens":s54},"required":[],"type":"object"},
-  Series: {"properties":{"draw":{"default":"line","enum":["bars","line","points","steps"]},"help":s11,"label":s9,"reference":s12,"x":s55,"y":{"items":s34,"maxItems":1000000,"type":"array"}},"required":["label","x","y"],"type":"object"},
-  Span: {"properties":{"change":{"anyOf":[s44,s5],"default":null},"end":s42,"label":s11,"score":s6,"start":s42,"tokens":s54},"required":["start","end"],"type":"object"},
-  Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s19,"title":s11},"required":["kind","text","spans"],"type":"object"},
-  StarterInfo: {"properties":{"installed":s20,"name":s13,"title":s9},"required":["name","title","installed"],"type":"object"},
-  Status: {"properties":{"error":s48,"progress":{"anyOf":[s1,s5],"default":null},"run":{"anyOf":[s0,s5],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
+  Selection: {"properties":{"head":s49,"layer":s49,"lens":{"default":"","maxLength":64,"type":"string"},"picture":s48,"tokens":s59},"required":[],"type":"object"},
+  Series: {"properties":{"draw":{"default":"line","enum":["bars","line","points","steps"]},"help":s16,"label":s14,"reference":s17,"x":s60,"y":{"items":s42,"maxItems":1000000,"type":"array"}},"required":["label","x","y"],"type":"object"},
+  Span: {"properties":{"change":s4,"end":s33,"label":s16,"score":s11,"start":s33,"tokens":s59},"required":["start","end"],"type":"object"},
+  Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s6,"title":s16},"required":["kind","text","spans"],"type":"object"},
+  StarterInfo: {"properties":{"installed":s26,"name":s18,"title":s14},"required":["name","title","installed"],"type":"object"},
+  Status: {"properties":{"error":s53,"kept":s17,"progress":{"anyOf":[s1,s3],"default":null},"run":{"anyOf":[s0,s3],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
   StatusChanged: {"properties":{"status":{"$ref":"Status"},"type":{"enum":["status"]},"view":s0},"required":["type","view","status"],"type":"object"},
-  StepSpec: {"properties":{"first":s42,"label":s9,"last":s42},"required":["label","first","last"],"type":"object"},
-  Table: {"properties":{"changes":{"default":[],"items":s45,"maxItems":1000000,"type":"array"},"columns":s46,"kind":{"enum":["table"]},"note":s11,"rows":{"items":{"items":s22,"type":"array"},"maxItems":1000000,"type":"array"},"title":s11},"required":["kind","columns","rows"],"type":"object"},
-  TaskInfo: {"properties":{"help":s11,"name":s13,"plugin":s9,"title":s9},"required":["name","title","plugin"],"type":"object"},
-  Text: {"properties":{"kind":s56,"text":s19,"title":s11},"required":["kind","text"],"type":"object"},
-  TextField: {"properties":{"body":s12,"default":s33,"help":s11,"kind":s56,"label":s9,"multiline":s18,"name":s13,"placeholder":s11,"required":s18},"required":["kind","name","label"],"type":"object"},
+  StepSpec: {"properties":{"first":s33,"label":s14,"last":s33},"required":["label","first","last"],"type":"object"},
+  Table: {"properties":{"changes":{"default":[],"items":s51,"maxItems":1000000,"type":"array"},"columns":s41,"kind":{"enum":["table"]},"note":s16,"rows":{"items":{"items":s28,"type":"array"},"maxItems":1000000,"type":"array"},"title":s16},"required":["kind","columns","rows"],"type":"object"},
+  TaskInfo: {"properties":{"help":s16,"name":s18,"plugin":s14,"title":s14},"required":["name","title","plugin"],"type":"object"},
+  Text: {"properties":{"kind":s61,"text":s6,"title":s16},"required":["kind","text"],"type":"object"},
+  TextField: {"properties":{"body":s17,"default":s23,"help":s16,"hidden":s17,"kind":s61,"label":s14,"multiline":s25,"name":s18,"placeholder":s16,"required":s25},"required":["kind","name","label"],"type":"object"},
   TileAnswer: {"properties":{"id":s0,"tile":{"$ref":"TileHeader"},"type":{"enum":["tile"]},"view":s0},"required":["type","id","view","tile"],"type":"object"},
-  TileHeader: {"properties":{"encoding":s50,"key":s51,"shape":s53},"required":["key","shape","encoding"],"type":"object"},
-  Token: {"properties":{"end":s40,"raw":s19,"special":s12,"start":s40,"text":s19,"word":s43},"required":["text","raw"],"type":"object"},
-  TokenLabels: {"properties":{"kind":{"enum":["token-labels"]},"labels":s26,"none":{"default":"O","maxLength":10000,"type":"string"},"note":s11,"title":s11,"tokens":s8,"values":{"items":{"items":s39,"type":"array"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens","labels","values"],"type":"object"},
-  TokenRow: {"properties":{"label":s9,"values":s55},"required":["label","values"],"type":"object"},
-  TokenScores: {"properties":{"diverging":s12,"kind":{"enum":["token-scores"]},"note":s11,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s11,"tokens":s8},"required":["kind","tokens","rows"],"type":"object"},
-  ViewInfo: {"properties":{"fields":s29,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s11,"name":s13,"plugin":s11,"reason":s11,"title":s9},"required":["name","title"],"type":"object"},
-  ViewSpec: s17,
-  Welcome: {"properties":{"id":s0,"session":s0,"spec":s17,"type":{"enum":["welcome"]},"version":s9,"view":s0},"required":["type","id","view","session","version","spec"],"type":"object"},
+  TileHeader: {"properties":{"encoding":s55,"key":s56,"shape":s58},"required":["key","shape","encoding"],"type":"object"},
+  Token: {"properties":{"end":s49,"raw":s6,"special":s17,"start":s49,"text":s6,"word":s34},"required":["text","raw"],"type":"object"},
+  TokenChoices: {"properties":{"kind":{"enum":["token-choices"]},"measure":{"default":"probability","enum":["entropy","probability","rank"]},"note":s16,"streaming":s17,"title":s16,"tokens":{"items":{"$ref":"ChosenToken"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens"],"type":"object"},
+  TokenLabels: {"properties":{"kind":{"enum":["token-labels"]},"labels":s32,"none":{"default":"O","maxLength":10000,"type":"string"},"note":s16,"title":s16,"tokens":s13,"values":{"items":{"items":s5,"type":"array"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens","labels","values"],"type":"object"},
+  TokenRow: {"properties":{"label":s14,"values":s60},"required":["label","values"],"type":"object"},
+  TokenScores: {"properties":{"diverging":s17,"kind":{"enum":["token-scores"]},"note":s16,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s16,"tokens":s13},"required":["kind","tokens","rows"],"type":"object"},
+  Tree: {"properties":{"kind":{"enum":["tree"]},"nodes":{"items":{"$ref":"TreeNode"},"maxItems":100000,"type":"array"},"note":s16,"title":s16},"required":["kind","nodes"],"type":"object"},
+  TreeNode: {"properties":{"best":s17,"change":s4,"detail":s16,"kept":s17,"parent":s34,"score":s11,"text":s6},"required":["text"],"type":"object"},
+  ViewInfo: {"properties":{"fields":s37,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s16,"name":s18,"plugin":s16,"reason":s16,"title":s14},"required":["name","title"],"type":"object"},
+  ViewSpec: s22,
+  Welcome: {"properties":{"id":s0,"session":s0,"spec":s22,"type":{"enum":["welcome"]},"version":s14,"view":s0},"required":["type","id","view","session","version","spec"],"type":"object"},
 };

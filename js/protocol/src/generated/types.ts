@@ -12,12 +12,25 @@ export type Outgoing =
   | Exported
   | Changed
   | StatusChanged
+  | Partial
   | Selected
   | Advanced;
 export type Request =
   Hello | TileRequest | Run | Edit | Cancel | Select | Action | Query | Export | Rows;
 export type Result =
-  Labels | Spans | Text | Table | HeadGrid | TokenScores | TokenLabels | Page | Chart | Matrix;
+  | Labels
+  | Spans
+  | Text
+  | Table
+  | HeadGrid
+  | TokenScores
+  | TokenLabels
+  | Page
+  | Chart
+  | Matrix
+  | TokenChoices
+  | Tree
+  | Grid;
 export type ViewSpec = PanelSpec | HomeSpec;
 
 /**
@@ -57,12 +70,43 @@ export interface Progress {
   total: number;
 }
 /**
+ * A token that could have stood in a place, with its probability there.
+ */
+export interface Alternative {
+  change: Change | null;
+  probability: number;
+  text: string;
+}
+/**
+ * What a click on a part of a result does: set these fields of the panel, then ``run``.
+ *
+ * A saved output without its kernel shows such a part plain.
+ */
+export interface Change {
+  run: boolean;
+  values: {
+    [k: string]: string | boolean | number | null;
+  };
+}
+/**
  * What a view shows for a :class:`Query`.
  */
 export interface Answered {
   id: string;
   results: (
-    Labels | Spans | Text | Table | HeadGrid | TokenScores | TokenLabels | Page | Chart | Matrix
+    | Labels
+    | Spans
+    | Text
+    | Table
+    | HeadGrid
+    | TokenScores
+    | TokenLabels
+    | Page
+    | Chart
+    | Matrix
+    | TokenChoices
+    | Tree
+    | Grid
   )[];
   type: "answered";
   view: string;
@@ -71,10 +115,15 @@ export interface Answered {
  * Probabilities of labels.
  *
  * With ``multi`` they are independent and ``threshold`` decides each; without, they sum to 1.
+ * ``field`` names the field that holds the threshold, which then acts without a run. ``before``
+ * are those of the panel's run before, put there by the panel.
  */
 export interface Labels {
+  before: LabelScore[];
+  field: string;
   kind: "labels";
   multi: boolean;
+  note: string;
   scores: LabelScore[];
   threshold: number;
   title: string;
@@ -108,15 +157,6 @@ export interface Span {
   score: number | null;
   start: number;
   tokens: number[];
-}
-/**
- * What a click in a result does: set these fields of the panel, and run.
- */
-export interface Change {
-  run: boolean;
-  values: {
-    [k: string]: string | boolean | number | null;
-  };
 }
 /**
  * Plain text, drawn as text.
@@ -270,12 +310,12 @@ export interface Axis1 {
  * Numbers of pairs of labels, a confusion matrix say; one row a list.
  *
  * ``changes`` has the shape of ``cells``, or is empty: what a click on the cell does. ``chosen``
- * is the cell that is in force now, row and column.
+ * is the cell that is in force now, row and column, or empty.
  */
 export interface Matrix {
   cells: (number | null)[][];
   changes: (Change | null)[][];
-  chosen: never[] | null;
+  chosen: number[];
   columnTitle: string;
   columns: string[];
   kind: "matrix";
@@ -283,6 +323,81 @@ export interface Matrix {
   rowTitle: string;
   rows: string[];
   title: string;
+}
+/**
+ * A text token by token, each shaded by how likely, likeliest or undecided it was.
+ *
+ * Resting on a token shows its numbers and alternatives; a click on an alternative carries out
+ * its :class:`Change`. ``streaming``: more is to come.
+ */
+export interface TokenChoices {
+  kind: "token-choices";
+  measure: "entropy" | "probability" | "rank";
+  note: string;
+  streaming: boolean;
+  title: string;
+  tokens: ChosenToken[];
+}
+/**
+ * One token of a text with what the model thought of it.
+ *
+ * ``rank`` is 0 for the likeliest, ``entropy`` in bits. A token that was given rather than judged
+ * has no numbers. ``forced`` marks the token that the user chose in the model's place. ``step`` is
+ * the index of the query row that chose it, which the explorer shows when the token is chosen.
+ */
+export interface ChosenToken {
+  alternatives: Alternative[];
+  entropy: number | null;
+  forced: boolean;
+  probability: number | null;
+  rank: number | null;
+  step: number | null;
+  token: Token;
+}
+/**
+ * A tree that grows from left to right, as that of the beams of a search.
+ */
+export interface Tree {
+  kind: "tree";
+  nodes: TreeNode[];
+  note: string;
+  title: string;
+}
+/**
+ * One node of a :class:`Tree`: ``parent`` is the index of an earlier node, None for a root.
+ *
+ * ``kept`` marks the paths that remained to the end, ``best`` the one that won. ``score`` is shown
+ * beside the text, ``detail`` when the pointer rests.
+ */
+export interface TreeNode {
+  best: boolean;
+  change: Change | null;
+  detail: string;
+  kept: boolean;
+  parent: number | null;
+  score: number | null;
+  text: string;
+}
+/**
+ * Cells of text under named columns and beside named rows, shaded by a number of each.
+ */
+export interface Grid {
+  cells: Cell[][];
+  columns: string[];
+  kind: "grid";
+  legend: string;
+  note: string;
+  rows: string[];
+  title: string;
+}
+/**
+ * One cell of a :class:`Grid`: its text, and how strongly it is shaded (None: not at all).
+ */
+export interface Cell {
+  change: Change | null;
+  detail: string;
+  shade: number | null;
+  text: string;
 }
 /**
  * What the attention explorer needs before the first tile.
@@ -392,6 +507,7 @@ export interface TextField {
   body: boolean;
   default: string;
   help: string;
+  hidden: boolean;
   kind: "text";
   label: string;
   multiline: boolean;
@@ -405,6 +521,7 @@ export interface TextField {
 export interface IntegerField {
   default: number;
   help: string;
+  hidden: boolean;
   kind: "integer";
   label: string;
   maximum: number;
@@ -418,6 +535,7 @@ export interface IntegerField {
 export interface NumberField {
   default: number;
   help: string;
+  hidden: boolean;
   kind: "number";
   label: string;
   maximum: number;
@@ -431,6 +549,7 @@ export interface NumberField {
 export interface ChoiceField {
   default: string;
   help: string;
+  hidden: boolean;
   kind: "choice";
   label: string;
   name: string;
@@ -442,6 +561,7 @@ export interface ChoiceField {
 export interface BooleanField {
   default: boolean;
   help: string;
+  hidden: boolean;
   kind: "boolean";
   label: string;
   name: string;
@@ -524,7 +644,19 @@ export interface PanelSpec {
   protocol: 1;
   python: string;
   results: (
-    Labels | Spans | Text | Table | HeadGrid | TokenScores | TokenLabels | Page | Chart | Matrix
+    | Labels
+    | Spans
+    | Text
+    | Table
+    | HeadGrid
+    | TokenScores
+    | TokenLabels
+    | Page
+    | Chart
+    | Matrix
+    | TokenChoices
+    | Tree
+    | Grid
   )[];
   status: Status;
   values: {
@@ -537,7 +669,7 @@ export interface PanelSpec {
  *
  * ``columns`` are the task's, ``available`` the data set's, ``mapping`` gives the second by the
  * first. ``fields`` are controls of the report, which is made again when one changes, without a
- * run of the model. ``done`` of ``rows`` rows are in ``results``.
+ * run of the model. ``done`` of ``rows`` rows are in ``results``; a ``stopped`` run can go on.
  */
 export interface DataSetSpec {
   available: string[];
@@ -549,10 +681,23 @@ export interface DataSetSpec {
   };
   note: string;
   results: (
-    Labels | Spans | Text | Table | HeadGrid | TokenScores | TokenLabels | Page | Chart | Matrix
+    | Labels
+    | Spans
+    | Text
+    | Table
+    | HeadGrid
+    | TokenScores
+    | TokenLabels
+    | Page
+    | Chart
+    | Matrix
+    | TokenChoices
+    | Tree
+    | Grid
   )[];
   rows: number;
   source: string;
+  stopped: boolean;
   values: {
     [k: string]: string | boolean | number | null;
   };
@@ -582,9 +727,12 @@ export interface Header {
 }
 /**
  * What the view is doing. ``run`` is the id of the run in progress, to be cancelled by.
+ *
+ * ``kept``: the run was stopped, and the results are what it had found by then.
  */
 export interface Status {
   error: ErrorInfo | null;
+  kept: boolean;
   progress: Progress | null;
   run: string | null;
   state: "cancelled" | "done" | "error" | "idle" | "running";
@@ -656,9 +804,12 @@ export interface StarterInfo {
 }
 /**
  * What the view is doing. ``run`` is the id of the run in progress, to be cancelled by.
+ *
+ * ``kept``: the run was stopped, and the results are what it had found by then.
  */
 export interface Status1 {
   error: ErrorInfo | null;
+  kept: boolean;
   progress: Progress | null;
   run: string | null;
   state: "cancelled" | "done" | "error" | "idle" | "running";
@@ -844,12 +995,40 @@ export interface StatusChanged {
 }
 /**
  * What the view is doing. ``run`` is the id of the run in progress, to be cancelled by.
+ *
+ * ``kept``: the run was stopped, and the results are what it had found by then.
  */
 export interface Status2 {
   error: ErrorInfo | null;
+  kept: boolean;
   progress: Progress | null;
   run: string | null;
   state: "cancelled" | "done" | "error" | "idle" | "running";
+}
+/**
+ * What run ``run`` has found so far, drawn in place of the results until it ends.
+ *
+ * The next ``changed`` brings the whole; after a failure the results of before return.
+ */
+export interface Partial {
+  results: (
+    | Labels
+    | Spans
+    | Text
+    | Table
+    | HeadGrid
+    | TokenScores
+    | TokenLabels
+    | Page
+    | Chart
+    | Matrix
+    | TokenChoices
+    | Tree
+    | Grid
+  )[];
+  run: string;
+  type: "partial";
+  view: string;
 }
 /**
  * The selection was changed from elsewhere (another copy of the view, or Python).

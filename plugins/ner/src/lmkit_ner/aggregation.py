@@ -110,8 +110,7 @@ def find_entities(
         ]
     else:
         units = [
-            _word(pieces, scores, labels, strategy, first, last)
-            for first, last in _words(pieces)
+            _word(pieces, scores, labels, strategy, first, last) for first, last in _words(pieces)
         ]
     found = units if strategy == "none" else list(_groups(units))
     return [entity for entity in found if entity.label not in ignore]

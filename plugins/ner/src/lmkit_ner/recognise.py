@@ -69,6 +69,7 @@ class Ner(Task):
             help="Which window of a long text the explorer shows; 0 is the first with an entity.",
             minimum=0,
             maximum=1_000_000,
+            hidden=True,
         ),
     )
     columns = (
@@ -84,7 +85,7 @@ class Ner(Task):
     ) -> Sequence[Result]:
         """Read the whole text, then make one captured pass over the window on show."""
         reading = read_text(model, text, stride)
-        entities = reading.entities(cast(Strategy, strategy))
+        entities = reading.entities(cast("Strategy", strategy))
         number = chosen_window(reading, entities, window)
         start, end = reading.windows[number]
         if len(reading.windows) == 1:
@@ -125,7 +126,7 @@ class Ner(Task):
                     "score": one.score,
                     "text": reading.text[one.start : one.end],
                 }
-                for one in reading.entities(cast(Strategy, strategy))
+                for one in reading.entities(cast("Strategy", strategy))
             ]
             output: dict[str, object] = {"text": reading.text, "entities": found}
             if right is not None:
@@ -269,9 +270,7 @@ def token_labels(model: LoadedModel, trace: TextTrace, note: str = "") -> Result
         rest = scores[:, order[MOST_LABELS - 1 :]].sum(axis=1, keepdims=True)
         names = (*(names[index] for index in kept), f"{len(names) - len(kept)} others")
         scores = np.concatenate([scores[:, kept], rest], axis=1)
-    values = tuple(
-        tuple(min(1.0, round(value, 6)) for value in row) for row in scores.tolist()
-    )
+    values = tuple(tuple(min(1.0, round(value, 6)) for value in row) for row in scores.tolist())
     return TokenLabels(
         tokens=trace.tokens, labels=names, values=values, title="Labels of the tokens", note=note
     )

@@ -73,7 +73,7 @@ class Redact(Task):
             reading = read_text(model, text, stride)
             found = [
                 (one.start, one.end, one.label)
-                for one in reading.entities(cast(Strategy, joined))
+                for one in reading.entities(cast("Strategy", joined))
             ]
             made = kernel_key.redact(reading.text, found, wanted)
             new, marks = made.text, made.marks

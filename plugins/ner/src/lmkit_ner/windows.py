@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ def join_windows(windows: Sequence[Window]) -> tuple[list[Piece], NDArray[np.flo
     if not order:
         return [], windows[0].scores[:0]
     firsts = [0]
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in pairwise(order):
         firsts.append(firsts[-1] + len(before.pieces) - _overlap(before.pieces, after.pieces))
     total = firsts[-1] + len(order[-1].pieces)
     pieces: list[Piece] = []

@@ -1,0 +1,292 @@
+"""Texts, data sets and zero-shot labels against transformers' own pipelines."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import transformers
+from lmkit_classification.heads import gold_labels
+from lmkit_classification.zero_shot import hypotheses, split_labels
+
+from lmkit.api import Chart, Labels, Matrix, Table
+from lmkit.errors import FieldError, ModelError
+from lmkit.host import PluginHost
+from lmkit.kit import Kit
+from lmkit.models import ModelStore
+from lmkit.session import Session
+from tests.tiny import tiny_bert
+
+TEXTS = [
+    "the plot is thin", "i was moved .", "unbelievable acting , unforgettable music .",
+    "we saw the film in the old cinema by the river . " * 3, "中文 שלום", "x" * 300,
+]  # fmt: skip
+NLI = {"id2label": {0: "contradiction", 1: "neutral", 2: "entailment"},
+       "label2id": {"contradiction": 0, "neutral": 1, "entailment": 2}}  # fmt: skip
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    host = PluginHost(environ={"LMKIT_PLUGINS_ALLOW": "classification"})
+    host.discover()
+    made = Session(host, ModelStore(device="cpu"))
+    yield made
+    made.stop()
+
+
+def parts(folder: Path) -> tuple[Any, Any]:
+    return (
+        transformers.AutoModelForSequenceClassification.from_pretrained(folder),
+        transformers.AutoTokenizer.from_pretrained(folder),
+    )
+
+
+def theirs(folder: Path, texts: list[Any], **options: Any) -> list[dict[str, float]]:
+    model, tokenizer = parts(folder)
+    pipe = transformers.pipeline("text-classification", model=model, tokenizer=tokenizer, device=-1)
+    found = pipe(texts, top_k=None, truncation=True, max_length=64, **options)
+    return [{one["label"]: one["score"] for one in row} for row in found]
+
+
+def same(ours: dict[str, float], expected: dict[str, float]) -> None:
+    assert ours.keys() == expected.keys()
+    for name, score in ours.items():
+        assert score == pytest.approx(expected[name], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [(2, None), (4, None), (3, "multi_label_classification"), (1, None), (1, "regression")],
+)
+def test_probabilities_are_those_of_transformers_pipeline(
+    session: Session, tmp_path: Path, labels: int, kind: str | None
+) -> None:
+    folder = tiny_bert(tmp_path, labels, problem_type=kind)
+    kit = Kit(session, folder, {})
+    expected = theirs(folder, TEXTS)
+    done = kit.evaluate("classification", TEXTS)
+    for text, row, numbers in zip(TEXTS, done.rows, expected, strict=True):
+        if kind == "regression":
+            same(row["values"], numbers)
+            continue
+        same(row["probabilities"], numbers)
+        alone = kit.classify(text)
+        same(alone.labels, numbers)
+        assert alone.result.multi == (kind is not None or labels == 1)
+        assert alone.result.field == ("threshold" if alone.result.multi else "")
+
+
+def test_pairs_are_those_of_transformers_pipeline(session: Session, tmp_path: Path) -> None:
+    folder = tiny_bert(tmp_path, 3)
+    rows = [{"a": one, "b": other} for one, other in itertools.pairwise(TEXTS)]
+    expected = theirs(folder, [{"text": row["a"], "text_pair": row["b"]} for row in rows])
+    done = Kit(session, folder, {}).evaluate("classification", rows, text="a", pair="b")
+    for row, numbers in zip(done.rows, expected, strict=True):
+        same(row["probabilities"], numbers)
+
+
+def test_bad_rows_are_named_and_the_rest_is_done(session: Session, tmp_path: Path) -> None:
+    texts: list[Any] = [
+        "a film", "", None, float("nan"), 7, "the plot " * 120_000, " ".join(["word" * 90] * 3),
+        "中文 שלום 👩‍👩‍👧 \u202e abc", "\ud800 lone", "\0",
+    ]  # fmt: skip
+    labels = ["positive", 1, 0, 0, 0, "Positive", "no such label", 7, None, "1"]
+    rows = [{"t": text, "y": label} for text, label in zip(texts, labels, strict=True)]
+    done = Kit(session, tiny_bert(tmp_path), {}).evaluate(
+        "classification", rows, text="t", label="y"
+    )
+    assert [row["row"] for row in done.rows] == [0, 5, 6, 7, 8]
+    problems = {(one.row, one.column): one.message for one in done.problems}
+    assert sorted(problems) == [
+        (1, "t"),
+        (2, "t"),
+        (3, "t"),
+        (4, "t"),
+        (6, "y"),
+        (7, "y"),
+        (9, "t"),
+    ]
+    assert problems[6, "y"] == (
+        "'no such label' is no label of " + done._panel.view.header.model
+        + ", which knows negative, positive. The row is not scored."
+    )  # fmt: skip
+    assert done.rows[1]["left_out"] > 0
+    assert [row["gold"] for row in done.rows] == [["positive"], ["positive"], [], [], []]
+    assert done.scores["rows scored"] == 2
+
+
+def test_right_labels_by_name_index_and_case() -> None:
+    names = ["neg", "pos", "2"]
+    assert gold_labels(("pos",), names, False) == (["pos"], [])
+    assert gold_labels((0, "POS"), names, False) == (["neg", "pos"], [])
+    assert gold_labels(("2",), names, False) == (["2"], [])  # the name before the index
+    assert gold_labels(("neg|pos",), names, True) == (["neg", "pos"], [])
+    assert gold_labels(("neg, what",), names, True) == (["neg"], ["what"])
+    assert gold_labels(("neg, pos",), names, False) == ([], ["neg, pos"])
+    assert gold_labels((7, -1), names, False) == ([], ["7", "-1"])
+    assert gold_labels(None, names, False) == ([], [])
+
+
+def report(done: Any) -> dict[str, Any]:
+    return {result.title: result for result in done.results}
+
+
+def test_the_report_answers_to_its_fields(session: Session, tmp_path: Path) -> None:
+    texts = [f"{text} number {index}" for index, text in enumerate(TEXTS * 8)]
+    rows = [
+        {"text": text, "label": index % 2, "source": "a" if index % 3 else None, "length": index}
+        for index, text in enumerate(texts)
+    ]
+    done = Kit(session, tiny_bert(tmp_path), {}).evaluate("classification", rows)
+    gold = np.array([row["label"] for row in rows])
+    likely = np.array([row["predicted"] == "positive" for row in done.rows])
+    shown = report(done)
+    assert done.scores["accuracy"] == pytest.approx((gold == likely).mean())
+    confusion = shown["Confusion"]
+    assert isinstance(confusion, Matrix)
+    assert confusion.cells == tuple(
+        tuple(float(((gold == g) & (likely == p)).sum()) for p in (0, 1)) for g in (0, 1)
+    )
+    assert isinstance(shown["ROC"], Chart)
+    assert isinstance(shown["Calibration"], Chart)
+    assert len(shown["Rows"].rows) == 48
+    assert shown["Rows"].changes[5].values == {"text": texts[5]}
+
+    # a cell of the matrix, and the same again
+    change = confusion.changes[1][0]
+    done.report(**change.values)
+    assert len(report(done)["Rows"].rows) == confusion.cells[1][0]
+    assert report(done)["Confusion"].chosen == (1, 0)
+    done.report(**report(done)["Confusion"].changes[1][0].values)
+    assert len(report(done)["Rows"].rows) == 48
+
+    # wrong rows, the hardest first
+    done.report(show="wrong rows", order="hardest first")
+    table = report(done)["Rows"]
+    losses = [row[-1] for row in table.rows]
+    assert len(losses) == (gold != likely).sum()
+    assert losses == sorted(losses, reverse=True)
+
+    # slices by query and by column
+    done.report(show="all rows", query="MUSIC", slice_by="source")
+    slices = {row[0]: row for row in report(done)["Slices"].rows}
+    assert slices["with “MUSIC”"][1] == 8
+    assert slices["source = a"][1] == 32
+    assert slices["source = (none)"][1] == 16
+    music = np.array(["music" in text for text in texts])
+    assert slices["with “MUSIC”"][2] == pytest.approx((gold == likely)[music].mean())
+    assert len(report(done)["Rows"].rows) == 8
+    done.report(query="", slice_by="length")
+    assert [row[1] for row in report(done)["Slices"].rows] == [48, 12, 12, 12, 12]
+    done.report(slice_by="nothing")
+    assert "no column 'nothing'" in report(done)["Slices"].note
+
+    # the threshold: no pass of the model, another decision
+    done.report(row_threshold=0.0, slice_by="")
+    assert done.scores["recall (macro)"] == 0.5
+    assert all(row[3] == "positive" for row in report(done)["Rows"].rows)
+
+
+def test_reports_without_right_labels_of_several_labels_and_of_numbers(
+    session: Session, tmp_path: Path
+) -> None:
+    kit = Kit(session, tiny_bert(tmp_path / "two"), {})
+    bare = report(kit.evaluate("classification", TEXTS))
+    assert "accuracy" not in dict(bare["Scores"].rows)
+    assert list(bare) == ["Scores", "Probability of the predicted label", "Labels", "Rows"]
+
+    folder = tiny_bert(tmp_path / "many", 3, problem_type="multi_label_classification")
+    names = ["class 0", "class 1|class 2", "class 1", ["class 0", "class 2"], "", None]
+    rows = [{"text": text, "label": label} for text, label in zip(TEXTS, names, strict=True)]
+    done = Kit(session, folder, {}).evaluate("classification", rows)
+    assert [row["gold"] for row in done.rows][:4] == [
+        ["class 0"], ["class 1", "class 2"], ["class 1"], ["class 0", "class 2"],
+    ]  # fmt: skip
+    assert "exact match" in done.scores
+    assert "Confusion" not in report(done)
+    done.report(row_threshold=0.0)
+    assert done.scores["recall (macro)"] == 1.0
+
+    folder = tiny_bert(tmp_path / "number", 1, problem_type="regression")
+    numbers = [{"text": text, "label": index * 0.5} for index, text in enumerate(TEXTS)]
+    done = Kit(session, folder, {}).evaluate("classification", numbers)
+    values = np.array([next(iter(row["values"].values())) for row in done.rows])
+    error = np.abs(values - np.arange(6) * 0.5).mean()
+    assert done.scores["mean absolute error"] == pytest.approx(error)
+
+
+# -- zero-shot -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_zero_shot_by_entailment_is_transformers_pipeline(
+    session: Session, tmp_path: Path, several: bool
+) -> None:
+    folder = tiny_bert(tmp_path, 3, **NLI)
+    model, tokenizer = parts(folder)
+    pipe = transformers.pipeline(
+        "zero-shot-classification", model=model, tokenizer=tokenizer, device=-1
+    )
+    labels, template = ["film", "music", "river"], "this is about {} ."
+    kit = Kit(session, folder, {})
+    values = {"candidates": "film, music\nriver, film", "template": template, "several": several}
+    done = kit.evaluate("zero-shot", TEXTS[:3], **values)
+    for text, row in zip(TEXTS[:3], done.rows, strict=True):
+        found = pipe(text, labels, hypothesis_template=template, multi_label=several)
+        expected = dict(zip(found["labels"], found["scores"], strict=True))
+        same(row["probabilities"], expected)
+        alone = kit.zero_shot(text, **values)
+        same(alone.labels, expected)
+        assert isinstance(alone.result, Labels)
+        assert alone.result.note.startswith("By entailment")
+
+
+def test_zero_shot_by_similarity_says_so(session: Session, tmp_path: Path) -> None:
+    kit = Kit(session, tiny_bert(tmp_path, head=""), {})
+    values = {"candidates": "film, music", "template": ""}
+    rows = [{"text": text, "label": "film"} for text in TEXTS[:3]] + [{"text": "a", "label": "?"}]
+    done = kit.evaluate("zero-shot", rows, **values)
+    assert [one.message for one in done.problems] == [
+        "'?' is none of the labels given. The row is not scored."
+    ]
+    for row in done.rows:
+        alone = kit.zero_shot(row["text"], **values)
+        same(alone.labels, row["probabilities"])
+        assert sum(alone.labels.values()) == pytest.approx(1)
+        assert "no entailment model" in alone.result.note
+    # the formula, by hand
+    trace = kit.loaded("zero-shot").trace
+    vectors = [
+        trace(one).output.last_hidden_state[0].mean(0) for one in (TEXTS[0], "film", "music")
+    ]
+    text, film, music = (one / one.norm() for one in vectors)
+    chance = (20 * text @ film).exp() / ((20 * text @ film).exp() + (20 * text @ music).exp())
+    assert done.rows[0]["probabilities"]["film"] == pytest.approx(float(chance), abs=1e-5)
+
+
+def test_zero_shot_refuses_what_it_cannot_read(session: Session, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="classifies into labels of its own: negative, positive"):
+        Kit(session, tiny_bert(tmp_path), {}).zero_shot("a", candidates="film")
+    with pytest.raises(FieldError, match="There are no labels"):
+        split_labels(" , \n")
+    with pytest.raises(FieldError, match=r"has no \{\} for the label"):
+        hypotheses(["a"], "this is it")
+    assert split_labels("a, b\na") == ["a", "b"]
+
+
+def test_an_edit_shows_the_run_before_beside_the_new_one(session: Session, tmp_path: Path) -> None:
+    panel = Kit(session, tiny_bert(tmp_path), {}).panel("classification")
+    first = panel.run(text="the plot is thin , but i was moved .")
+    panel.run(text="the plot is thin , and i was moved .")
+    (second,) = panel.results
+    assert second.before == first.scores
+    panel.run(threshold=0.4)
+    assert panel.results[0].before == ()  # the text is the same: nothing was changed
+    panel.run(text="something else")
+    assert panel.results[0].before == ()
+    assert isinstance(panel.results[0], Labels)
+    assert not isinstance(panel.results[0], Table)
