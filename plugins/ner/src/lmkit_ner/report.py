@@ -118,7 +118,7 @@ def _measures(matches: Sequence[Match], texts: int) -> Table:
 def _by_kind(matches: Sequence[Match]) -> Table:
     strict, partial = score_matches(matches, "strict"), score_matches(matches, "partial")
     outcomes = count_kinds(matches)
-    rows = []
+    rows: list[tuple[str | float, ...]] = []
     for kind, score in strict.items():
         if not kind:
             continue
