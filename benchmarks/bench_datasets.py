@@ -60,6 +60,8 @@ def by_hand(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[list[float
 def measure(texts: Sequence[str]) -> dict[str, float]:
     """Rows a second of both, the largest difference of a probability, and growth of memory."""
     torch.set_num_threads(1)
+    # On a machine that is shared, seconds of the process tell more than those of the wall.
+    clock = time.process_time if os.environ.get("CPU_TIME") else time.perf_counter
     kit = lmkit.load("starter:sentiment")
     loaded = kit.loaded("classification")
     kit.evaluate("classification", texts[:BATCH])  # warm
@@ -67,13 +69,13 @@ def measure(texts: Sequence[str]) -> dict[str, float]:
     seconds: dict[str, list[float]] = {"lmkit": [], "loop": []}
     grown, worst = 0, 0.0
     for turn in range(TURNS):
-        started = time.perf_counter()
+        started = clock()
         expected = by_hand(loaded.model, loaded.tokenizer, texts)
-        seconds["loop"].append(time.perf_counter() - started)
+        seconds["loop"].append(clock() - started)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        started = time.perf_counter()
+        started = clock()
         done = kit.evaluate("classification", texts)
-        seconds["lmkit"].append(time.perf_counter() - started)
+        seconds["lmkit"].append(clock() - started)
         if turn:  # the first holds what both need
             grown = max(grown, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
         worst = max(

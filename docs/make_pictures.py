@@ -25,8 +25,18 @@ CELLS = (
     code("%load_ext lmkit"),
     code("%lmkit"),
     code("%%lm classification --model starter:sentiment\nThe plot is thin, but I was moved."),
+    code(
+        """
+import lmkit
+openings = {"a moving and honest film": 1, "dull, long and badly acted": 0, "i laughed once": 0,
+            "the best thing this year": 1, "it has a plot": 0, "warm, funny and wise": 1}
+ends = ["", ", with a fine ending", ", but the music saves it", ", and too long", ", to my surprise"]
+rows = [{"review": a + b, "stars": stars} for a, stars in openings.items() for b in ends]
+lmkit.load("starter:sentiment").evaluate("classification", rows, text="review", label="stars")
+"""
+    ),
 )
-HOME, PANEL = 1, 2
+HOME, PANEL, DATA = 1, 2, 3
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 MOST_BYTES = 300_000
 """A page with pictures larger than this is slow to open."""
@@ -42,6 +52,15 @@ def take(where: Locator, name: str) -> None:
     size = path.stat().st_size
     assert size <= MOST_BYTES, f"{path} has {size:,} bytes"
     sys.stdout.write(f"{path.relative_to(ROOT)}  {size // 1000} kB\n")
+
+
+def take_data_set(notebook: Notebook, theme: str) -> None:
+    """The report of a data set, as far as it goes on one screen."""
+    view = notebook.view(DATA)
+    view.evaluate("(one) => { one.style.setProperty('--lmkit-max-height', '1150px'); }")
+    notebook.page.mouse.move(5, 5)
+    notebook.page.wait_for_timeout(300)
+    take(view, f"data-set-{theme}")
 
 
 def main() -> None:
@@ -80,6 +99,7 @@ def main() -> None:
                 home = notebook.view(HOME)
                 notebook.page.wait_for_timeout(300)
                 take(home, f"home-{theme}")
+                take_data_set(notebook, theme)
             notebook.close()
             browser.close()
 

@@ -494,7 +494,11 @@ export function panel(
     tellSelection();
     if (seek && wasRunning && next.status.state === "done") {
       seek = false;
-      formHost.scrollIntoView?.({ block: "start", behavior: "instant" });
+      // By hand: scrollIntoView would move what is cut off around the body too, and the page. In
+      // the next frame, when the explorer below has its height.
+      scope.frame(() => {
+        body.scrollTop += formHost.getBoundingClientRect().top - body.getBoundingClientRect().top;
+      })();
     }
   };
 
