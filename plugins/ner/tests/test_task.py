@@ -125,3 +125,17 @@ def test_a_data_set_without_tags(kit: Kit) -> None:
     (found,) = done.results
     assert isinstance(found, Table)
     assert found.rows[0][1:] == ("Ada Lovelace", 2)
+
+
+def test_a_panel_that_redacts_keeps_nothing_of_its_runs_before(session: Session, kit: Kit) -> None:
+    kernel_key.forget()
+    r = kit.redact(TEXT)
+    session.run_now(r._panel, {"do": "restore"})
+    assert r.values["text"] == TEXT
+    session.run_now(r._panel, {"do": "redact"})
+    assert "Ada" not in r.values["text"]
+    kept = str(to_builtins(snapshot(r.view, None)))
+    assert "lovelace" not in kept.lower()
+    # The host may keep a pass to compare the next one with: not one over another text than shown.
+    before = getattr(r.view, "previous", None)
+    assert before is None or before.text == r.values["text"]
