@@ -312,7 +312,7 @@ def _map_row(playwright: Any, site: Site, folder: Path) -> dict[str, Row]:
     model = tiny_bert(folder, head="", max_position_embeddings=tokens)
     kit = lmkit.load(str(model))
     with contextlib.redirect_stderr(io.StringIO()):
-        result = kit.explore(_text(tokens))
+        result = kit.attention(_text(tokens))
     assert len(result.attention.tokens) == tokens
     result.attention.show(0, 0, picture="map")
     site.ask = _Kernel(kit.session)

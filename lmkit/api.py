@@ -520,9 +520,10 @@ class LoadedModel(ABC):
             the column named ``text``, for a row that the tokenizer or the model fails on.
 
         Raises:
+            ModelError: the model reads no batches.
             Cancelled: the user pressed Stop.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no batches().")
+        raise ModelError(f"{self.name} does not read data sets.")
 
     def trace_generation(
         self,
@@ -570,8 +571,7 @@ class Task:
         help: One sentence for listings and ``--help``.
         verb: Method name on a loaded model: ``lmkit.load(...).VERB(...)``; default the name.
         auto_class: Name of the ``transformers`` auto class that loads its models; of several,
-            joined by ``|``, the first whose head a model has, else the last.
-        other_classes: Further ones, tried in order where a model is not of ``auto_class``.
+            joined by ``|``, the first whose head a model has, else the last that takes it.
         default_model: Used when the user names none.
         fields: The inputs, made by :class:`Field`, in the order of the form.
         columns: What it reads from a data set, made by :class:`Column`; with them the task has a
@@ -585,7 +585,6 @@ class Task:
     help: ClassVar[str] = ""
     verb: ClassVar[str] = ""
     auto_class: ClassVar[str] = "AutoModel"
-    other_classes: ClassVar[tuple[str, ...]] = ()
     default_model: ClassVar[str] = ""
     fields: ClassVar[tuple[FieldSpec, ...]] = ()
     columns: ClassVar[tuple[ColumnSpec, ...]] = ()

@@ -558,7 +558,9 @@ def _arguments(plain: tuple[Any, ...], named: Mapping[str, Any]) -> str:
 
 
 def model_name(source: Any) -> str:
-    """How a source is named before it is loaded."""
+    """How a source is named before it is loaded; empty for none, which is each task's default."""
+    if source is None:
+        return ""
     if isinstance(source, str):
         return source
     if isinstance(source, tuple) and source:

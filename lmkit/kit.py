@@ -18,7 +18,7 @@ from lmkit.evaluation import Evaluation
 from lmkit.explorer import Explorer, compare, loading, model_name, open_generation, open_text
 from lmkit.host import RegisteredTask
 from lmkit.protocol.messages import RunRecord, Selection, TextField
-from lmkit.session import Session, TaskPanel, load_for
+from lmkit.session import Session, TaskPanel
 from lmkit.transports.terminal import progress_bar, terminal_progress
 from lmkit.views.panel import Outcome, PanelView
 from lmkit.work import Work
@@ -56,7 +56,8 @@ class Kit:
         """The model as a task gets it; raises WrongModelKindError where it lacks the head."""
         chosen = self.session.host.task(task).task
         source = self._source or chosen.default_model
-        return load_for(self.session.models, chosen, source, self._options)
+        model: LoadedModel = self.session.models.get(source, chosen.auto_class, **self._options)
+        return model
 
     def run(self, task: str, /, *body: str, **values: Any) -> Analysis:
         """Run a task in this cell.
@@ -319,9 +320,7 @@ class Analysis:
     def recipe(self, name: str) -> list[str]:
         """Lines of Python that make this result again and call it ``name``."""
         panel = self._panel
-        task = panel.registered.task
-        source = None if panel.source == task.default_model else panel.source
-        loaded = loading(panel.source, model_name(source) or task.default_model, panel.options)
+        loaded = loading(panel.source, model_name(panel.source), panel.options)
         values = self.record.fields
         return _recipe(panel.registered, loaded, self.values if values is None else values, name)
 
@@ -348,16 +347,15 @@ def open_task(
     options: Mapping[str, Any],
 ) -> TaskPanel:
     """Open the view of a task on a model."""
+    source = source or registered.task.default_model
     name = model_name(source)
-    task = registered.task
 
     def python(current: Mapping[str, Any], selection: Selection | None) -> str:
-        loaded = loading(source, name or task.default_model, options)
-        return _python(registered, loaded, current, selection)
+        return _python(registered, loading(source, name, options), current, selection)
 
     return session.open_panel(
         registered,
-        source or task.default_model,
+        source,
         model_name=name,
         values=values,
         options=options,

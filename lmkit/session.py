@@ -30,7 +30,6 @@ from lmkit.errors import (
     TaskError,
     UnknownSessionError,
     UnknownViewError,
-    WrongModelKindError,
 )
 from lmkit.fields import check_values, defaults
 from lmkit.host import PluginHost, RegisteredTask
@@ -89,7 +88,7 @@ from lmkit.work import Work, doing
 if TYPE_CHECKING:
     from lmkit.models import ModelStore
 
-__all__ = ["Channel", "ServedView", "Session", "TaskPanel", "load_for"]
+__all__ = ["Channel", "ServedView", "Session", "TaskPanel"]
 
 _log = logging.getLogger("lmkit")
 
@@ -616,7 +615,10 @@ class Session:
 
     def load(self, panel: TaskPanel) -> LoadedModel:
         """The panel's model, loaded if it is not yet."""
-        return load_for(self.models, panel.registered.task, panel.source, panel.options)
+        model: LoadedModel = self.models.get(
+            panel.source, panel.registered.task.auto_class, **panel.options
+        )
+        return model
 
     @staticmethod
     def _header(panel: TaskPanel, model: LoadedModel) -> Header:
@@ -959,25 +961,6 @@ def _note(results: RowResults) -> str:
         rows = "row was" if out == 1 else "rows were"
         parts.append(f"{out:,} {rows} left out; the table of problems says why.")
     return " ".join(parts)
-
-
-def load_for(
-    models: ModelStore, task: type[Task], source: Any, options: Mapping[str, Any]
-) -> LoadedModel:
-    """A model as a task wants it, by the first of its auto classes that fits.
-
-    Raises:
-        WrongModelKindError: none does; that of the first.
-    """
-    refused: WrongModelKindError | None = None
-    for auto_class in (task.auto_class, *task.other_classes):
-        try:
-            model: LoadedModel = models.get(source, auto_class, **options)
-            return model
-        except WrongModelKindError as error:
-            refused = refused or error
-    assert refused is not None
-    raise refused
 
 
 def _before(view: str) -> str:

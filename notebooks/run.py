@@ -1,7 +1,8 @@
 """Runs a notebook to its end without a browser, and writes it with its outputs, as HTML too.
 
 ``python notebooks/run.py notebooks/quickstart.ipynb --out demo`` writes ``demo/quickstart.ipynb``
-and ``demo/quickstart.html``; ``--in-place`` renews the outputs of the notebook itself.
+and ``demo/quickstart.html``; ``--in-place`` renews the outputs of the notebook itself, without
+their HTML forms: a file that is kept holds each view once, beside its picture.
 """
 
 from __future__ import annotations
@@ -113,6 +114,10 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\nOnce more, in a new kernel.\n")
         notebook = execute(nbformat.read(source, as_version=4), folder)
     if options.in_place:
+        for cell in notebook.cells:
+            for output in cell.get("outputs", ()):
+                if VIEW_MIME in output.get("data", {}):
+                    output["data"].pop("text/html", None)
         nbformat.write(notebook, source)
         return 0
     options.out.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lmkit.errors import ModelError
 from lmkit.models.chat import ANSWERING
 from lmkit.models.choices import Choice, Choices
+from lmkit.models.modes import in_eval_mode
 from lmkit.models.segment import clean_text
 from lmkit.models.text_trace import ModelTrace
 from lmkit.models.tokens import Encoded, Reader, raw_tokens
@@ -292,7 +293,7 @@ def write(loaded: HuggingFaceModel, recipe: Recipe, told: Told | None = None) ->
     options["return_dict_in_generate"] = True
     with (
         _seeded(recipe.seed, loaded.device),
-        _evaluating(model),
+        in_eval_mode(model),
         _telling(root, work, total),
         choices,
         capture(model, values=recipe.values, cancel=ending.cancelled) as trace,
@@ -356,7 +357,7 @@ def write_on(
     given = torch.tensor([ids], device=device)
     with (
         _seeded(recipe.seed, loaded.device),
-        _evaluating(model),
+        in_eval_mode(model),
         _telling(root, work, int(options["max_new_tokens"])),
         choices,
     ):
@@ -644,18 +645,6 @@ def _seeded(seed: int, device: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
-
-
-@contextmanager
-def _evaluating(model: Any) -> Iterator[None]:
-    training = [m for m in model.modules() if m.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from lmkit.models.hardware import free_memory, memory_errors
 from lmkit.models.heads import unwrapped
 from lmkit.models.limits import UNSTATED, longest_input
 from lmkit.models.loading import waiting_for
+from lmkit.models.modes import in_eval_mode, without_weight_gradients
 from lmkit.models.segment import clean_text
 from lmkit.models.text_trace import ModelTrace
 from lmkit.models.tokens import SEPARATOR, Encoded, append_generated, encode, read_tokens
@@ -330,8 +331,8 @@ class HuggingFaceModel(LoadedModel):
             model = self._ready().model
             stack.enter_context(waiting_for(_lock_of(model)))
             stack.enter_context(memory_errors(self.name, self.device, doing))
-            stack.enter_context(_in_eval_mode(model))
-            stack.enter_context(_without_weight_gradients(model))
+            stack.enter_context(in_eval_mode(model))
+            stack.enter_context(without_weight_gradients(model))
             run_uncompiled(unwrapped(model), model, stack)
             # The caller may stand in a block of its own without gradients.
             stack.enter_context(torch.inference_mode(False))
@@ -550,7 +551,7 @@ class HuggingFaceModel(LoadedModel):
                 waiting_for(_lock_of(model)),
                 memory_errors(self.name, self.device, "this pass"),
                 self._failures(),
-                _in_eval_mode(model),
+                in_eval_mode(model),
                 torch.no_grad(),
             ):
                 given = {
@@ -839,32 +840,6 @@ class HuggingFaceModel(LoadedModel):
                 hint="The full error is in the details.",
                 details=traceback.format_exc()[-20_000:],
             ) from error
-
-
-@contextmanager
-def _in_eval_mode(model: Any) -> Iterator[None]:
-    """Eval mode for a block; training mode is put back module by module."""
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-@contextmanager
-def _without_weight_gradients(model: Any) -> Iterator[None]:
-    """Weights that ask for no gradients; put back one by one."""
-    learning = [weight for weight in model.parameters() if weight.requires_grad]
-    try:
-        for weight in learning:
-            weight.requires_grad_(False)
-        yield
-    finally:
-        for weight in learning:
-            weight.requires_grad_(True)
 
 
 def _encoded_ids(ids: Sequence[int]) -> Encoded:

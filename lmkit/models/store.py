@@ -9,12 +9,18 @@ import sys
 import threading
 import warnings
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lmkit.api import LoadedModel, progress
-from lmkit.errors import MissingHeadWarning, ModelError, ModelNotFoundError
+from lmkit.errors import (
+    MissingHeadWarning,
+    ModelError,
+    ModelNotFoundError,
+    WrongModelKindError,
+)
 from lmkit.models.hardware import (
     check_device,
     default_device,
@@ -144,7 +150,7 @@ class ModelStore:
             source: ``starter:NAME``, a folder, a hub id, a model object, a (model, tokenizer)
                 pair, a pipeline, or what this method returned before.
             auto_class: Name of the ``transformers`` auto class that the task needs; of several,
-                joined by ``|``, the first whose head the model has, else the last.
+                joined by ``|``, the first whose head the model has, else the last that takes it.
             tokenizer: A tokenizer, or the folder or hub id of one; by default the model's own.
             device: Where to; by default :attr:`device`. Not for objects: they stay.
             dtype: Type of the weights (``float16``...); by default as they are stored.
@@ -165,7 +171,16 @@ class ModelStore:
             classes = auto_class.split("|")
             kind = self._kind(source, revision, allow_pickle=allow_pickle, code=trust_remote_code)
             heads = [one for one in classes[:-1] if kind.endswith(one.removeprefix("AutoModel"))]
-            auto_class = heads[0] if heads else classes[-1]
+            return self._first(
+                [*heads, *(one for one in reversed(classes) if one not in heads)],
+                source,
+                tokenizer=tokenizer,
+                device=device,
+                dtype=dtype,
+                revision=revision,
+                allow_pickle=allow_pickle,
+                trust_remote_code=trust_remote_code,
+            )
         if isinstance(source, LoadedModel):
             return self._again(source, auto_class)
         if not isinstance(source, (str, os.PathLike)):
@@ -195,6 +210,17 @@ class ModelStore:
             known.touch()
             return known
         return self._load(spec)
+
+    def _first(self, classes: Sequence[str], source: Any, **options: Any) -> LoadedModel:
+        """By the first class that takes the model; raises what the first of them said."""
+        refused: WrongModelKindError | None = None
+        for auto_class in classes:
+            try:
+                return self.get(source, auto_class, **options)
+            except WrongModelKindError as error:
+                refused = refused or error
+        assert refused is not None
+        raise refused
 
     def check(
         self,

@@ -7,6 +7,7 @@ views, since starting them is what takes the time.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,15 +123,24 @@ def the_map_is_true(view: Locator, attention: np.ndarray) -> None:
 def the_equation_is_true(view: Locator, score: float, weight: float) -> None:
     """The equation of query 1 and key 2, chosen by mouse: score and weight of the kernel."""
     for side, steps in (("query", 1), ("key", 2)):
-        chooser = part(view, f"neuron-{side}").locator("xpath=..")
+        chosen = part(view, f"neuron-{side}")
+        buttons = chosen.locator("xpath=..").locator("button")
         for _ in range(20):
-            if f"token {steps}" in (part(view, f"neuron-{side}").get_attribute("title") or ""):
+            title = chosen.get_attribute("title") or ""
+            now = int(title.split()[-1])
+            if now == steps:
                 break
-            now = int((part(view, f"neuron-{side}").get_attribute("title") or "0").split()[-1])
-            chooser.locator("button").nth(0 if now > steps else 1).click()
+            buttons.nth(0 if now > steps else 1).click()
+            # drawn in the next frame: without waiting, the next click would be one too many
+            expect(chosen).not_to_have_attribute("title", title)
+        assert now == steps
     shown_score = part(view, "neuron-score")
     expect(shown_score).to_be_visible()
-    assert abs(float(shown_score.get_attribute("title") or "nan") - score) < 1e-4
+    # The numbers follow the pair in a frame of their own.
+    until = time.monotonic() + 10
+    while abs(float(shown_score.get_attribute("title") or "nan") - score) >= 1e-4:
+        assert time.monotonic() < until, (shown_score.get_attribute("title"), score)
+        view.page.wait_for_timeout(50)
     found = part(view, "neuron-weight").get_attribute("title") or "nan"
     assert abs(float(found) - weight) < 0.004
 
@@ -222,7 +232,7 @@ def test_every_view_in_notebook_7(
     view = notebook.view(2)
     groups = view.locator('[data-lmkit="grid"] [role="rowgroup"]')
     expect(groups).to_have_count(3)
-    layers = notebook.ask("[layer.role for layer in s.attention.trace.layers]")
+    layers = notebook.ask("[layer.role for layer in s.trace.layers]")
     cross = layers.index("cross")
     cell(view, cross, 1).click()
     expect(part(view, "layer-number")).to_have_text("X0")
@@ -230,7 +240,7 @@ def test_every_view_in_notebook_7(
     expect(part(view, "picture")).to_have_attribute("data-state", "ready")
     part(view, "token-list").locator('[data-lmkit="token"]').first.focus()
     notebook.page.keyboard.press("Enter")
-    weights = np.array(notebook.ask(f"s.attention[{cross}, 1][0].tolist()"))
+    weights = np.array(notebook.ask(f"s[{cross}, 1][0].tolist()"))
     expect(part(view, "sentence-item")).to_contain_text(f"{weights.max():#.3g}")
     assert violations(notebook.page) == []
     notebook.shot("seven-cross", notebook.cell(2))

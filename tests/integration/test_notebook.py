@@ -342,11 +342,17 @@ def lasting(cell: Any) -> list[Any]:
 
 
 def kinds(notebook: Any) -> list[list[list[str]]]:
-    """Of each cell, of each output: its forms, or what stream it is, but for progress bars."""
+    """Of each cell, of each output: its forms, or what stream it is, but for progress bars.
+
+    A view's HTML form is left out: notebooks that are kept in the repository hold none.
+    """
+
+    def forms(output: Any) -> list[str]:
+        names = output.get("data", [output.get("name", output.output_type)])
+        return sorted(name for name in names if VIEW not in names or name != "text/html")
+
     return [
-        [sorted(one.get("data", [one.get("name", one.output_type)])) for one in lasting(cell)]
-        for cell in notebook.cells
-        if cell.cell_type == "code"
+        [forms(one) for one in lasting(cell)] for cell in notebook.cells if cell.cell_type == "code"
     ]
 
 

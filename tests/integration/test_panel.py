@@ -12,7 +12,7 @@ import pytest
 import traitlets
 
 from lmkit.api import Field, Labels, LoadedModel, Task, Text, hookimpl
-from lmkit.declarations import RESERVED_FIELDS
+from lmkit.declarations import RESERVED_FIELDS, RESERVED_VERBS
 from lmkit.errors import FieldError, TaskError
 from lmkit.host import PluginHost
 from lmkit.kit import Kit
@@ -279,3 +279,8 @@ def test_the_bundle_has_its_five_parts_in_order(kit: Kit) -> None:
     assert sum(len(str(form)) for form in forms.values()) < 2_000_000
     assert "<img src=x" not in forms["text/html"]
     assert forms["text/html"].count("</script>") == 3
+
+
+def test_no_task_hides_behind_a_method_of_the_kit() -> None:
+    public = {name for name in vars(Kit) if not name.startswith("_")}
+    assert public <= RESERVED_VERBS

@@ -536,6 +536,14 @@ def test_logits_that_are_no_numbers_are_the_models_fault(session: Session, bert:
     assert session.host.task("classification").plugin.state == "ready"
 
 
+def test_a_tasks_default_model_is_named_where_the_user_named_none(session: Session) -> None:
+    kit = Kit(session, None, {})
+    assert kit.name == ""
+    assert "each task's default model" in repr(kit)
+    lines = kit.classify(TEXT).view.spec().python
+    assert "lmkit.load('starter:sentiment')" in lines
+
+
 def test_a_capture_made_again_for_python_counts_in_the_budget(session: Session, bert: Path) -> None:
     first, second = (Kit(session, str(bert), {}).classify(text) for text in (TEXT, "another"))
     session.traces.budget = 1

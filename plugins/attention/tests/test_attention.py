@@ -30,7 +30,7 @@ def session() -> Session:
 
 @pytest.mark.parametrize("make", [tiny_bert, tiny_bart])
 def test_any_model_is_explored(make: object, session: Session, tmp_path: Path) -> None:
-    analysis = Kit(session, str(make(tmp_path)), {}).explore(TEXT)  # type: ignore[operator]
+    analysis = Kit(session, str(make(tmp_path)), {}).attention(TEXT)  # type: ignore[operator]
     assert analysis.results == ()
     attention = analysis.attention
     np.testing.assert_allclose(attention[0, 1].sum(-1), 1, atol=1e-5)
@@ -39,7 +39,7 @@ def test_any_model_is_explored(make: object, session: Session, tmp_path: Path) -
 
 def test_a_pair_is_read_as_one(session: Session, tmp_path: Path) -> None:
     kit = Kit(session, str(tiny_bert(tmp_path)), {})
-    alone, both = kit.explore(TEXT), kit.explore(TEXT, "i was moved.")
+    alone, both = kit.attention(TEXT), kit.attention(TEXT, "i was moved.")
     assert len(both.attention.tokens) > len(alone.attention.tokens)
     assert set(both.attention.trace.segments) == {None, 0, 1}
 
@@ -48,7 +48,7 @@ def test_a_model_without_attention_says_so_and_gives_its_output(session: Session
     config = tf.MambaConfig(vocab_size=99, hidden_size=16, state_size=4, num_hidden_layers=2)
     words = Tokenizer(WordLevel({"[UNK]": 0, "the": 1}, unk_token="[UNK]"))
     tokenizer = tf.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]")
-    analysis = Kit(session, (tf.MambaModel(config), tokenizer), {}).explore("the the the")
+    analysis = Kit(session, (tf.MambaModel(config), tokenizer), {}).attention("the the the")
     with pytest.raises(AttentionUnavailableError, match="has no attention"):
         _ = analysis.attention
     assert analysis.output.last_hidden_state.shape[-1] == 16

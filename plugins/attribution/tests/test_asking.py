@@ -347,7 +347,7 @@ def test_all_methods_are_compared_in_rows_with_their_scores() -> None:
 
 
 def test_a_bare_encoders_explorer_says_why_it_has_no_attribution() -> None:
-    r = lmkit.load("starter:encoder").explore("The plot is thin.")
+    r = lmkit.load("starter:encoder").attention("The plot is thin.")
     assert "attribution" not in r.attention.views
     with pytest.raises(AttentionUnavailableError, match="BertModel"):
         r.attention.view("attribution")

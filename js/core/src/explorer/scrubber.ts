@@ -145,8 +145,11 @@ export function scrubber(
   });
   scope.add(
     store.subscribe((state, before) => {
-      // Another choice of tokens leaves the step, and stops playing.
-      if (state.tokens !== before.tokens && state.step !== null && !moving) {
+      // Another choice of tokens leaves the step, and stops playing. The kernel tells every copy what
+      // was chosen here, in an array of its own: that is no other choice.
+      const own = state.step === null ? -1 : stepRow(spec, state.step);
+      const same = state.tokens.length === 1 && state.tokens[0] === own;
+      if (state.tokens !== before.tokens && state.step !== null && !moving && !same) {
         stop?.();
         stop = null;
         store.set({ step: null });

@@ -17,7 +17,6 @@ class AttentionOfAnyModel(Task):
     name = "attention"
     title = "Attention"
     help = "One pass of any model over a text: every head of its attention, without a task."
-    verb = "explore"
     auto_class = "AutoModel"
     default_model = "starter:encoder"
     fields = (

@@ -38,8 +38,7 @@ class Generation(Task):
     title = "Generation"
     help = "Text that a model writes, token by token, with what could have stood in each place."
     verb = "generate"
-    auto_class = "AutoModelForCausalLM"
-    other_classes = ("AutoModelForSeq2SeqLM",)
+    auto_class = "AutoModelForSeq2SeqLM|AutoModelForCausalLM"
     default_model = "starter:chat"
     fields = (
         Field.text("prompt", label="Prompt", placeholder="What the model reads"),
