@@ -118,6 +118,7 @@ __all__ = [
     "hookimpl",
     "pass_of",
     "progress",
+    "replace_values",
     "show",
     "stopped",
 ]
@@ -773,6 +774,21 @@ def progress(label: str, done: int = 0, total: int = 0) -> None:
     work = current_work()
     if work is not None:
         work.report(label, done, total)
+
+
+def replace_values(**values: Any) -> None:
+    """Have the form hold other values once the current run has succeeded.
+
+    They stand in for those of the run in all that is kept of it: the panel, "Copy as Python", the
+    run record and saved outputs. A field that its user has changed in the meantime keeps the
+    change. Outside a run it does nothing.
+
+    Args:
+        **values: New values by field name.
+    """
+    work = current_work()
+    if work is not None:
+        work.replaced.update(values)
 
 
 def show(*results: Result) -> None:

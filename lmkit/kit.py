@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lmkit.api import Labels, LoadedModel, Result, Text, TokenChoices
+from lmkit.api import Labels, LoadedModel, Result, Span, Spans, Text, TokenChoices
 from lmkit.attention import Attention, export_view, show_call
 from lmkit.datasets.distributed import several_processes
 from lmkit.declarations import fields_of, verb_of
@@ -245,6 +245,14 @@ class Analysis:
             if isinstance(result, Text | TokenChoices):
                 return result.text
         raise TaskError(f"The task {self._panel.registered.task.name} gives no text.")
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """Marked stretches of the text; raises TaskError where the task marks none."""
+        for result in self.results:
+            if isinstance(result, Spans):
+                return result.spans
+        raise TaskError(f"The task {self._panel.registered.task.name} gives no spans.")
 
     @property
     def attention(self) -> Attention:

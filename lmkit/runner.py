@@ -85,6 +85,7 @@ def run_task(
             returned = task().run(model, **checked)
             work.check()  # a task that stops by itself has returned what it has
         results = _check_results(returned, f"Task {task.name}", registered.plugin, "run")
+        replaced = _check_replaced(registered, work.replaced)
     except TaskError as error:
         if error.__class__ is TaskError:
             host.quarantine(registered.plugin, error)
@@ -103,7 +104,7 @@ def run_task(
         note = _why_no_attention(trace)
         trace = None
     with model.hold():  # its weights may go between two uses; the record asks for its class
-        record = record_run(task.name, model, checked, trace)
+        record = record_run(task.name, model, {**checked, **replaced}, trace)
     return Outcome(
         results=results,
         trace=trace,
@@ -113,8 +114,20 @@ def run_task(
         # A loaded model repeats what its traces say.
         warnings=tuple(dict.fromkeys((*model.warnings, *getattr(trace, "warnings", ())))),
         seconds=time.monotonic() - started,
+        replaced={name: (checked[name], value) for name, value in replaced.items()},
         stopped=work.cancelled,
     )
+
+
+def _check_replaced(registered: RegisteredTask, values: Mapping[str, Any]) -> dict[str, Any]:
+    fields = tuple(field for field in fields_of(registered.task) if field.name in values)
+    unknown = sorted(set(values) - {field.name for field in fields})
+    if unknown:
+        raise TaskError(
+            f"Task {registered.task.name} of plugin {registered.plugin.title} replaced the value "
+            f"of {unknown[0]!r}, which is none of its fields."
+        )
+    return check_values(fields, values)
 
 
 def check_partial(registered: RegisteredTask, results: Sequence[Any]) -> tuple[Result, ...]:

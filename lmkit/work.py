@@ -47,6 +47,8 @@ class Work:
         self._started = self._told = time.monotonic()
         self.traces: list[Any] = []
         """Captured passes in the order they were made; the last one feeds the explorer."""
+        self.replaced: dict[str, Any] = {}
+        """Values that the form holds in place of those of the run, by field name."""
         self.share = (0, 1)
         """Which of how many processes this is, where several share the rows of a data set."""
 

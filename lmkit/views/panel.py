@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -49,6 +49,7 @@ class Outcome:
     """What a run gave: typed results and the pass behind them.
 
     ``output`` is what the model returned where the pass has no attention; else the trace has it.
+    ``replaced`` holds, by field name, the value of the run and the one that the form gets for it.
     ``stopped``: the user pressed Stop, and this is what there was by then.
     """
 
@@ -59,6 +60,7 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     record: RunRecord | None = None
+    replaced: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     stopped: bool = False
 
 
@@ -274,13 +276,18 @@ class PanelView:
     def finish(self, run: str, outcome: Outcome, header: Header) -> None:
         """The run gave this."""
         with self._lock:
-            before = self._outcome.trace if self._outcome else None
+            # A run that takes the text out of the form (names redacted) keeps no pass over it.
+            keep = self._outcome is not None and not outcome.replaced
+            before = self._outcome.trace if self._outcome and keep else None
         tiles = self._tiles_of(outcome.trace, before) if outcome.trace is not None else None
         with self._lock:
             if self._status.run != run:
                 return
             outcome = _beside(self._outcome, outcome)
             self._outcome, self._header, self._tiles = outcome, header, tiles
+            for name, (ran, new) in outcome.replaced.items():
+                if self._values.get(name) == ran:  # not typed anew in the meantime
+                    self._values[name] = new
             self._partial = None
             self._previous = before
             self._answers.clear()

@@ -1,6 +1,6 @@
 /** A text with its spans: lines under it, a chip at the start of each; a click selects its tokens. */
 
-import type { Span, Spans } from "@lmkit/protocol";
+import type { Change, Span, Spans } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, fill, h, type Scope } from "../dom.ts";
 import { drawLines, labelStyle } from "../labels.ts";
@@ -37,6 +37,7 @@ export function marked(
   context: Context,
   scope: Scope,
   store: Store<ViewState> | null,
+  apply: ((change: Change) => void) | null,
 ): Node[] {
   const { t } = context;
   const spans = result.spans.slice(0, FIRST_SPANS);
@@ -59,9 +60,10 @@ export function marked(
     if (store && span.tokens.length > 0) {
       chooseTokens(store, span.tokens);
       context.announce(t("span.selected", { n: span.tokens.length }));
-    }
+    } else if (apply && span.change) apply(span.change);
   };
-  const clickable = (span: Span) => store !== null && span.tokens.length > 0;
+  const clickable = (span: Span) =>
+    (store !== null && span.tokens.length > 0) || (apply !== null && span.change !== null);
   const said = (span: Span) =>
     `${cut(span.label, 200)}${span.score === null ? "" : ` ${exact(span.score)}`} [${span.start}:${span.end}]`;
 

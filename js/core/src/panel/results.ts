@@ -276,7 +276,7 @@ export function drawResult(
     case "labels":
       return labels(result, context, scope, actions.fields);
     case "spans":
-      return titled(result.title, "spans", ...marked(result, context, scope, store));
+      return titled(result.title, "spans", ...marked(result, context, scope, store, actions.apply));
     case "text":
       return plainText(result, context, scope);
     case "table":

@@ -1,0 +1,141 @@
+"""The tasks from the outside: Python calls, data sets, bad input, and what is saved."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from lmkit_ner import kernel_key
+
+from lmkit.api import Spans, Table, TokenLabels
+from lmkit.errors import FieldError, WrongModelKindError
+from lmkit.host import PluginHost
+from lmkit.kit import Kit
+from lmkit.models import ModelStore
+from lmkit.protocol.codec import to_builtins
+from lmkit.session import Session
+from lmkit.transports.snapshot import snapshot
+from tests.tiny import tiny_bert
+
+TEXT = "Ada Lovelace worked with Charles Babbage in London. Ada Lovelace wrote to him."
+
+
+@pytest.fixture(scope="module")
+def session() -> Session:
+    host = PluginHost(environ={"LMKIT_PLUGINS_ALLOW": "ner"})
+    host.discover()
+    assert {one.task.name for one in host.tasks} == {"ner", "redact"}
+    return Session(host, ModelStore(device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def kit(session: Session) -> Kit:
+    return Kit(session, "starter:ner", {})
+
+
+def test_spans_name_their_tokens(kit: Kit) -> None:
+    r = kit.recognise(TEXT)
+    spans, labels = r.results
+    assert isinstance(spans, Spans)
+    assert isinstance(labels, TokenLabels)
+    assert [TEXT[one.start : one.end] for one in r.spans][:3] == [
+        "Ada Lovelace", "Charles Babbage", "London",
+    ]  # fmt: skip
+    for one in r.spans:
+        tokens = [r.attention.tokens[index] for index in one.tokens]
+        assert (tokens[0].start, tokens[-1].end) == (one.start, one.end)
+    assert all(sum(row) == pytest.approx(1, abs=1e-4) for row in labels.values)
+
+
+def test_a_long_text_shows_one_window_and_the_way_to_others(kit: Kit) -> None:
+    text = "Nothing happened here at all. " * 120 + TEXT
+    r = kit.recognise(text)
+    assert "window 2 of 2" in r.results[1].note
+    assert all(one.tokens for one in r.spans if one.start > 3600)
+    first = kit.recognise(text, window=1)
+    far = [one for one in first.spans if not one.tokens]
+    assert far
+    assert all(one.change is not None and one.change.values == {"window": 2} for one in far)
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n\t"])
+def test_an_empty_text_is_refused_in_a_sentence(kit: Kit, text: str) -> None:
+    with pytest.raises(FieldError):
+        kit.recognise(text)
+
+
+def test_a_word_of_300_characters(kit: Kit) -> None:
+    r = kit.recognise("Ada " + "x" * 300 + " in London")
+    assert {one.label for one in r.spans} <= {"PER", "LOC", "ORG"}
+
+
+def test_a_model_without_labels_of_tokens(session: Session, tmp_path: Path) -> None:
+    folder = tiny_bert(tmp_path / "model", 2)
+    with pytest.raises(WrongModelKindError, match="needs"):
+        Kit(session, str(folder), {}).recognise(TEXT)
+
+
+def test_nothing_that_is_kept_of_a_redaction_holds_a_name(kit: Kit) -> None:
+    kernel_key.forget()
+    r = kit.redact(TEXT)
+    start = r"\[PERSON 1\] worked with \[PERSON 2\] in \[LOCATION 1\]\. \[PERSON 1\] "
+    assert re.match(start, r.values["text"])
+    kept = str(to_builtins(snapshot(r.view, None)))
+    kept += repr(r.record) + repr(r.view.spec()) + repr(r.attention.tokens)
+    for name in ("Lovelace", "Babbage", "London", "lovelace", "babbage", "london"):
+        assert name not in kept
+    back = kit.redact(r.values["text"], do="restore")
+    assert back.values["text"] == TEXT
+    assert kernel_key.restore(r.values["text"]) == TEXT
+
+
+def test_a_kind_that_the_model_does_not_know(kit: Kit) -> None:
+    with pytest.raises(FieldError, match="no kind 'FOOD'"):
+        kit.redact(TEXT, kinds="PER, FOOD")
+    assert "Ada Lovelace" in kit.redact(TEXT, kinds="location").values["text"]
+
+
+def test_a_data_set_with_tags(kit: Kit) -> None:
+    words = ["Ada", "Lovelace", "lived", "in", "London", "with", "Mary", "Somerville", "."]
+    tags = ["B-PER", "I-PER", "O", "O", "B-ORG", "O", "B-PER", "I-PER", "O"]
+    rows = [
+        {"words": words, "tags": tags},
+        {"words": words, "tags": tags[:3]},
+        {"words": [], "tags": []},
+    ]
+    done = kit.evaluate("ner", rows)
+    places = {(problem.row, problem.column) for problem in done.problems}
+    assert (1, "tags") in places
+    assert 2 in {row for row, _ in places}
+    assert done.scores["entities"] == 3
+    (errors,) = [one for one in done.results if getattr(one, "title", "") == "Errors"]
+    assert isinstance(errors, Table)
+    assert ("type", "London", "ORG", "London", "LOC") in {row[1:6] for row in errors.rows}
+    assert errors.changes[0] is not None
+    known = done.report(kinds="ORG=LOC").scores["F1"]
+    assert known is not None
+    assert known > (done.report(kinds="").scores["F1"] or 0)
+    with pytest.raises(FieldError):
+        done.report(kinds="nonsense")
+
+
+def test_a_data_set_without_tags(kit: Kit) -> None:
+    done = kit.evaluate("ner", [{"text": TEXT}, {"text": "Nothing."}])
+    (found,) = done.results
+    assert isinstance(found, Table)
+    assert found.rows[0][1:] == ("Ada Lovelace", 2)
+
+
+def test_a_panel_that_redacts_keeps_nothing_of_its_runs_before(session: Session, kit: Kit) -> None:
+    kernel_key.forget()
+    r = kit.redact(TEXT)
+    session.run_now(r._panel, {"do": "restore"})
+    assert r.values["text"] == TEXT
+    session.run_now(r._panel, {"do": "redact"})
+    assert "Ada" not in r.values["text"]
+    kept = str(to_builtins(snapshot(r.view, None)))
+    assert "lovelace" not in kept.lower()
+    # The host may keep a pass to compare the next one with: not one over another text than shown.
+    before = getattr(r.view, "previous", None)
+    assert before is None or before.text == r.values["text"]
