@@ -832,11 +832,15 @@ class RequestBase(Struct, frozen=True, kw_only=True):
 
 
 class Hello(RequestBase, frozen=True, kw_only=True, tag="hello", tag_field="type"):
-    """A view (re)connects. Answered by :class:`Welcome` or an error ``unknown-session``."""
+    """A view (re)connects. Answered by :class:`Welcome` or an error ``unknown-session``.
+
+    ``state`` is that of :class:`Live` while the page shows what it was saved with.
+    """
 
     session: Id
     protocol: int
     version: Line
+    state: Annotated[str, Meta(max_length=64)] = ""
 
 
 class TileRequest(RequestBase, frozen=True, kw_only=True, tag="tile", tag_field="type"):
@@ -940,11 +944,11 @@ class AnswerBase(Struct, frozen=True, kw_only=True):
 
 
 class Welcome(AnswerBase, frozen=True, kw_only=True, tag="welcome", tag_field="type"):
-    """The view is live; ``spec`` is its present state."""
+    """The view is live; ``spec`` is its present state, None where it is the one that was saved."""
 
     session: Id
     version: Line
-    spec: ViewSpec
+    spec: ViewSpec | None = None
 
 
 class TileHeader(Struct, frozen=True, kw_only=True):
@@ -1055,10 +1059,15 @@ class SavedTile(TileHeader, frozen=True, kw_only=True):
 
 
 class Live(Struct, frozen=True, kw_only=True):
-    """Where a saved output finds its kernel again. Random UUIDs: they tell nothing."""
+    """Where a saved output finds its kernel again. Random UUIDs: they tell nothing.
+
+    ``state`` is a digest of the spec that was saved: a kernel that still has it need not send it
+    again. Empty where the saved one is not the whole of it.
+    """
 
     session: Id
     view: Id
+    state: Annotated[str, Meta(max_length=64)] = ""
 
 
 class SavedAnswer(Struct, frozen=True, kw_only=True):

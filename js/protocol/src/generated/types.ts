@@ -648,9 +648,13 @@ export interface Selection1 {
 }
 /**
  * Where a saved output finds its kernel again. Random UUIDs: they tell nothing.
+ *
+ * ``state`` is a digest of the spec that was saved: a kernel that still has it need not send it
+ * again. Empty where the saved one is not the whole of it.
  */
 export interface Live {
   session: string;
+  state: string;
   view: string;
 }
 /**
@@ -1042,11 +1046,14 @@ export interface Exported {
 }
 /**
  * A view (re)connects. Answered by :class:`Welcome` or an error ``unknown-session``.
+ *
+ * ``state`` is that of :class:`Live` while the page shows what it was saved with.
  */
 export interface Hello {
   id: string;
   protocol: number;
   session: string;
+  state: string;
   type: "hello";
   version: string;
   view: string;
@@ -1106,12 +1113,12 @@ export interface Opened {
   view: string;
 }
 /**
- * The view is live; ``spec`` is its present state.
+ * The view is live; ``spec`` is its present state, None where it is the one that was saved.
  */
 export interface Welcome {
   id: string;
   session: string;
-  spec: PanelSpec | HomeSpec;
+  spec: (PanelSpec | HomeSpec) | null;
   type: "welcome";
   version: string;
   view: string;
