@@ -231,7 +231,7 @@ def test_a_view_says_hello_and_gets_tiles(kernel: Kernel, tiny: Path) -> None:
     welcome = hello(comm, live)
     assert welcome["spec"]["values"]["text"] == TEXT
     answer, buffers = ask(comm, live, "tile", key="head/1/2")
-    count = len(welcome["spec"]["attention"]["tokens"])
+    count = len(welcome["spec"]["attention"]["tokens"]["text"])
     assert answer["tile"]["shape"] == [count, count]
     assert len(buffers[0]) == count * count
     answer, buffers = ask(comm, live, "tile", key="rows/0/1/0-2")

@@ -420,7 +420,7 @@ export interface Cell {
  */
 export interface AttentionSpec {
   deviation: number | null;
-  keyTokens: Token[] | null;
+  keyTokens: TokenColumns | null;
   layers: LayerSpec[];
   lenses: LensSpec[];
   missing: string[];
@@ -428,8 +428,27 @@ export interface AttentionSpec {
   scale: "amount" | "difference" | "share";
   selection: Selection;
   steps: StepSpec[];
-  tokens: Token[];
+  tokens: TokenColumns;
   views: ViewInfo[];
+}
+/**
+ * Tokens by column: 512 of BERT's take 8 kB, and 39 kB as a list of objects.
+ *
+ * A sequence of :class:`Token`. A column may be left out where it says nothing. ``raw`` has None
+ * where it equals ``text``; ``special`` are places; ``words`` are steps from the word before,
+ * which is -1 at first, and None for a token of no word; ``gaps`` are the characters between the
+ * end of the token before and the start, ``lengths`` those from start to end.
+ *
+ * Raises:
+ * ValueError: columns of different lengths, or a place that is out of bounds.
+ */
+export interface TokenColumns {
+  gaps: number[];
+  lengths: number[];
+  raw: (string | null)[];
+  special: number[];
+  text: string[];
+  words: (number | null)[];
 }
 /**
  * One layer that has attention. ``queries`` x ``keys`` is the shape of each head.
