@@ -247,9 +247,11 @@ export function form(
   const isMain = ({ field }: Control) => field.kind === "text" && (field.body || field.required);
   const main = controls.filter(isMain);
   const rest = controls.filter((item) => !isMain(item));
-  // Beside a main field all others wait; without one, those that say so.
-  const waiting = main.length > 0 ? rest : rest.filter(({ field }) => field.later);
-  const shown = main.length > 0 ? [] : rest.filter(({ field }) => !field.later);
+  // Those wait that say so. Where none does, all wait that stand beside a main field.
+  const sorted = rest.some(({ field }) => field.later);
+  const chosen = main.length === 0 || sorted;
+  const waiting = chosen ? rest.filter(({ field }) => field.later) : rest;
+  const shown = chosen ? rest.filter(({ field }) => !field.later) : [];
   const restId = uniqueId("more");
   const box = (id: string | null, items: readonly Control[]) =>
     h("div", { class: "form-rest", id }, ...items.map((item) => item.element));
@@ -259,13 +261,16 @@ export function form(
     { type: "button", class: "quiet more", "data-lmkit": "more-fields", "aria-controls": restId },
     t("field.more"),
   );
+  const differs = (item: Control) => item.get() !== item.field.default;
   const open = (on: boolean) => {
-    restBox.hidden = !on;
+    // A field that waits by its own word is seen alone where its value is not the default.
+    for (const item of waiting) item.element.hidden = !on && !differs(item);
+    restBox.hidden = waiting.every((item) => item.element.hidden);
     more.setAttribute("aria-expanded", String(on));
   };
   // What differs from its default must be seen; the rest may wait until it is asked for.
-  open(waiting.some((item) => item.get() !== item.field.default));
-  scope.on(more, "click", () => open(restBox.hasAttribute("hidden")));
+  open(!sorted && waiting.some(differs));
+  scope.on(more, "click", () => open(more.getAttribute("aria-expanded") !== "true"));
   const buttons = h("div", { class: "buttons" }, run, stop, waiting.length > 0 ? more : null);
   const line = h(
     "div",
