@@ -11,6 +11,7 @@ import lmkit
 from lmkit.api import LoadedModel, Task, Text, hookimpl
 from lmkit.errors import WrongModelKindError
 from lmkit.host import PluginHost
+from lmkit.models import ModelStore
 from lmkit.session import Session
 from tests.tiny import tiny_bert, tiny_llama
 
@@ -92,6 +93,8 @@ def test_no_installed_task_fits(tmp_path: Path) -> None:
 
     host = PluginHost(entry_points=lambda: ())
     host.register(Plugin(), "marks")
+    session = Session(host, ModelStore(device="cpu"))
     with pytest.raises(WrongModelKindError) as caught:
-        Session(host).load_for(Marks, str(tiny_bert(tmp_path)), {})
+        session.load_for(Marks, str(tiny_bert(tmp_path)), {})
+    session.stop()
     assert caught.value.hint.endswith("No installed task fits it.")
