@@ -42,18 +42,18 @@ class Generation(Task):
     default_model = "starter:chat"
     fields = (
         Field.text("prompt", label="Prompt", placeholder="What the model reads"),
-        Field.choice("preset", PRESETS, label="Preset", help="What the prompt is put into."),
+        Field.choice("preset", PRESETS, label="Preset", help="Put around the prompt."),
         Field.choice(
             "mode",
             ("write", "score"),
             label="Do",
-            help="Write on from the prompt, or score the prompt itself: its perplexity.",
+            help="Go on from it, or score it.",
         ),
         Field.choice(
             "strategy",
             ("greedy", "sample", "beams"),
             label="Strategy",
-            help="Take the likeliest token, draw one, or search with several beams.",
+            help="Likeliest, drawn, or beams.",
         ),
         Field.integer(
             "max_new_tokens", label="Most tokens", minimum=1, maximum=4096, default=60,
