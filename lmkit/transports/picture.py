@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -176,7 +177,7 @@ def _written(spec: PanelSpec | HomeSpec, lines: Sequence[str]) -> str:
             if isinstance(result, Labels):
                 texts += [one.label[:24] for one in result.scores[:SHOWN_LABELS]]
         if spec.attention is not None:
-            texts += [token.text[:24] for token in spec.attention.tokens[:SHOWN_TOKENS]]
+            texts += [token.text[:24] for token in islice(spec.attention.tokens, SHOWN_TOKENS)]
     return "".join(one for one in "".join(texts) if one.isprintable())
 
 
