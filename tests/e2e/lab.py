@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-__all__ = ["Lab", "serve"]
+__all__ = ["Lab", "free_port", "serve"]
 
 _QUIET = ("@jupyterlab/apputils-extension:announcements",)
 """Extensions that ask a web site for news."""
@@ -94,7 +94,7 @@ def serve(
 
 
 def _start(root: Path, log: Path, environment: Mapping[str, str]) -> Lab | None:
-    port = _free_port()
+    port = free_port()
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
         "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
@@ -119,7 +119,8 @@ def _start(root: Path, log: Path, environment: Mapping[str, str]) -> Lab | None:
     return None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
