@@ -24,7 +24,7 @@ from tests.e2e.picture import pixels
 from tests.tiny import tiny_bert
 
 TEXT = "the plot is thin, but i was moved."
-NOTEBOOK = '''
+NOTEBOOK = """
 import marimo
 
 app = marimo.App()
@@ -72,7 +72,7 @@ def _(e, json, mo, question, r):
 
 if __name__ == "__main__":
     app.run()
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -95,11 +95,15 @@ def serve(notebook: Path, verb: str, folder: Path) -> Iterator[Lab]:
         "XDG_CONFIG_HOME": str(folder / "config"), "XDG_STATE_HOME": str(folder / "state"),
         "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
     }  # fmt: skip
+    command = [
+        sys.executable, "-m", "marimo", "--quiet", verb, str(notebook), "--headless", "--no-token",
+        "--host", "127.0.0.1", "--port", str(port),
+        *(["--skip-update-check"] if verb == "edit" else []),
+    ]  # fmt: skip
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "marimo", "--quiet", verb, str(notebook), "--headless",
-             "--no-token", "--host", "127.0.0.1", "--port", str(port)] + ([] if verb == "run" else ["--skip-update-check"]),
-            stdout=output, stderr=output, env=environment, cwd=folder, start_new_session=True,
+            command, stdout=output, stderr=output, env=environment, cwd=folder,
+            start_new_session=True,
         )  # fmt: skip
     server = Lab(f"http://127.0.0.1:{port}", notebook.parent, process, log)
     try:
@@ -160,7 +164,8 @@ def test_panel_and_explorer_from_the_python_call(
         labels = "{one.label: round(one.score, 3) for one in r.panel.result.scores}"
         assert scores(panel) == ask(page, labels)
         choose(panel, 1, 2)
-        assert len(np.unique(pixels(part(panel, "picture-canvas")).values.reshape(-1, 4), axis=0)) > 8
+        drawn = pixels(part(panel, "picture-canvas")).values.reshape(-1, 4)
+        assert len(np.unique(drawn, axis=0)) > 8  # more colours than a frame has
         panel.locator('[data-lmkit="token"]').nth(3).click()
         largest = ask(page, "float(r.attention[1, 2][3].max())")
         expect(part(panel, "sentence-item")).to_contain_text(f"{largest:#.3g}")
