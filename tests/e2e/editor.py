@@ -21,6 +21,7 @@ from playwright.sync_api import Frame, Page
 
 from tests.e2e.lab import free_port
 from tests.e2e.notebook import Watch
+from tests.installed import interpreter
 
 __all__ = ["ARTIFACTS", "Editor", "Workbench", "frame_with", "serve"]
 
@@ -104,7 +105,7 @@ def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None
     assert VSIX.is_file(), f"{VSIX} is not built: run `make test`."
     (folder / "workspace").mkdir(exist_ok=True)
     (folder / "user" / "User").mkdir(parents=True)
-    chosen = {**SETTINGS, "lmkit.pythonPath": sys.executable, **(settings or {})}
+    chosen = {**SETTINGS, "lmkit.pythonPath": str(interpreter()), **(settings or {})}
     chosen["security.workspace.trust.enabled"] = not trust
     (folder / "user" / "User" / "settings.json").write_text(json.dumps(chosen))
     node = shutil.which("node")

@@ -1,4 +1,4 @@
-"""A JupyterLab server for tests: own folders, a free port, ended with all its kernels."""
+"""A JupyterLab server for tests: the wheels, own folders, a free port, ended with all kernels."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+from tests.installed import interpreter
 
 __all__ = ["Lab", "free_port", "serve"]
 
@@ -96,7 +97,7 @@ def serve(
 def _start(root: Path, log: Path, environment: Mapping[str, str]) -> Lab | None:
     port = free_port()
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
+        str(interpreter()), "-m", "jupyterlab", "--no-browser", "--allow-root",
         "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
         "--IdentityProvider.token=", "--ServerApp.password=",
         f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True",
@@ -105,8 +106,9 @@ def _start(root: Path, log: Path, environment: Mapping[str, str]) -> Lab | None:
     ]  # fmt: skip
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, env=dict(environment), start_new_session=True
-        )
+            command, stdout=output, stderr=output, env=dict(environment), start_new_session=True,
+            cwd=root,  # "python -m" looks for modules in the folder where it is started
+        )  # fmt: skip
     lab = Lab(f"http://127.0.0.1:{port}", root, process, log)
     deadline = time.monotonic() + _STARTING
     while process.poll() is None and time.monotonic() < deadline:

@@ -6,7 +6,6 @@ import ast
 import contextlib
 import os
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +20,7 @@ from tests.e2e.conftest import ARTIFACTS
 from tests.e2e.lab import Lab, free_port
 from tests.e2e.notebook import Watch, part
 from tests.e2e.picture import pixels
+from tests.installed import interpreter
 from tests.tiny import tiny_bert
 
 TEXT = "the plot is thin, but i was moved."
@@ -96,8 +96,8 @@ def serve(notebook: Path, verb: str, folder: Path) -> Iterator[Lab]:
         "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache")),
     }  # fmt: skip
     command = [
-        sys.executable, "-m", "marimo", "--quiet", verb, str(notebook), "--headless", "--no-token",
-        "--host", "127.0.0.1", "--port", str(port),
+        str(interpreter()), "-m", "marimo", "--quiet", verb, str(notebook), "--headless",
+        "--no-token", "--host", "127.0.0.1", "--port", str(port),
         *(["--skip-update-check"] if verb == "edit" else []),
     ]  # fmt: skip
     with log.open("ab") as output:
