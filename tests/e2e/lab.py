@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from tests.installed import interpreter
 
@@ -56,14 +57,16 @@ class Lab:
 
 @contextlib.contextmanager
 def serve(
-    folder: Path, *, disabled: tuple[str, ...] = (), environ: Mapping[str, str] | None = None
-) -> Iterator[Lab]:
+    folder: Path, *, disabled: tuple[str, ...] = (), environ: Mapping[str, str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Iterator[Lab]:  # fmt: skip
     """Start a server in ``folder`` and end it with the block.
 
     Args:
         folder: Empty folder; notebooks go into ``folder / "notebooks"``.
         disabled: Front-end extensions to leave out.
         environ: Further environment variables of server and kernels.
+        settings: Settings of the user, by plugin (``lmkit:side-panel``).
     """
     root = folder / "notebooks"
     root.mkdir()
@@ -71,6 +74,11 @@ def serve(
     (config / "labconfig").mkdir(parents=True)
     page_config = {"disabledExtensions": dict.fromkeys((*_QUIET, *disabled), True)}
     (config / "labconfig" / "page_config.json").write_text(json.dumps(page_config))
+    for plugin, values in (settings or {}).items():
+        extension, name = plugin.split(":")
+        file = config / "lab" / "user-settings" / extension / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values))
     environment = {
         **os.environ,
         "JUPYTER_CONFIG_DIR": str(config),
