@@ -1,4 +1,4 @@
-"""Named entities in a real JupyterLab: find, click, explain, stop, redact, restore, score rows."""
+"""Named entities in JupyterLab: find, click, explain, stop, redact and restore, score rows."""
 
 from __future__ import annotations
 
