@@ -48,23 +48,24 @@ const s43 = {"items":s14,"maxItems":10000,"type":"array"};
 const s44 = {"anyOf":[s10,s3]};
 const s45 = {"items":s44,"type":"array"};
 const s46 = {"items":s45,"maxItems":10000,"type":"array"};
-const s47 = {"error":null,"kept":false,"progress":null,"run":null,"state":"idle"};
-const s48 = {"default":s47,"$ref":"Status"};
-const s49 = {"$ref":"LabelScore"};
-const s50 = {"default":"","maxLength":128,"type":"string"};
-const s51 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
-const s52 = {"maximum":4096,"minimum":1,"type":"integer"};
-const s53 = {"anyOf":[s2,s3]};
-const s54 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s55 = {"anyOf":[s42,s3],"default":null};
-const s56 = {"default":[],"items":s14,"type":"array"};
-const s57 = {"enum":["f32","sqrt-u16","sqrt-u6","sqrt-u8"]};
-const s58 = {"maxLength":4096,"minLength":1,"type":"string"};
-const s59 = {"maximum":65536,"minimum":0,"type":"integer"};
-const s60 = {"items":s59,"maxItems":4,"minItems":1,"type":"array"};
-const s61 = {"default":[],"items":s35,"maxItems":100000,"type":"array"};
-const s62 = {"items":s10,"maxItems":1000000,"type":"array"};
-const s63 = {"enum":["text"]};
+const s47 = {"$ref":"JobInfo"};
+const s48 = {"error":null,"kept":false,"progress":null,"run":null,"state":"idle"};
+const s49 = {"default":s48,"$ref":"Status"};
+const s50 = {"$ref":"LabelScore"};
+const s51 = {"default":"","maxLength":128,"type":"string"};
+const s52 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
+const s53 = {"maximum":4096,"minimum":1,"type":"integer"};
+const s54 = {"anyOf":[s2,s3]};
+const s55 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s56 = {"anyOf":[s42,s3],"default":null};
+const s57 = {"default":[],"items":s14,"type":"array"};
+const s58 = {"enum":["f32","sqrt-u16","sqrt-u6","sqrt-u8"]};
+const s59 = {"maxLength":4096,"minLength":1,"type":"string"};
+const s60 = {"maximum":65536,"minimum":0,"type":"integer"};
+const s61 = {"items":s60,"maxItems":4,"minItems":1,"type":"array"};
+const s62 = {"default":[],"items":s35,"maxItems":100000,"type":"array"};
+const s63 = {"items":s10,"maxItems":1000000,"type":"array"};
+const s64 = {"enum":["text"]};
 
 export const shapes: Readonly<Record<string, Shape>> = {
   Accepted: {"properties":{"id":s0,"type":{"enum":["accepted"]},"view":s0},"required":["type","id","view"],"type":"object"},
@@ -93,45 +94,46 @@ export const shapes: Readonly<Record<string, Shape>> = {
   HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s18,"title":s18},"required":["kind","measures"],"type":"object"},
   HeadMeasure: {"properties":{"diverging":s19,"help":s18,"name":s20,"title":s14,"unit":s18,"values":s46},"required":["name","title","values"],"type":"object"},
   Header: {"properties":{"device":s18,"dtype":s18,"model":s14,"task":s20,"title":s14},"required":["task","title","model"],"type":"object"},
-  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s21,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s22,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s48,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s14,"views":{"default":[],"items":{"$ref":"OpenViewInfo"},"maxItems":1000,"type":"array"}},"required":["kind","version"],"type":"object"},
+  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"jobs":{"default":[],"items":s47,"maxItems":1000,"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s21,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s22,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s49,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s14,"views":{"default":[],"items":{"$ref":"OpenViewInfo"},"maxItems":1000,"type":"array"}},"required":["kind","version"],"type":"object"},
   IntegerField: {"properties":{"default":s29,"help":s18,"hidden":s19,"kind":{"enum":["integer"]},"label":s14,"later":s19,"maximum":s29,"minimum":s29,"name":s20,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  JobInfo: {"properties":{"actions":{"default":[],"items":{"enum":["pause","resume","stop"]},"type":"array"},"name":s14,"note":s18,"problem":s18,"secondsLeft":s11,"state":{"enum":["failed","finished","killed","new","paused","running","stopped"]},"step":s21,"steps":s21,"task":s20,"title":s14},"required":["name","title","task","state"],"type":"object"},
   LabelScore: {"properties":{"label":s14,"score":s5},"required":["label","score"],"type":"object"},
-  Labels: {"properties":{"before":{"default":[],"items":s49,"maxItems":100000,"type":"array"},"field":s50,"kind":{"enum":["labels"]},"multi":s19,"note":s18,"scores":{"items":s49,"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s18},"required":["kind","scores"],"type":"object"},
-  LayerSpec: {"properties":{"causal":s19,"hasQk":s19,"hasValues":s19,"headSize":s51,"heads":s52,"keys":s35,"kvHeads":s52,"name":s14,"queries":s35,"role":{"enum":["cross","decoder","encoder"]},"rotary":s19,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s19,"softcap":s11,"step":s51,"window":s36},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
+  Labels: {"properties":{"before":{"default":[],"items":s50,"maxItems":100000,"type":"array"},"field":s51,"kind":{"enum":["labels"]},"multi":s19,"note":s18,"scores":{"items":s50,"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s18},"required":["kind","scores"],"type":"object"},
+  LayerSpec: {"properties":{"causal":s19,"hasQk":s19,"hasValues":s19,"headSize":s52,"heads":s53,"keys":s35,"kvHeads":s53,"name":s14,"queries":s35,"role":{"enum":["cross","decoder","encoder"]},"rotary":s19,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s19,"softcap":s11,"step":s52,"window":s36},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
   LensSpec: {"properties":{"grouped":s19,"help":s18,"name":s0,"reason":s18,"scale":s15,"title":s14},"required":["name","title"],"type":"object"},
   Live: {"properties":{"session":s0,"view":s0},"required":["session","view"],"type":"object"},
-  Matrix: {"properties":{"cells":s46,"changes":{"default":[],"items":{"items":s53,"type":"array"},"maxItems":10000,"type":"array"},"chosen":{"default":[],"items":s35,"maxItems":2,"type":"array"},"columnTitle":s18,"columns":s43,"kind":{"enum":["matrix"]},"note":s18,"rowTitle":s18,"rows":s43,"title":s18},"required":["kind","rows","columns","cells"],"type":"object"},
-  ModelInfo: {"properties":{"bytes":s54,"device":s14,"dtype":s14,"kind":s14,"name":s14,"parameters":s54,"pinned":s19},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
+  Matrix: {"properties":{"cells":s46,"changes":{"default":[],"items":{"items":s54,"type":"array"},"maxItems":10000,"type":"array"},"chosen":{"default":[],"items":s35,"maxItems":2,"type":"array"},"columnTitle":s18,"columns":s43,"kind":{"enum":["matrix"]},"note":s18,"rowTitle":s18,"rows":s43,"title":s18},"required":["kind","rows","columns","cells"],"type":"object"},
+  ModelInfo: {"properties":{"bytes":s55,"device":s14,"dtype":s14,"kind":s14,"name":s14,"parameters":s55,"pinned":s19},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
   NumberField: {"properties":{"default":s10,"help":s18,"hidden":s19,"kind":{"enum":["number"]},"label":s14,"later":s19,"maximum":s10,"minimum":s10,"name":s20,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
   OpenViewInfo: {"properties":{"model":s18,"text":s18,"title":s14,"view":s0},"required":["view","title"],"type":"object"},
   Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","exported":"Exported","partial":"Partial","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
   Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s18},"required":["kind","html"],"type":"object"},
-  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s3],"default":null},"attentionNote":s18,"dataSet":{"anyOf":[{"$ref":"DataSetSpec"},s3],"default":null},"fields":s39,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s22,"python":s25,"results":s40,"status":s48,"values":s41,"warnings":{"default":[],"items":s14,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
+  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s3],"default":null},"attentionNote":s18,"dataSet":{"anyOf":[{"$ref":"DataSetSpec"},s3],"default":null},"fields":s39,"header":{"$ref":"Header"},"job":{"anyOf":[s47,s3],"default":null},"kind":{"enum":["panel"]},"protocol":s22,"python":s25,"results":s40,"status":s49,"values":s41,"warnings":{"default":[],"items":s14,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
   Partial: {"properties":{"results":s9,"run":s0,"type":{"enum":["partial"]},"view":s0},"required":["type","view","run","results"],"type":"object"},
-  PluginInfo: {"properties":{"error":s55,"name":s14,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s56,"version":s18,"views":s56},"required":["name","state"],"type":"object"},
+  PluginInfo: {"properties":{"error":s56,"name":s14,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s57,"version":s18,"views":s57},"required":["name","state"],"type":"object"},
   Progress: {"properties":{"done":s21,"label":s14,"secondsLeft":s11,"total":s21},"required":["label"],"type":"object"},
-  RunRecord: {"properties":{"architecture":s18,"attentionPath":s18,"date":s18,"deviation":s11,"device":s18,"dtype":s18,"fields":{"anyOf":[s31,s3],"default":null},"fingerprint":s18,"lmkit":s18,"model":s18,"python":s18,"revision":s18,"seed":{"anyOf":[s29,s3],"default":null},"task":s18,"tokenizer":s18,"tokenizerHash":s18,"tokens":s51,"torch":s18,"transformers":s18},"required":[],"type":"object"},
+  RunRecord: {"properties":{"architecture":s18,"attentionPath":s18,"date":s18,"deviation":s11,"device":s18,"dtype":s18,"fields":{"anyOf":[s31,s3],"default":null},"fingerprint":s18,"lmkit":s18,"model":s18,"python":s18,"revision":s18,"seed":{"anyOf":[s29,s3],"default":null},"task":s18,"tokenizer":s18,"tokenizerHash":s18,"tokens":s52,"torch":s18,"transformers":s18},"required":[],"type":"object"},
   SavedAnswer: {"properties":{"arguments":s41,"name":s20,"results":s40,"selection":s17},"required":["name"],"type":"object"},
-  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s57,"key":s58,"shape":s60},"required":["key","shape","encoding","data"],"type":"object"},
+  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s58,"key":s59,"shape":s61},"required":["key","shape","encoding","data"],"type":"object"},
   Selected: {"properties":{"selection":{"$ref":"Selection"},"type":{"enum":["selected"]},"view":s0},"required":["type","view","selection"],"type":"object"},
-  Selection: {"properties":{"head":s51,"layer":s51,"lens":{"default":"","maxLength":64,"type":"string"},"picture":s50,"tokens":s61},"required":[],"type":"object"},
-  Series: {"properties":{"draw":{"default":"line","enum":["bars","line","points","steps"]},"help":s18,"label":s14,"reference":s19,"x":s62,"y":{"items":s44,"maxItems":1000000,"type":"array"}},"required":["label","x","y"],"type":"object"},
-  Span: {"properties":{"change":s4,"end":s35,"label":s18,"score":s11,"start":s35,"tokens":s61},"required":["start","end"],"type":"object"},
+  Selection: {"properties":{"head":s52,"layer":s52,"lens":{"default":"","maxLength":64,"type":"string"},"picture":s51,"tokens":s62},"required":[],"type":"object"},
+  Series: {"properties":{"draw":{"default":"line","enum":["bars","line","points","steps"]},"help":s18,"label":s14,"reference":s19,"x":s63,"y":{"items":s44,"maxItems":1000000,"type":"array"}},"required":["label","x","y"],"type":"object"},
+  Span: {"properties":{"change":s4,"end":s35,"label":s18,"score":s11,"start":s35,"tokens":s62},"required":["start","end"],"type":"object"},
   Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s6,"title":s18},"required":["kind","text","spans"],"type":"object"},
   StarterInfo: {"properties":{"installed":s28,"name":s20,"title":s14},"required":["name","title","installed"],"type":"object"},
-  Status: {"properties":{"error":s55,"kept":s19,"progress":{"anyOf":[s1,s3],"default":null},"run":{"anyOf":[s0,s3],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
+  Status: {"properties":{"error":s56,"kept":s19,"progress":{"anyOf":[s1,s3],"default":null},"run":{"anyOf":[s0,s3],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
   StatusChanged: {"properties":{"status":{"$ref":"Status"},"type":{"enum":["status"]},"view":s0},"required":["type","view","status"],"type":"object"},
   StepSpec: {"properties":{"first":s35,"label":s14,"last":s35},"required":["label","first","last"],"type":"object"},
-  Table: {"properties":{"changes":{"default":[],"items":s53,"maxItems":1000000,"type":"array"},"columns":s43,"kind":{"enum":["table"]},"note":s18,"rows":{"items":{"items":s30,"type":"array"},"maxItems":1000000,"type":"array"},"title":s18},"required":["kind","columns","rows"],"type":"object"},
+  Table: {"properties":{"changes":{"default":[],"items":s54,"maxItems":1000000,"type":"array"},"columns":s43,"kind":{"enum":["table"]},"note":s18,"rows":{"items":{"items":s30,"type":"array"},"maxItems":1000000,"type":"array"},"title":s18},"required":["kind","columns","rows"],"type":"object"},
   TaskInfo: {"properties":{"help":s18,"name":s20,"plugin":s14,"title":s14},"required":["name","title","plugin"],"type":"object"},
-  Text: {"properties":{"kind":s63,"text":s6,"title":s18},"required":["kind","text"],"type":"object"},
-  TextField: {"properties":{"body":s19,"default":s25,"help":s18,"hidden":s19,"kind":s63,"label":s14,"later":s19,"multiline":s27,"name":s20,"placeholder":s18,"required":s27},"required":["kind","name","label"],"type":"object"},
+  Text: {"properties":{"kind":s64,"text":s6,"title":s18},"required":["kind","text"],"type":"object"},
+  TextField: {"properties":{"body":s19,"default":s25,"help":s18,"hidden":s19,"kind":s64,"label":s14,"later":s19,"multiline":s27,"name":s20,"placeholder":s18,"required":s27},"required":["kind","name","label"],"type":"object"},
   TileAnswer: {"properties":{"id":s0,"tile":{"$ref":"TileHeader"},"type":{"enum":["tile"]},"view":s0},"required":["type","id","view","tile"],"type":"object"},
-  TileHeader: {"properties":{"encoding":s57,"key":s58,"shape":s60},"required":["key","shape","encoding"],"type":"object"},
-  Token: {"properties":{"end":s51,"raw":s6,"special":s19,"start":s51,"text":s6,"word":s36},"required":["text","raw"],"type":"object"},
+  TileHeader: {"properties":{"encoding":s58,"key":s59,"shape":s61},"required":["key","shape","encoding"],"type":"object"},
+  Token: {"properties":{"end":s52,"raw":s6,"special":s19,"start":s52,"text":s6,"word":s36},"required":["text","raw"],"type":"object"},
   TokenChoices: {"properties":{"kind":{"enum":["token-choices"]},"measure":{"default":"probability","enum":["entropy","probability","rank"]},"note":s18,"streaming":s19,"text":s25,"title":s18,"tokens":{"items":{"$ref":"ChosenToken"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens"],"type":"object"},
   TokenLabels: {"properties":{"kind":{"enum":["token-labels"]},"labels":s34,"none":{"default":"O","maxLength":10000,"type":"string"},"note":s18,"title":s18,"tokens":s13,"values":{"items":{"items":s5,"type":"array"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens","labels","values"],"type":"object"},
-  TokenRow: {"properties":{"label":s14,"note":s18,"values":s62},"required":["label","values"],"type":"object"},
+  TokenRow: {"properties":{"label":s14,"note":s18,"values":s63},"required":["label","values"],"type":"object"},
   TokenScores: {"properties":{"diverging":s19,"kind":{"enum":["token-scores"]},"note":s18,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s18,"tokens":s13},"required":["kind","tokens","rows"],"type":"object"},
   Tree: {"properties":{"kind":{"enum":["tree"]},"nodes":{"items":{"$ref":"TreeNode"},"maxItems":100000,"type":"array"},"note":s18,"title":s18},"required":["kind","nodes"],"type":"object"},
   TreeNode: {"properties":{"best":s19,"change":s4,"detail":s18,"kept":s19,"parent":s36,"score":s11,"text":s6},"required":["text"],"type":"object"},
