@@ -347,12 +347,13 @@ class PanelView:
             self._tell(Changed(view=self.id, spec=self.spec()))
 
     def _tiles_of(self, trace: CapturedTrace, before: CapturedTrace | None) -> AttentionTiles:
-        views = self._views(trace) if self._views is not None else ()
+        own = tuple(getattr(trace, "own_lenses", ()))
+        views = self._views(trace) if self._views is not None and not own else ()
         # What has no form has no runs either.
         runs = (PreviousRun(before),) if self.fields and self._lenses else ()
         return AttentionTiles(
             trace,
-            lenses=(*self._lenses, *runs),
+            lenses=own or (*self._lenses, *runs),
             views=views,
             scale=getattr(trace, "scale", "share"),
         )

@@ -68,5 +68,7 @@ class Distill(Command):
         ``stop()``, ``resume()``, ``wait()``, ``report`` and ``student``.
         """
         from lmkit_distillation.client import start
+        from lmkit_distillation.known import remember
 
-        return start(recipe, wait=wait)
+        run = remember(start(recipe))
+        return run.wait() if wait else run
