@@ -636,7 +636,7 @@ class Task:
         """
         raise TypeError(f"{type(self).__name__} defines no report_rows(self, done, *, ...).")
 
-    def job(self, tools: Tools, values: Mapping[str, Any]) -> Job | None:
+    def job(self, values: Mapping[str, Any]) -> Job | None:
         """The job that a panel opened with these values looks at before anything is run.
 
         A panel that was opened on the folder of a job of another kernel, or of this one before its
@@ -686,7 +686,7 @@ class Job(ABC):
             LmkitError: it can't be done.
         """
 
-    def attention(self) -> TextTrace | None:
+    def attention(self, tools: Tools) -> TextTrace | None:
         """A pass for the panel's explorer, made anew; None where the last one still holds.
 
         It may take its time: what :meth:`results` gave is drawn before.

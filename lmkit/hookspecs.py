@@ -6,9 +6,9 @@ An implementation may leave out arguments that it does not need.
 
 from __future__ import annotations
 
-import pluggy
-
 from collections.abc import Iterable
+
+import pluggy
 
 from lmkit.api import Job, RegisterCommand, RegisterTask, RegisterView
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lmkit.api import Job, JobInfo
+from lmkit.api import Job, JobInfo, Tools
 from lmkit.errors import LmkitError
 
 __all__ = ["JobWatch"]
@@ -32,6 +32,7 @@ class JobWatch:
 
     Args:
         job: What is followed.
+        tools: What it makes its passes with.
         shown: Called with where the job is and what it has to show; must not block.
         attention: Called with a newer pass and "", or with None and why there is none.
     """
@@ -39,10 +40,12 @@ class JobWatch:
     def __init__(
         self,
         job: Job,
+        tools: Tools,
         shown: Callable[[JobInfo, Sequence[Any]], None],
         attention: Callable[[Any, str], None],
     ) -> None:
         self.job = job
+        self._tools = tools
         self._shown = shown
         self._attention = attention
         self._last: JobInfo | None = None
@@ -84,7 +87,7 @@ class JobWatch:
         while not self._over.is_set():
             try:
                 active = self.look()
-                trace = self.job.attention()
+                trace = self.job.attention(self._tools)
                 if trace is not None and not self._over.is_set():
                     self._attention(trace, "")
             except Exception as error:

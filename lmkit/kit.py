@@ -409,11 +409,10 @@ def make_panel(kit: Kit, registered: RegisteredTask, values: Mapping[str, Any]) 
 def _follow_job(session: Session, panel: TaskPanel) -> None:
     """Show the job that a panel's values name, where there is one already."""
     from lmkit.errors import LmkitError
-    from lmkit.tools import KernelTools
 
     registered = panel.registered
     try:
-        job = registered.task().job(KernelTools(), panel.view.values)
+        job = registered.task().job(panel.view.values)
     except LmkitError:
         session.close(panel.view.id)
         raise

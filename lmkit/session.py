@@ -34,6 +34,7 @@ from lmkit.errors import (
 from lmkit.fields import check_values, defaults
 from lmkit.host import PluginHost, RegisteredTask
 from lmkit.jobs import JobWatch
+from lmkit.lending import LentTools
 from lmkit.protocol.codec import decode_request, error_info
 from lmkit.protocol.messages import (
     PROTOCOL,
@@ -268,7 +269,7 @@ class Session:
         with self._lock:
             if panel.watch is not None:
                 panel.watch.end()
-            watch = panel.watch = JobWatch(job, shown, attention)
+            watch = panel.watch = JobWatch(job, LentTools(lambda: self.models), shown, attention)
             self._actions[panel.view.id] = lambda name, _: watch.act(name)
         watch.begin()
 

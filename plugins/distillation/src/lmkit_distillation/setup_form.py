@@ -103,7 +103,13 @@ FIELDS: tuple[FieldSpec, ...] = (
         "target", label="Label column", default="label", required=False, multiline=False, later=True
     ),
     Field.number(
-        "rate", label="Learning rate", minimum=1e-6, maximum=1e-2, default=5e-5, step=1e-6, later=True
+        "rate",
+        label="Learning rate",
+        minimum=1e-6,
+        maximum=1e-2,
+        default=5e-5,
+        step=1e-6,
+        later=True,
     ),
     Field.integer(
         "every",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmkit.api import Job, LoadedModel, Result, Task, Text, Tools, follow
+from lmkit.api import Job, LoadedModel, Result, Task, Text, follow
 from lmkit_distillation.client import Run
 from lmkit_distillation.known import remember
 from lmkit_distillation.setup_form import FIELDS, recipe_of
@@ -38,10 +38,7 @@ class Distillation(Task):
             FieldError: a field that does not fit.
             DistillationError: the folder holds the run of another recipe, or can't be written.
         """
-        from lmkit.tools import KernelTools
-
-        tools = KernelTools()
-        there = self.job(tools, values) if not values["train"].strip() else None
+        there = self.job(values) if not values["train"].strip() else None
         if there is not None:
             follow(there)
             return there.results()
@@ -51,19 +48,19 @@ class Distillation(Task):
         run = remember(Run(recipe.out))
         run.folder.claim(recipe)
         run.resume()
-        watched = _watched(run, tools, values["text"])
+        watched = _watched(run, values["text"])
         follow(watched)
         return watched.results()
 
-    def job(self, tools: Tools, values: Mapping[str, Any]) -> Job | None:
+    def job(self, values: Mapping[str, Any]) -> Job | None:
         """The run that is in the folder; None where there is none."""
         folder = Path(str(values["folder"])).expanduser()
         if not (folder / "recipe.json").is_file():
             return None
-        return _watched(remember(Run(folder)), tools, str(values["text"]))
+        return _watched(remember(Run(folder)), str(values["text"]))
 
 
-def _watched(run: Run, tools: Tools, text: str) -> WatchedRun:
+def _watched(run: Run, text: str) -> WatchedRun:
     from lmkit_distillation.watched import WatchedRun
 
-    return WatchedRun(run, tools, text)
+    return WatchedRun(run, text)

@@ -15,7 +15,9 @@ def to_toml(recipe: Recipe) -> str:
     """The recipe's TOML; ``load_recipe`` of it gives the same recipe."""
     plain, usual = recipe.as_dict(), Recipe().as_dict()
     lines = [f"task = {_value(plain['task'])}"]
-    lines += [f"{key} = {_value(plain[key])}" for key in ("out", "seed") if plain[key] != usual[key]]
+    lines += [
+        f"{key} = {_value(plain[key])}" for key in ("out", "seed") if plain[key] != usual[key]
+    ]
     for section, values in plain.items():
         if isinstance(values, dict):
             own = _differing(values, usual[section])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,13 +71,11 @@ class WatchedRun(Job):
 
     Args:
         run: The run.
-        tools: Gives the teacher by the name that the recipe has for it.
         text: What both models read for the explorer; empty: no attention.
     """
 
-    def __init__(self, run: Run, tools: Tools | None = None, text: str = "") -> None:
+    def __init__(self, run: Run, text: str = "") -> None:
         self.run = run
-        self._tools = tools
         self._text = text
         self._history = History(run.folder.events_file)
         self._recipe: Recipe | None = None
@@ -102,9 +101,9 @@ class WatchedRun(Job):
             raise DistillationError("This run does not go on at the moment.", hint="Press Resume.")
         deeds[name]()
 
-    def attention(self) -> TextTrace | None:
+    def attention(self, tools: Tools) -> TextTrace | None:
         """Student minus teacher on the watched text, where there is a newer student."""
-        if not self._text.strip() or self._tools is None:
+        if not self._text.strip():
             return None
         folder = next((f for f in (self.run.student, self.run.folder.best) if f.is_dir()), None)
         if folder is None:
@@ -114,22 +113,22 @@ class WatchedRun(Job):
             mark = (stat.st_ino, stat.st_mtime_ns)
             if mark == self._student:
                 return None
-            found = self._difference(folder)
+            found = self._difference(folder, tools)
         except FileNotFoundError:
             return None  # a better one takes its place just now: at the next look
         self._student = mark
         return found
 
-    def _difference(self, folder: Path) -> TextTrace:
+    def _difference(self, folder: Path, tools: Tools) -> TextTrace:
         import transformers
 
-        assert self._tools is not None
         recipe = self._plan()
         kind = CLASSES[recipe.task]
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        student = getattr(transformers, kind).from_pretrained(folder).eval()
-        ours = self._tools.model(student, kind, tokenizer=tokenizer).trace(self._text)
-        theirs = self._tools.model(recipe.teacher.model, kind).trace(self._text)
+        with _quietly():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+            student = getattr(transformers, kind).from_pretrained(folder).eval()
+        ours = tools.model(student, kind, tokenizer=tokenizer).trace(self._text)
+        theirs = tools.model(recipe.teacher.model, kind).trace(self._text)
         trace: Any = DifferenceTrace(ours, theirs)  # type: ignore[arg-type]
         trace.own_lenses = (
             SideLens("first-alone", "Only the student", second=False),
@@ -141,6 +140,20 @@ class WatchedRun(Job):
         if self._recipe is None:
             self._recipe = self.run.folder.recipe()
         return self._recipe
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without transformers' progress bars, which would land in some cell of the user's."""
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _reporting(state: str, history: History) -> bool:
