@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pluggy
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -258,7 +258,7 @@ class PluginHost:
         found: list[Job] = []
         for hook in self._manager.hook.lmkit_list_jobs.get_hookimpls():
             try:
-                listed = tuple(hook.function())
+                listed: tuple[Any, ...] = tuple(cast("Any", hook.function)())
                 if not all(isinstance(one, Job) for one in listed):
                     raise TaskError("lmkit_list_jobs() gave what is no lmkit.api.Job.")
                 found += listed

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "lmkit"
 CHAIN = (
     "version", "errors", "settings", "protocol", "work", "rows", "api", "run_record",
     "declarations", "fields", "hookspecs", "host", "runner", "trace_cache", "tile_queue",
-    "session", "home", "kernel_session", "tools", "transports", "saving", "attention", "explorer",
+    "lending", "jobs", "session", "home", "kernel_session", "tools", "transports", "saving", "attention", "explorer",
     "evaluation", "kit", "arguments", "reports", "completion", "scaffold", "strip", "serve",
     "magics", "cli",
 )  # fmt: skip
@@ -34,7 +34,7 @@ OPEN_TO = {
     "datasets": "runner",
     "views": "runner",
     "analysis": "runner",
-    "models": "session",
+    "models": "lending",
     "panels": "transports",
 }
 FREE = {"__init__", "__main__", "testing"}

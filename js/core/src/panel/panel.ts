@@ -462,6 +462,7 @@ export function panel(
   const drawState = () => {
     drawHeader(header, spec, context);
     drawJob(spec.job);
+    root.toggleAttribute("data-job", spec.job !== null);
     const text = savedText(context);
     saved.textContent = text;
     saved.hidden = text === "";

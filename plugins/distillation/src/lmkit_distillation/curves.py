@@ -24,17 +24,14 @@ def charts(history: History) -> list[Result]:
         return []
     x = Axis(title="step", low=0, high=float(max(history.total, history.step)))
     parts = sorted({name for one in steps for name in one.get("parts", {})})
-    loss = [_line("loss", steps, lambda one: one.get("loss"))]
+    loss = [_line("loss", steps, _got("loss"))]
     if len(parts) > 1:
-        loss += [
-            _line(name, steps, lambda one, name=name: one.get("parts", {}).get(name))
-            for name in parts
-        ]
-    dev = _line("dev loss", evaluations, lambda one: one.get("loss"))
+        loss += [_line(name, steps, _got("parts", name)) for name in parts]
+    dev = _line("dev loss", evaluations, _got("loss"))
     if any(value is not None for value in dev.y):
         loss.append(dev)
     found: list[Result] = [Chart(title="Loss", series=tuple(loss), x=x, y=Axis(title="loss"))]
-    shares = [_line(name, evaluations, lambda one, name=name: one.get(name)) for name in _SHARES]
+    shares = [_line(name, evaluations, _got(name)) for name in _SHARES]
     shares = [one for one in shares if any(value is not None for value in one.y)]
     if shares:
         found.append(
@@ -51,7 +48,7 @@ def charts(history: History) -> list[Result]:
         ("Speed", "texts_per_second", "texts a second", 1.0),
         ("Memory", "memory", "MB at most", 1e-6),
     ):
-        line = _line(title.lower(), steps, lambda one, key=key: one.get(key), scale)
+        line = _line(title.lower(), steps, _got(key), scale)
         if any(value is not None for value in line.y):
             found.append(Chart(title=title, series=(line,), x=x, y=Axis(title=unit)))
     return found
@@ -88,6 +85,18 @@ def _line(
         x.append(some[-1][0])
         y.append(math.fsum(known) / len(known) if known else None)
     return Series(label=label, x=tuple(x), y=tuple(y))
+
+
+def _got(*keys: str) -> Callable[[dict[str, Any]], Any]:
+    """Looks up a key, or one of a table in a table; None where it is not there."""
+
+    def look(event: dict[str, Any]) -> Any:
+        found: Any = event
+        for key in keys:
+            found = found.get(key) if isinstance(found, dict) else None
+        return found
+
+    return look
 
 
 def _finite(value: Any, scale: float) -> float | None:

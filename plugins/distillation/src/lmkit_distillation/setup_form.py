@@ -201,8 +201,10 @@ def _rows(name: str) -> Sequence[Mapping[str, Any]] | None:
         return None
     from IPython.core.getipython import get_ipython
 
-    shell: Any = get_ipython()  # type: ignore[no-untyped-call]
-    value = None if shell is None else shell.user_ns.get(name)
+    shell: Any = get_ipython()
+    value: Any = None if shell is None else shell.user_ns.get(name)
+    if value is None:
+        return None
     if callable(getattr(value, "to_dict", None)) and hasattr(value, "columns"):
         value = value.to_dict("records")
     elif callable(getattr(value, "to_list", None)) and hasattr(value, "column_names"):

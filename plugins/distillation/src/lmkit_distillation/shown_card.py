@@ -14,11 +14,11 @@ def card_results(card: Mapping[str, Any]) -> Sequence[Result]:
     """What ``report.json`` has, as tables; a click on a new mistake shows both models on it."""
     from lmkit_distillation.report import lines
 
-    rows = tuple(lines(dict(card)))
+    rows = tuple(tuple(cell or "–" for cell in row) for row in lines(dict(card)))
     title = f"Report: teacher and student on {card.get('texts', 0)} texts"
     note = "In brackets 95 % bootstrap intervals over texts; of the change, paired."
     found: list[Result] = [
-        Table(title=title, columns=("", "teacher", "student"), rows=rows, note=note)
+        Table(title=title, columns=("measure", "teacher", "student"), rows=rows, note=note)
     ]
     quality = card.get("quality", {})
     classes = quality.get("per_class", ())
