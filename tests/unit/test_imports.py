@@ -17,7 +17,8 @@ PACKAGE = ROOT / "lmkit"
 CHAIN = (
     "version", "errors", "settings", "protocol", "work", "rows", "api", "run_record",
     "declarations", "fields", "hookspecs", "host", "runner", "trace_cache", "tile_queue",
-    "lending", "jobs", "session", "home", "kernel_session", "tools", "transports", "saving", "attention", "explorer",
+    "lending", "jobs", "session", "home", "kernel_session", "tools", "transports", "saving",
+    "attention", "explorer",
     "evaluation", "kit", "arguments", "reports", "completion", "scaffold", "strip", "serve",
     "magics", "cli",
 )  # fmt: skip

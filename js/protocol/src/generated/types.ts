@@ -1291,6 +1291,46 @@ export interface Rows {
   view: string;
 }
 /**
+ * Arguments of ``runs/act``: a name, and one of the run's ``actions``.
+ */
+export interface RunAct {
+  action: string;
+  name: string;
+}
+/**
+ * Answer to ``runs/read`` and ``runs/act``: where a run is, and what its panel draws.
+ */
+export interface RunContent {
+  results: (
+    | Labels
+    | Spans
+    | Text
+    | Table
+    | HeadGrid
+    | TokenScores
+    | TokenLabels
+    | Page
+    | Chart
+    | Matrix
+    | TokenChoices
+    | Tree
+    | Grid
+  )[];
+  run: JobInfo;
+}
+/**
+ * Answer to ``runs/list``: long work that plugins know of, the newest first.
+ */
+export interface RunList {
+  runs: JobInfo[];
+}
+/**
+ * Arguments of ``runs/read``: the name that ``runs/list`` gave.
+ */
+export interface RunName {
+  name: string;
+}
+/**
  * The starter models.
  */
 export interface StarterList {
