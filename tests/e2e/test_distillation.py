@@ -36,7 +36,7 @@ def test_from_the_form_through_pause_and_resume_to_the_report(
         code("%load_ext lmkit"),
         code(ROWS),
         code(f"%lm distillation {options}"),
-        code("%lm distillation"),
+        code("%lm distillation --text 'The plot is thin, but I was moved.'"),
     ]
     notebook = open_notebook(write(lab.root / "distillation.ipynb", cells))
     for index in range(3):
@@ -60,6 +60,7 @@ def test_from_the_form_through_pause_and_resume_to_the_report(
     expect(view.locator('[data-lmkit="result-chart"]').first).to_be_visible(timeout=LONG)
     part(view, "job-pause").click()
     state(view, "paused")
+    part(view, "job").evaluate("one => one.scrollIntoView()")
     notebook.shot("distillation-paused", notebook.cell(2))
 
     # Another look at the same folder, without pressing anything; its buttons work as well.
@@ -80,18 +81,23 @@ def test_from_the_form_through_pause_and_resume_to_the_report(
     expect(other.locator('[data-lmkit="result-chart"]').first).to_be_visible(timeout=WAIT)
     part(other, "job-resume").click()
     state(other, "running")
-    fill(other, "text", TEXT)
     state(other, "finished")
     expect(other).to_contain_text("Report: teacher and student")
     notebook.shot("distillation-report", notebook.cell(3))
 
-    # Run on a finished folder starts nothing: it draws the attention on the text.
+    # The explorer shows student minus teacher; Run on a finished folder starts nothing.
+    expect(part(other, "picture")).to_be_visible(timeout=LONG)
     part(other, "run").click()
     expect(part(other, "picture")).to_be_visible(timeout=LONG)
     expect(part(other, "job")).to_have_attribute("data-state", "finished")
+    other.locator('[data-lmkit="result-chart"]').first.evaluate("one => one.scrollIntoView()")
+    notebook.shot("distillation-charts", notebook.cell(3))
+    part(other, "picture").evaluate("one => one.scrollIntoView()")
     notebook.shot("distillation-attention", notebook.cell(3))
     notebook.js("await app.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'});")
     expect(notebook.page.locator('.lmkit[data-theme="dark"]').first).to_be_visible(timeout=WAIT)
+    notebook.shot("distillation-dark-attention", notebook.cell(3))
+    other.locator('[data-lmkit="result-chart"]').first.evaluate("one => one.scrollIntoView()")
     notebook.shot("distillation-dark", notebook.cell(3))
 
     # JupyterLab's side panel lists it.

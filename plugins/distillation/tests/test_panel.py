@@ -1,4 +1,4 @@
-"""The panel's parts: what is read of a run folder, the recipe of the form, the run that is watched."""
+"""The panel: what is read of a run folder, the recipe of the form, the run that is watched."""
 
 from __future__ import annotations
 
@@ -131,6 +131,9 @@ def test_toml_of_ramps_and_lists(tmp_path: Path) -> None:
 def test_fields_that_do_not_fit_are_named(tmp_path: Path) -> None:
     with pytest.raises(FieldError, match="Training texts"):
         recipe_of(form(tmp_path), "m")
+    with pytest.raises(FieldError, match="Run folder"):
+        recipe_of({**form(tmp_path), "folder": " "}, "m")
+    assert Distillation().job({**form(tmp_path), "folder": ""}) is None
     (tmp_path / "train.tsv").write_text("text\tlabel\na\t1\n")
     with pytest.raises(FieldError, match="Dev texts"):
         recipe_of(form(tmp_path, train=str(tmp_path / "train.tsv"), dev="nowhere"), "m")
@@ -145,7 +148,7 @@ def test_a_folder_without_a_run_shows_nothing_and_one_with_a_run_is_listed(
     job = Distillation().job(form(tmp_path / "runs" / "one"))
     assert job is not None
     assert (job.info().state, job.info().name) == ("new", "runs/one")
-    assert [run.folder.path.name for run in known_runs()][0] == "one"
+    assert next(run.folder.path.name for run in known_runs()) == "one"
     assert job.info().actions == ("resume",)
     with pytest.raises(DistillationError, match="does not go on"):
         job.act("pause")

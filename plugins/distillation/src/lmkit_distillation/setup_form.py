@@ -49,7 +49,7 @@ FIELDS: tuple[FieldSpec, ...] = (
         placeholder="train.tsv",
         required=False,
         multiline=False,
-        body=False,
+        body=True,
     ),
     Field.text(
         "dev",
@@ -64,6 +64,7 @@ FIELDS: tuple[FieldSpec, ...] = (
         label="Run folder",
         help="Everything of the run is kept there. A folder with a run shows it.",
         default="runs/distilled",
+        required=False,
         multiline=False,
     ),
     Field.text(
@@ -72,7 +73,7 @@ FIELDS: tuple[FieldSpec, ...] = (
         help="Student minus teacher: their attention on this text, anew after each better"
         " evaluation. Empty: none.",
         required=False,
-        body=True,
+        multiline=False,
     ),
     Field.integer("layers", label="Student layers", minimum=1, maximum=64, default=3),
     Field.choice("loss", tuple(PRESETS), label="Loss"),
@@ -141,7 +142,9 @@ def recipe_of(values: Mapping[str, Any], teacher: str) -> Recipe:
         FieldError: naming the field.
         RecipeError: naming the key of the recipe.
     """
-    folder = Path(values["folder"]).expanduser()
+    if not values["folder"].strip():
+        raise FieldError("Run folder: name one.", hint="It is made if it is not there.")
+    folder = Path(values["folder"].strip()).expanduser()
     kind = values["kind"]
     texts, labels = values["column"] or "text", values["target"] or "label"
     columns = {

@@ -54,8 +54,9 @@ class Distillation(Task):
 
     def job(self, values: Mapping[str, Any]) -> Job | None:
         """The run that is in the folder; None where there is none."""
-        folder = Path(str(values["folder"])).expanduser()
-        if not (folder / "recipe.json").is_file():
+        given = str(values["folder"]).strip()
+        folder = Path(given).expanduser()
+        if not given or not (folder / "recipe.json").is_file():
             return None
         return _watched(remember(Run(folder)), str(values["text"]))
 
