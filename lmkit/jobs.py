@@ -49,15 +49,17 @@ class JobWatch:
         self._shown = shown
         self._attention = attention
         self._last: JobInfo | None = None
+        self._said = ""
         self._over = threading.Event()
         self._look = threading.Event()
 
     def begin(self) -> None:
-        """Show what there is now, and follow from a thread."""
-        try:
-            self.look()
-        except Exception:
-            _log.debug("A job could not be read at first.", exc_info=True)
+        """Show what there is now, and follow from a thread.
+
+        Of a job that rests the pass is made here too: the cell that shows it is saved whole.
+        """
+        if not self._step():
+            self._see()
         threading.Thread(target=self._follow, name="lmkit-job", daemon=True).start()
 
     def end(self) -> None:
@@ -83,20 +85,32 @@ class JobWatch:
         return info.state in _ACTIVE
 
     def _follow(self) -> None:
-        said = ""
         while not self._over.is_set():
-            try:
-                active = self.look()
-                trace = self.job.attention(self._tools)
-                if trace is not None and not self._over.is_set():
-                    self._attention(trace, "")
-            except Exception as error:
-                # The job goes on whatever becomes of the view of it: say it once, and look again.
-                active = False
-                note = error.message if isinstance(error, LmkitError) else str(error)
-                if note != said and not self._over.is_set():
-                    said = note
-                    _log.debug("A job could not be looked at.", exc_info=True)
-                    self._attention(None, note[:10_000])
+            active = self._step()
+            self._see()
             self._look.wait(BEAT if active else REST)
             self._look.clear()
+
+    def _step(self) -> bool:
+        try:
+            return self.look()
+        except Exception as error:
+            self._tell(error)
+            return False
+
+    def _see(self) -> None:
+        try:
+            trace = self.job.attention(self._tools)
+        except Exception as error:
+            self._tell(error)
+            return
+        if trace is not None and not self._over.is_set():
+            self._attention(trace, "")
+
+    def _tell(self, error: Exception) -> None:
+        """The job goes on whatever becomes of the view of it: say it once, and look again."""
+        note = error.message if isinstance(error, LmkitError) else str(error)
+        if note != self._said and not self._over.is_set():
+            self._said = note
+            _log.debug("A job could not be looked at.", exc_info=error)
+            self._attention(None, note[:10_000])

@@ -10,7 +10,7 @@ from lmkit.api import Job, LoadedModel, Result, Task, Text, follow
 from lmkit_distillation.client import Run
 from lmkit_distillation.known import remember
 from lmkit_distillation.setup_form import FIELDS, recipe_of
-from lmkit_distillation.toml import to_toml
+from lmkit_distillation.toml import shown_recipe
 
 if TYPE_CHECKING:
     from lmkit_distillation.watched import WatchedRun
@@ -44,7 +44,7 @@ class Distillation(Task):
             return there.results()
         recipe = recipe_of(values, model.name)
         if values["preview"]:
-            return [Text(title="Recipe", text=to_toml(recipe))]
+            return [Text(title="Recipe", text=shown_recipe(recipe))]
         run = remember(Run(recipe.out))
         run.folder.claim(recipe)
         run.resume()

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lmkit_distillation.recipe import Loss, Ramp, Recipe
 
-__all__ = ["to_toml"]
+__all__ = ["shown_recipe", "to_toml"]
+
+
+def shown_recipe(recipe: Recipe) -> str:
+    """The TOML with paths from the working directory, where they lie below it."""
+    here = str(Path.cwd()) + os.sep
+
+    def own(path: str) -> str:
+        return path.removeprefix(here)
+
+    paths = ("train", "unlabelled", "dev", "test")
+    data = {name: own(getattr(recipe.data, name)) for name in paths}
+    return to_toml(
+        dataclasses.replace(
+            recipe,
+            out=own(recipe.out),
+            data=dataclasses.replace(recipe.data, **data),
+            cache=dataclasses.replace(recipe.cache, folder=own(recipe.cache.folder)),
+        )
+    )
 
 
 def to_toml(recipe: Recipe) -> str:

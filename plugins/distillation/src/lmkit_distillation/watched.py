@@ -16,7 +16,7 @@ from lmkit_distillation.errors import DistillationError
 from lmkit_distillation.folder import read_json
 from lmkit_distillation.history import History
 from lmkit_distillation.shown_card import card_results
-from lmkit_distillation.toml import to_toml
+from lmkit_distillation.toml import shown_recipe
 
 if TYPE_CHECKING:
     from lmkit_distillation.recipe import Recipe
@@ -90,7 +90,7 @@ class WatchedRun(Job):
         card = self.run.report if self._history.end == "finished" else None
         found = list(card_results(card)) if card is not None else []
         found += charts(self._history)
-        return [*found, Text(title="Recipe", text=to_toml(self._plan()))]
+        return [*found, Text(title="Recipe", text=shown_recipe(self._plan()))]
 
     def act(self, name: str) -> None:
         """Pause, stop or resume it."""
