@@ -33,9 +33,13 @@ from lmkit.errors import (
 )
 from lmkit.fields import check_values, defaults
 from lmkit.host import PluginHost, RegisteredTask
+<<<<<<< HEAD
 from lmkit.jobs import JobWatch
 from lmkit.lending import LentTools
 from lmkit.protocol.codec import decode_request, error_info
+=======
+from lmkit.protocol.codec import decode_request, error_info, state_of
+>>>>>>> main
 from lmkit.protocol.messages import (
     PROTOCOL,
     Accepted,
@@ -947,12 +951,13 @@ class Session:
             stale = [self._subscriptions.pop(one)[1] for one in copies[:-MAX_COPIES]]
         for undo in stale:
             undo()
+        spec = view.spec()
         return Welcome(
             id=request.id,
             view=request.view,
             session=self.id,
             version=__version__,
-            spec=view.spec(),
+            spec=None if request.state and request.state == state_of(spec) else spec,
         )
 
 
