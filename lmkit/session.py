@@ -33,13 +33,9 @@ from lmkit.errors import (
 )
 from lmkit.fields import check_values, defaults
 from lmkit.host import PluginHost, RegisteredTask
-<<<<<<< HEAD
 from lmkit.jobs import JobWatch
 from lmkit.lending import LentTools
-from lmkit.protocol.codec import decode_request, error_info
-=======
 from lmkit.protocol.codec import decode_request, error_info, state_of
->>>>>>> main
 from lmkit.protocol.messages import (
     PROTOCOL,
     Accepted,

@@ -22,7 +22,7 @@ def shown_recipe(recipe: Recipe) -> str:
         return path.removeprefix(here)
 
     paths = ("train", "unlabelled", "dev", "test")
-    data = {name: own(getattr(recipe.data, name)) for name in paths}
+    data: dict[str, Any] = {name: own(getattr(recipe.data, name)) for name in paths}
     return to_toml(
         dataclasses.replace(
             recipe,
