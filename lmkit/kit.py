@@ -405,7 +405,25 @@ def make_panel(kit: Kit, registered: RegisteredTask, values: Mapping[str, Any]) 
     from lmkit.transports.widget import panel_class
 
     opened = open_task(kit.session, registered, kit._source, values, kit._options)
+    _follow_job(kit.session, opened)
     return panel_class(registered)(kit.session, opened)
+
+
+def _follow_job(session: Session, panel: TaskPanel) -> None:
+    """Show the job that a panel's values name, where there is one already."""
+    from lmkit.errors import LmkitError
+
+    registered = panel.registered
+    try:
+        job = registered.task().job(panel.view.values)
+    except LmkitError:
+        session.close(panel.view.id)
+        raise
+    except (Exception, SystemExit) as error:
+        session.close(panel.view.id)
+        raise session.host.quarantine(registered.plugin, error) from error
+    if job is not None:
+        session.follow(panel, job)
 
 
 def given_model(source: Any) -> bool:

@@ -51,6 +51,10 @@ async function activate(
     const panel = notebooks.currentWidget;
     if (panel) insertTask(panel, task, models);
   };
+  const insertCode = (source: string) => {
+    const panel = notebooks.currentWidget;
+    if (panel) insertCell(panel, source);
+  };
   const showView = (view: string): boolean => {
     const found = findView(notebooks, view);
     if (!found) return false;
@@ -62,7 +66,7 @@ async function activate(
   const side = new SidePanel({
     notebooks,
     words: word,
-    host: { insertTask: insert, showView },
+    host: { insertTask: insert, insertCode, showView },
     insert: insertCell,
   });
   side.title.icon = icon;

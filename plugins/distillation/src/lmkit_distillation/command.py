@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lmkit.api import Command, Tools
@@ -62,11 +63,16 @@ class Distill(Command):
         return 0
 
     def call(self, tools: Tools, recipe: Any, *, wait: bool = False) -> Any:
-        """Start a recipe (a TOML file or plain values), or go on with it.
+        """Start a recipe (a TOML file or plain values), or go on with it or with a run folder.
 
         It runs in a process of its own. What comes back has ``state``, ``events()``, ``pause()``,
         ``stop()``, ``resume()``, ``wait()``, ``report`` and ``student``.
         """
-        from lmkit_distillation.client import start
+        from lmkit_distillation.client import Run, start
+        from lmkit_distillation.known import remember
 
-        return start(recipe, wait=wait)
+        if isinstance(recipe, Path | str) and (Path(recipe) / "recipe.json").is_file():
+            run = remember(Run(recipe)).resume()
+        else:
+            run = remember(start(recipe))
+        return run.wait() if wait else run
