@@ -22,6 +22,7 @@ from lmkit_distillation.data import IGNORED, Encoded, collate
 from lmkit_distillation.evaluate import Answers, metrics
 from lmkit_distillation.folder import write_text, writing
 from lmkit_distillation.memory import peak_bytes
+from lmkit_distillation.schema import VERSION
 
 if TYPE_CHECKING:
     from lmkit_distillation.engine import Engine
@@ -33,6 +34,7 @@ def write_report(run: Engine, texts: Sequence[Encoded]) -> dict[str, Any]:
     """Measure both models on ``texts`` and write the card."""
     recipe = run.recipe
     card: dict[str, Any] = {
+        "version": VERSION,
         "task": recipe.task,
         "teacher": recipe.teacher.model,
         "student": str(run.folder.student),
