@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from lmkit_distillation.errors import ReportError
-from lmkit_distillation.schema import read_report
+from lmkit_distillation.folder import write_text, writing
+from lmkit_distillation.schema import VERSION, read_report
 
-__all__ = ["Point", "compare_runs", "front", "points"]
+__all__ = ["Point", "compare_runs", "front", "points", "write_comparison"]
 
 
 @dataclass(frozen=True)
@@ -94,3 +96,29 @@ def compare_runs(folders: Sequence[Path | str]) -> dict[str, dict[str, Any]]:
         (p.name if names.count(p.name) == 1 else f"{p.parent.name}/{p.name}"): read_report(p)
         for p in paths
     }
+
+
+def write_comparison(cards: Mapping[str, dict[str, Any]], target: Path | str) -> str:
+    """Write the page and beside it the same as JSON; give a line for each model.
+
+    Raises:
+        ReportError: the runs can't be compared.
+        RunFolderError: the page can't be written.
+    """
+    from lmkit_distillation.card_views import pareto
+    from lmkit_distillation.page import to_page
+
+    every = points(cards)
+    best = front(every)
+    target = Path(target)
+    body = [{**asdict(one), "front": one in best} for one in every]
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_text(target, to_page("Students compared", "", pareto(cards)))
+        write_text(target.with_suffix(".json"), json.dumps({"version": VERSION, "points": body}))
+    width = max(len(one.name) for one in every)
+    return "\n".join(
+        f"{'*' if one in best else ' '} {one.name:{width}}  {one.metric} {one.quality:.4f}  "
+        f"{one.cost_name} {one.cost:,.4g}"
+        for one in every
+    )
