@@ -102,8 +102,8 @@ def lines(card: dict[str, Any]) -> list[tuple[str, str, str]]:
     def both(values: Mapping[str, Any], form: str, scale: float = 1.0) -> tuple[str, str]:
         a, b = (values.get(who) for who in ("teacher", "student"))
         return (
-            _MISSING if a is None else format(a * scale, form),
-            _MISSING if b is None else format(b * scale, form),
+            _MISSING if a is None else _number(a, form, scale),
+            _MISSING if b is None else _number(b, form, scale),
         )
 
     rows: list[tuple[str, str, str]] = []
@@ -139,6 +139,10 @@ def lines(card: dict[str, Any]) -> list[tuple[str, str, str]]:
         rows.append((f"Texts a second at batch {one['batch']}", *both(rates, ",.1f")))
         rows.append((f"Speed at batch {one['batch']}", "1", f"{one['speedup']:.2f}"))
     return rows
+
+
+def _number(value: float, form: str, scale: float) -> str:
+    return format(value if scale == 1 else value * scale, form)
 
 
 def _with_interval(values: Mapping[str, Any], name: str) -> str:
