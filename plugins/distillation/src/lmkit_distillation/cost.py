@@ -79,7 +79,8 @@ def flops_of(forward: Forward, batches: Sequence[Batch]) -> int:
     """Floating-point operations of a text, the mean over ``batches``, as torch counts them.
 
     Only matrix products and convolutions are counted, a multiplication and an addition as two.
-    Attention runs in its plain form meanwhile, since fused kernels are not all known to the counter.
+    Attention runs in its plain form meanwhile: the counter does not know all fused
+    kernels.
     """
     total = texts = 0
     for batch in batches:
@@ -108,7 +109,7 @@ def peak_of(
     }
     command = [sys.executable, "-m", "lmkit", "distill", "--measure"]
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603  # this Python, with words of this module
             command, input=json.dumps(order), capture_output=True, text=True, timeout=600
         )
         if done.returncode == 0:

@@ -1,10 +1,11 @@
-"""README.md of a student's folder: what it is, of whom, by which recipe, how good, whose licence."""
+"""README.md of a student: what it is, of whom, by what recipe, how good."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lmkit_distillation.card_views import lines
@@ -20,18 +21,21 @@ _PIPELINE = {
 
 def model_card(card: dict[str, Any]) -> str:
     """The card, with the front matter that the Hugging Face hub reads."""
+    # A folder of this machine is told by its name alone.
+    given = Path(card["teacher"])
+    teacher = given.name if given.is_absolute() else card["teacher"]
     front = [
         "---",
         "library_name: transformers",
         f"pipeline_tag: {_PIPELINE.get(card['task'], 'other')}",
         "tags: [distillation, lmkit]",
-        f"base_model: {json.dumps(card['teacher'])}",
+        f"base_model: {json.dumps(teacher)}",
         "---",
     ]
     rows = "\n".join(f"| {' | '.join(_cell(one) for one in row)} |" for row in lines(card))
     parts = [
         "\n".join(front),
-        f"# A student of {_plain(card['teacher'])}",
+        f"# A student of {_plain(teacher)}",
         f"Distilled with lmkit. Task: {card['task']}; {card['steps']:,} steps, the best after "
         f"{card['best_step']:,}; measured on {card['texts']:,} texts. In brackets are 95 % "
         "bootstrap intervals over texts.",
@@ -54,7 +58,7 @@ def model_card(card: dict[str, Any]) -> str:
         parts.append(f"## Recipe\n\n{fence}json\n{body}\n{fence}")
     parts.append(
         "## Licence\n\nA student is a derived work of its teacher: the licence of "
-        f"{_plain(card['teacher'])} and that of the training texts hold for it. lmkit does not "
+        f"{_plain(teacher)} and that of the training texts hold for it. lmkit does not "
         "know them and grants none; name them here before you share this folder."
     )
     return "\n\n".join(parts) + "\n"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lmkit.api import Chart, Series, Table
 
 __all__ = ["to_page"]
+
+_Place = Callable[[float], float]
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2330;--soft:#5b6575;--line:#d9dee6;--paper:#fff;
@@ -97,7 +99,8 @@ def _table(table: Table) -> str:
     )
     return _section(
         table.title,
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>',
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>",
         table.note,
     )
 
@@ -174,8 +177,7 @@ def _chart(chart: Chart) -> str:
     return _section(chart.title, body, chart.note)
 
 
-def _drawn(one: Series, paint: str, at_x: object, at_y: object) -> str:
-    assert callable(at_x) and callable(at_y)
+def _drawn(one: Series, paint: str, at_x: _Place, at_y: _Place) -> str:
     places = [(at_x(x), at_y(y)) for x, y in zip(one.x, one.y, strict=True) if y is not None]
     found = ""
     if one.draw in ("line", "steps"):

@@ -127,7 +127,7 @@ def per_class(
                     "change_interval": interval(change, teacher.text[own], resamples),
                 }
             )
-    return sorted(rows, key=lambda row: float(row["change"]))  # type: ignore[arg-type]
+    return sorted(rows, key=lambda row: float(row["change"]))
 
 
 def per_entity(
