@@ -176,7 +176,8 @@ class PluginHost:
                     self._drop(plugin)
                 elif plugin.state != "ready" or _describe(entry_point).version != plugin.version:
                     self._drop(plugin)
-                    _forget_modules(plugin.module)
+                    if plugin.state != "blocked":  # who imported a blocked one goes on with it
+                        _forget_modules(plugin.module)
             self.discover()
             return [
                 plugin

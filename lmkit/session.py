@@ -33,7 +33,7 @@ from lmkit.errors import (
 )
 from lmkit.fields import check_values, defaults
 from lmkit.host import PluginHost, RegisteredTask
-from lmkit.protocol.codec import decode_request, error_info
+from lmkit.protocol.codec import decode_request, error_info, state_of
 from lmkit.protocol.messages import (
     PROTOCOL,
     Accepted,
@@ -919,12 +919,13 @@ class Session:
             stale = [self._subscriptions.pop(one)[1] for one in copies[:-MAX_COPIES]]
         for undo in stale:
             undo()
+        spec = view.spec()
         return Welcome(
             id=request.id,
             view=request.view,
             session=self.id,
             version=__version__,
-            spec=view.spec(),
+            spec=None if request.state and request.state == state_of(spec) else spec,
         )
 
 

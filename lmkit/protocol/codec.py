@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import traceback
 import zlib
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from lmkit.protocol.messages import (
     Request,
     SavedTile,
     TileHeader,
+    ViewSpec,
 )
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "error_info",
     "load_tile",
     "save_tile",
+    "state_of",
     "to_builtins",
 ]
 
@@ -72,6 +75,11 @@ def decode_request(data: Any) -> Request:
     except (msgspec.ValidationError, RecursionError) as error:
         raise ProtocolError(f"The kernel cannot read this request: {error}.") from error
     return request
+
+
+def state_of(spec: ViewSpec) -> str:
+    """Return a digest of a spec, by which a page and its kernel know that they have the same."""
+    return hashlib.blake2b(msgspec.json.encode(spec), digest_size=16).hexdigest()
 
 
 def decode_outgoing(data: Any) -> Outgoing:

@@ -9,7 +9,8 @@ Positions in a text count Unicode code points (Python's ``str`` index), not UTF-
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -101,6 +102,7 @@ __all__ = [
     "TileRequest",
     "Token",
     "TokenChoices",
+    "TokenColumns",
     "TokenLabels",
     "TokenRow",
     "TokenScores",
@@ -118,7 +120,8 @@ Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 Line = Annotated[str, Meta(max_length=10_000)]
 LongText = Annotated[str, Meta(max_length=4_000_000)]
-Index = Annotated[int, Meta(ge=0, le=10_000_000)]
+_MOST = 10_000_000
+Index = Annotated[int, Meta(ge=0, le=_MOST)]
 Count = Annotated[int, Meta(ge=0, le=9_007_199_254_740_991)]
 Finite = Annotated[float, Meta(ge=-1e308, le=1e308)]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -214,6 +217,97 @@ class Token(Struct, frozen=True, kw_only=True):
     word: Index | None = None
     start: Index = 0
     end: Index = 0
+
+
+_Columns = Meta(max_length=1_000_000)
+_Step = Annotated[int, Meta(ge=-20_000_000, le=20_000_000)]
+
+
+class TokenColumns(Struct, frozen=True, kw_only=True, dict=True):
+    """Tokens by column: 512 of BERT's take 8 kB, and 39 kB as a list of objects.
+
+    A sequence of :class:`Token`. A column may be left out where it says nothing. ``raw`` has None
+    where it equals ``text``; ``special`` are places; ``words`` are steps from the word before,
+    which is -1 at first, and None for a token of no word; ``gaps`` are the characters between the
+    end of the token before and the start, ``lengths`` those from start to end.
+
+    Raises:
+        ValueError: columns of different lengths, or a place that is out of bounds.
+    """
+
+    text: Annotated[tuple[LongText, ...], _Columns]
+    raw: Annotated[tuple[LongText | None, ...], _Columns] = ()
+    special: Annotated[tuple[Index, ...], _Columns] = ()
+    words: Annotated[tuple[_Step | None, ...], _Columns] = ()
+    gaps: Annotated[tuple[_Step, ...], _Columns] = ()
+    lengths: Annotated[tuple[_Step, ...], _Columns] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.text)
+        for column in (self.raw, self.words, self.gaps, self.lengths):
+            if len(column) not in (0, count):
+                raise ValueError(f"a column has {len(column)} places for {count} tokens")
+        if self.special and max(self.special) >= count:
+            raise ValueError(f"there is no token {max(self.special)}")
+        _ = self.all  # its places are in bounds
+
+    @classmethod
+    def of(cls, tokens: Sequence[Token]) -> TokenColumns:
+        """Write tokens by column."""
+        words: list[int | None] = []
+        gaps: list[int] = []
+        last, end = -1, 0
+        for token in tokens:
+            words.append(None if token.word is None else token.word - last)
+            last = last if token.word is None else token.word
+            gaps.append(token.start - end)
+            end = token.end
+        lengths = tuple(token.end - token.start for token in tokens)
+        raw = tuple(None if token.raw == token.text else token.raw for token in tokens)
+        return cls(
+            text=tuple(token.text for token in tokens),
+            raw=raw if any(one is not None for one in raw) else (),
+            special=tuple(index for index, token in enumerate(tokens) if token.special),
+            words=tuple(words) if any(one is not None for one in words) else (),
+            gaps=tuple(gaps) if any(gaps) else (),
+            lengths=lengths if any(lengths) else (),
+        )
+
+    @functools.cached_property
+    def all(self) -> tuple[Token, ...]:
+        """The tokens."""
+        special = set(self.special)
+        tokens: list[Token] = []
+        last, end = -1, 0
+        for index, text in enumerate(self.text):
+            raw = self.raw[index] if self.raw else None
+            step = self.words[index] if self.words else None
+            last = last if step is None else last + step
+            start = end + (self.gaps[index] if self.gaps else 0)
+            end = start + (self.lengths[index] if self.lengths else 0)
+            word = 0 if step is None else last
+            if any(not 0 <= place <= _MOST for place in (start, end, word)):
+                raise ValueError(f"the place of token {index} is out of bounds")
+            tokens.append(
+                Token(
+                    text=text,
+                    raw=text if raw is None else raw,
+                    special=index in special,
+                    word=None if step is None else last,
+                    start=start,
+                    end=end,
+                )
+            )
+        return tuple(tokens)
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def __iter__(self) -> Iterator[Token]:
+        return iter(self.all)
+
+    def __getitem__(self, index: int) -> Token:
+        return self.all[index]
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -712,8 +806,8 @@ class AttentionSpec(Struct, frozen=True, kw_only=True):
     """
 
     layers: Annotated[tuple[LayerSpec, ...], Meta(min_length=1, max_length=10_000)]
-    tokens: Annotated[tuple[Token, ...], Meta(max_length=1_000_000)]
-    key_tokens: Annotated[tuple[Token, ...], Meta(max_length=1_000_000)] | None = None
+    tokens: TokenColumns
+    key_tokens: TokenColumns | None = None
     path: Line
     deviation: Finite | None = None
     missing: Annotated[tuple[Line, ...], Meta(max_length=10_000)] = ()
@@ -832,11 +926,15 @@ class RequestBase(Struct, frozen=True, kw_only=True):
 
 
 class Hello(RequestBase, frozen=True, kw_only=True, tag="hello", tag_field="type"):
-    """A view (re)connects. Answered by :class:`Welcome` or an error ``unknown-session``."""
+    """A view (re)connects. Answered by :class:`Welcome` or an error ``unknown-session``.
+
+    ``state`` is that of :class:`Live` while the page shows what it was saved with.
+    """
 
     session: Id
     protocol: int
     version: Line
+    state: Annotated[str, Meta(max_length=64)] = ""
 
 
 class TileRequest(RequestBase, frozen=True, kw_only=True, tag="tile", tag_field="type"):
@@ -940,11 +1038,11 @@ class AnswerBase(Struct, frozen=True, kw_only=True):
 
 
 class Welcome(AnswerBase, frozen=True, kw_only=True, tag="welcome", tag_field="type"):
-    """The view is live; ``spec`` is its present state."""
+    """The view is live; ``spec`` is its present state, None where it is the one that was saved."""
 
     session: Id
     version: Line
-    spec: ViewSpec
+    spec: ViewSpec | None = None
 
 
 class TileHeader(Struct, frozen=True, kw_only=True):
@@ -1055,10 +1153,15 @@ class SavedTile(TileHeader, frozen=True, kw_only=True):
 
 
 class Live(Struct, frozen=True, kw_only=True):
-    """Where a saved output finds its kernel again. Random UUIDs: they tell nothing."""
+    """Where a saved output finds its kernel again. Random UUIDs: they tell nothing.
+
+    ``state`` is a digest of the spec that was saved: a kernel that still has it need not send it
+    again. Empty where the saved one is not the whole of it.
+    """
 
     session: Id
     view: Id
+    state: Annotated[str, Meta(max_length=64)] = ""
 
 
 class SavedAnswer(Struct, frozen=True, kw_only=True):

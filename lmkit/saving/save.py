@@ -22,6 +22,7 @@ from lmkit.protocol.messages import (
     RunRecord,
     Selection,
     Token,
+    TokenColumns,
 )
 from lmkit.run_record import record_json, without_text
 from lmkit.saving import analyses, figures
@@ -622,7 +623,7 @@ def _without_text(bundle: Bundle) -> Bundle:
     )
 
 
-def _numbered(tokens: Sequence[Token]) -> tuple[Token, ...]:
-    return tuple(
-        Token(text=str(index), raw="", special=token.special) for index, token in enumerate(tokens)
+def _numbered(tokens: TokenColumns) -> TokenColumns:
+    return TokenColumns(
+        text=tuple(str(index) for index in range(len(tokens))), special=tokens.special
     )

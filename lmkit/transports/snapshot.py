@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from lmkit.errors import LmkitError
-from lmkit.protocol.codec import save_tile, to_builtins
+from lmkit.protocol.codec import save_tile, state_of, to_builtins
 from lmkit.protocol.keys import Key, format_key
 from lmkit.protocol.messages import (
     Bundle,
@@ -32,7 +32,7 @@ from lmkit.views.panel import PanelView
 
 __all__ = ["snapshot"]
 
-FIRST = 290_000
+FIRST = 280_000
 """Bytes of an output's own form that a first look takes: spec, thumbnails, shown head. What
 exceeds it is packed in 6 bits, and nothing else is added."""
 SMALL = 96_000
@@ -83,7 +83,10 @@ def snapshot(
     budget = most = options.budget // 2 if budget is None else budget
     if selection is not None and view.tiles is not None:
         selection = view.tiles.clip(selection)
-    spec = _shorten(view.spec(selection))
+    whole_spec = view.spec(selection)
+    spec = _shorten(whole_spec)
+    if live is not None and spec == whole_spec:
+        live = msgspec.structs.replace(live, state=state_of(spec))
     record = _short_record(view)
     tiles = view.tiles
     if tiles is None or spec.attention is None:

@@ -29,6 +29,7 @@ from lmkit.protocol.messages import (
     Selection,
     StepSpec,
     TileHeader,
+    TokenColumns,
     ViewInfo,
 )
 from lmkit.views.lens import Lens
@@ -205,8 +206,8 @@ class AttentionTiles:
         decoder = trace.decoder_tokens
         return AttentionSpec(
             layers=layers,
-            tokens=decoder or trace.tokens,
-            key_tokens=trace.tokens if decoder else None,
+            tokens=TokenColumns.of(decoder or trace.tokens),
+            key_tokens=TokenColumns.of(trace.tokens) if decoder else None,
             path=trace.path,
             deviation=trace.deviation,
             missing=tuple(trace.missing),

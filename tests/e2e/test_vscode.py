@@ -69,7 +69,7 @@ def hostile(bundle: dict[str, Any]) -> list[Any]:
         return made
 
     def tokens(made: dict[str, Any]) -> None:
-        made["spec"]["attention"]["tokens"][3]["text"] = IMAGE + SCRIPT
+        made["spec"]["attention"]["tokens"]["text"][3] = IMAGE + SCRIPT
         made["spec"]["header"]["model"] = IMAGE
         made["spec"]["results"][0]["scores"][0]["label"] = SCRIPT
 
@@ -130,7 +130,7 @@ def test_a_saved_notebook_is_drawn_without_a_kernel(
     frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
     assert shown_scores(frame) == pytest.approx(scores(bundle), abs=0.006)
     tokens = frame.locator(f"{VIEW} {part('token')}")
-    expect(tokens).to_have_count(len(bundle["spec"]["attention"]["tokens"]))
+    expect(tokens).to_have_count(len(bundle["spec"]["attention"]["tokens"]["text"]))
     assert frame.locator(f"{VIEW} {part('cell')}").count() == 72
     frame.locator(f"{VIEW} {part('tab-map')}").click()
     frame.locator(f"{VIEW} {part('picture-canvas')}").first.hover()

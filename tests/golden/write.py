@@ -11,10 +11,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from lmkit.protocol import codec, levels, tiles
-from lmkit.protocol.messages import SavedTile, TileHeader
+from lmkit.protocol.messages import SavedTile, TileHeader, TokenColumns
 
 __all__ = ["HERE", "HOSTILE", "golden"]
 
@@ -44,6 +45,13 @@ _PANEL = {"kind": "panel", "header": _HEADER}
 def _panel() -> dict[str, Any]:
     tokens = [{"text": text, "raw": text} for text in HOSTILE]
     tokens[1] |= {"special": True, "word": 0, "start": 1, "end": 29}
+    columns = {
+        "text": HOSTILE,
+        "special": [1],
+        "words": [None, 1, *[None] * 10],
+        "gaps": [0, 1, -29, *[0] * 9],
+        "lengths": [0, 28, *[0] * 10],
+    }
     return {
         "kind": "panel",
         "protocol": 1,
@@ -163,7 +171,7 @@ def _panel() -> dict[str, Any]:
                     "rotary": True,
                 },
             ],
-            "tokens": tokens,
+            "tokens": columns,
             "path": "sdpa",
             "deviation": 3e-7,
             "scale": "difference",
@@ -294,11 +302,41 @@ def _outgoing() -> list[dict[str, Any]]:
     ]
 
 
+_TOKENS: list[dict[str, Any]] = [
+    {"text": []},
+    {"text": HOSTILE},
+    {
+        "text": ["[CLS]", "a", "b", "##c", "[SEP]", "d"],
+        "raw": [None, "\u0120a", None, "", None, None],
+        "special": [4, 0],
+        "words": [None, 1, 1, 0, None, -1],
+        "gaps": [0, 0, 1, 0, -4, 2],
+        "lengths": [0, 1, 2, 1, 0, 3],
+    },
+    {"text": ["a", "b"], "words": [3, 0], "gaps": [10_000_000, -5], "lengths": [0, 5]},
+]
+_WRONG_TOKENS: list[dict[str, Any]] = [
+    {"text": [None]},
+    {"text": ["a", "b"], "raw": ["a"]},
+    {"text": ["a", "b"], "words": [1]},
+    {"text": ["a"], "gaps": [0, 0]},
+    {"text": ["a"], "lengths": [1, 1]},
+    {"text": ["a"], "special": [1]},
+    {"text": ["a"], "words": [0]},
+    {"text": ["a"], "gaps": [-1]},
+    {"text": ["a"], "lengths": [-1]},
+    {"text": ["a", "b"], "gaps": [10_000_000, 1]},
+    {"text": ["a", "b"], "words": [10_000_000, 10_000_000]},
+    {"text": ["a"], "gaps": [0.5]},
+]
+"""Columns of tokens that do not fit together, or lead out of bounds."""
+
+
 def _refused() -> dict[str, list[Any]]:
     """Values that no reader takes, by the reader that refuses them."""
     base = {"id": "9b2f", "view": "v1"}
     tile = {"key": "thumb/0", "shape": [1], "encoding": "f32"}
-    attention = {"layers": [_LAYER], "tokens": [], "path": "sdpa"}
+    attention = {"layers": [_LAYER], "tokens": {"text": []}, "path": "sdpa"}
     bundle = {"protocol": 1, "version": "0.1.0", "spec": _PANEL}
     saved = {**tile, "data": ""}
 
@@ -373,8 +411,8 @@ def _refused() -> dict[str, list[Any]]:
             panel(attention={**attention, "layers": [{**_LAYER, "role": "reader"}]}),
             panel(attention={**attention, "layers": [{**_LAYER, "headSize": -1}]}),
             panel(attention={**attention, "layers": [{**_LAYER, "hasQk": "yes"}]}),
-            panel(attention={**attention, "tokens": [{"text": "a"}]}),
-            panel(attention={**attention, "tokens": [{"text": None, "raw": "a"}]}),
+            panel(attention={**attention, "tokens": [{"text": "a", "raw": "a"}]}),
+            *(panel(attention={**attention, "tokens": wrong}) for wrong in _WRONG_TOKENS),
         ],
     }
 
@@ -680,6 +718,13 @@ def golden() -> dict[str, Any]:
         ],
         "refused.json": _refused(),
         "levels.json": _levels(),
+        "tokens.json": [
+            {
+                "columns": given,
+                "tokens": codec.to_builtins(msgspec.convert(given, TokenColumns).all),
+            }
+            for given in _TOKENS
+        ],
         "keys.json": {"valid": _VALID_KEYS, "invalid": _INVALID_KEYS},
         "tiles.json": {"good": made, "damaged": _damaged(made[0]["saved"])},
     }

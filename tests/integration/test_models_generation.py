@@ -142,7 +142,7 @@ def test_an_encoder_decoder_model(t5: HuggingFaceModel) -> None:
     assert all(w.probability for w in trace.written)
     spec = AttentionTiles(trace).spec(Selection())
     assert len(spec.steps) == len(trace.steps)
-    assert spec.key_tokens == trace.tokens
+    assert spec.key_tokens.all == trace.tokens
 
 
 def test_the_explorer_is_given_steps(gpt2: HuggingFaceModel) -> None:
@@ -150,7 +150,7 @@ def test_the_explorer_is_given_steps(gpt2: HuggingFaceModel) -> None:
         "Ein Anfang: 中文 👍🏽 ", max_new_tokens=10, do_sample=True, seed=1
     )
     spec = AttentionTiles(trace).spec(Selection())
-    assert spec.tokens == trace.tokens
+    assert spec.tokens.all == trace.tokens
     assert [(s.first, s.last) for s in spec.steps] == [(s.first, s.last) for s in trace.steps]
     for key in ("head/0/1", "thumb/1"):
         header, data = AttentionTiles(trace).tile(key)

@@ -217,19 +217,21 @@ def ask(
     return comm.until(id=identity)
 
 
-def hello(comm: Comm, live: dict[str, str]) -> dict[str, Any]:
-    answer, _ = ask(comm, live, "hello", session=live["session"], protocol=1, version="0.1.0")
+def hello(comm: Comm, live: dict[str, str], state: str = "") -> dict[str, Any]:
+    about = {"session": live["session"], "protocol": 1, "version": "0.1.0", "state": state}
+    answer, _ = ask(comm, live, "hello", **about)
     return answer
 
 
 def test_a_view_says_hello_and_gets_tiles(kernel: Kernel, tiny: Path) -> None:
     live = kernel.run(f"%%lm classification --model {tiny}\n{TEXT}").shown[0][VIEW]["live"]
     comm = kernel.open_comm()
+    welcome = hello(comm, live, state=live["state"])
+    assert (welcome["type"], welcome["spec"]) == ("welcome", None)  # the page has it
     welcome = hello(comm, live)
-    assert welcome["type"] == "welcome"
     assert welcome["spec"]["values"]["text"] == TEXT
     answer, buffers = ask(comm, live, "tile", key="head/1/2")
-    count = len(welcome["spec"]["attention"]["tokens"])
+    count = len(welcome["spec"]["attention"]["tokens"]["text"])
     assert answer["tile"]["shape"] == [count, count]
     assert len(buffers[0]) == count * count
     answer, buffers = ask(comm, live, "tile", key="rows/0/1/0-2")
@@ -239,6 +241,8 @@ def test_a_view_says_hello_and_gets_tiles(kernel: Kernel, tiny: Path) -> None:
     assert "99" in answer["error"]["message"]
     selection = {"layer": 1, "head": 3, "tokens": [2]}
     assert ask(comm, live, "select", selection=selection)[0]["type"] == "done"
+    there = hello(comm, live, state=live["state"])["spec"]["attention"]["selection"]
+    assert (there["layer"], there["head"], there["tokens"]) == (1, 3, [2])
     selected = f"{_state(live['view'])}.selection"
     assert kernel.value(f"({selected}.layer, {selected}.head, {selected}.tokens)") == (1, 3, (2,))
 

@@ -134,7 +134,7 @@ def test_a_text_is_analysed(editor: Editor, bert: str) -> None:
     header, (data,) = answer["message"]["tile"], answer["data"]
     row = decode(base64.b64decode(data), tuple(header["shape"]), header["encoding"])
     assert row.sum() == pytest.approx(1, abs=1e-5)
-    assert np.asarray(row).shape == (1, len(spec["attention"]["tokens"]))
+    assert np.asarray(row).shape == (1, len(spec["attention"]["tokens"]["text"]))
 
     bundle = decode_bundle(editor.ask("snapshot", {"view": view}))
     assert bundle.heads == bundle.heads_carried == 8

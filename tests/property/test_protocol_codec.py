@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from lmkit.errors import ProtocolError
 from lmkit.protocol import codec
 from lmkit.protocol.keys import FORMS, Key, format_key, parse_key
-from lmkit.protocol.messages import SavedTile, TileHeader
+from lmkit.protocol.messages import SavedTile, TileHeader, Token, TokenColumns
 
 _NUMBER = st.integers(0, 99_999_999)
 _TOKENS = st.lists(_NUMBER, min_size=1, max_size=20).map(tuple)
@@ -107,3 +108,25 @@ def test_the_values_of_a_request_are_scalars_that_utf8_and_json_can_hold(
         assert value is None or isinstance(value, str | bool | int | float)
         if isinstance(value, float):
             assert abs(value) <= 1e308
+
+
+_PLACE = st.integers(0, 10_000_000)
+_ANY_TOKENS = st.lists(
+    st.builds(
+        Token,
+        text=st.text(max_size=5),
+        raw=st.text(max_size=5),
+        special=st.booleans(),
+        word=st.none() | _PLACE,
+        start=_PLACE,
+        end=_PLACE,
+    ),
+    max_size=20,
+)
+
+
+@given(_ANY_TOKENS)
+def test_tokens_are_read_from_columns_as_they_were_written(tokens: list[Token]) -> None:
+    columns = TokenColumns.of(tokens)
+    assert list(columns) == tokens
+    assert list(msgspec.json.decode(msgspec.json.encode(columns), type=TokenColumns)) == tokens

@@ -23,7 +23,8 @@ def saved() -> dict[str, Any]:
     data = copy.deepcopy(json.loads(GOLDEN.read_text(encoding="utf-8"))[0]["given"])
     spec = data["spec"]
     spec["values"] = {**spec["values"], "text": SECRET, "how": "fast"}
-    spec["attention"]["tokens"][0]["text"] = SECRET
+    spec["attention"]["tokens"]["text"][0] = SECRET
+    spec["attention"]["tokens"]["raw"] = [SECRET] * len(spec["attention"]["tokens"]["text"])
     spec["results"][2]["text"] = SECRET
     spec["status"] = {"state": "error", "error": {"code": "x", "message": SECRET}}
     spec["warnings"] = [SECRET]

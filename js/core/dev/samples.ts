@@ -8,6 +8,7 @@ import type {
   Result,
   SavedTile,
   Token,
+  TokenColumns,
   ViewInfo,
   ViewSpec,
 } from "@lmkit/protocol";
@@ -20,10 +21,35 @@ import {
   parseKey,
   parseViewSpec,
   tileBox,
+  tokensOf,
 } from "@lmkit/protocol";
 import type { Channel } from "../src/channel.ts";
 
 const SIZE = 32;
+
+/** As `TokenColumns.of` writes them. */
+export function columnsOf(tokens: readonly Token[]): TokenColumns {
+  let [word, end] = [-1, 0];
+  const columns = {
+    text: [] as string[],
+    raw: [] as (string | null)[],
+    special: [] as number[],
+    words: [] as (number | null)[],
+    gaps: [] as number[],
+    lengths: [] as number[],
+  };
+  for (const [index, token] of tokens.entries()) {
+    columns.text.push(token.text);
+    columns.raw.push(token.raw === token.text ? null : token.raw);
+    if (token.special) columns.special.push(index);
+    columns.words.push(token.word === null ? null : token.word - word);
+    word = token.word ?? word;
+    columns.gaps.push(token.start - end);
+    columns.lengths.push(token.end - token.start);
+    end = token.end;
+  }
+  return columns;
+}
 
 export function words(text: string): Token[] {
   const tokens: Token[] = [];
@@ -169,7 +195,7 @@ export function makeTile(attention: AttentionSpec, text: string): MadeTile {
   if (key.kind === "query-groups" || key.kind === "key-groups") {
     // The made-up words: two tokens each, the special ones hidden.
     let at = -1;
-    const groups = attention.tokens.map((token, index) => {
+    const groups = tokensOf(attention.tokens).map((token, index) => {
       if (token.special) return -1;
       if (index % 2 === 1) at += 1;
       return Math.max(0, at);
@@ -355,7 +381,7 @@ export function attentionOf(
       hasValues: false,
       rotary: causal,
     })),
-    tokens,
+    tokens: columnsOf(tokens),
     keyTokens: null,
     path: "sdpa",
     deviation: 3.1e-7,
@@ -707,7 +733,7 @@ export const VIEWS: Record<string, () => ViewSpec> = {
             layer("cross", `decoder.block.${n}.EncDecAttention`),
           ]),
         ],
-        keyTokens: source,
+        keyTokens: columnsOf(source),
         selection: { layer: 6, head: 3, tokens: [], lens: "", picture: "" },
         steps: target.map((token, first) => ({ label: token.text, first, last: first + 1 })),
       }),

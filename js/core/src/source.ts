@@ -140,8 +140,15 @@ const SELECT_DELAY = 100;
 /** Thumbnails wait for each other, so that the head just clicked is never behind sixty of them. */
 const BACKGROUND_FLIGHTS = 2;
 
+/** Where a view finds its kernel, and what of it the page has; see the protocol's `Live`. */
+export interface Where {
+  readonly session: string;
+  readonly view: string;
+  readonly state?: string;
+}
+
 export interface SourceOptions {
-  readonly where?: { readonly session: string; readonly view: string } | null;
+  readonly where?: Where | null;
   readonly tiles?: readonly SavedTile[];
   readonly saved?: { readonly heads: number; readonly carried: number } | null;
   readonly spec?: ViewSpec | null;
@@ -156,7 +163,11 @@ export class KernelSource implements Source {
   reason = "";
 
   #state: Liveness;
-  #where: { readonly session: string; readonly view: string } | null;
+  readonly #where: Where | null;
+  /** Digest of the saved spec while that is what the page shows. */
+  #saved: string;
+  /** What was selected before the kernel was there. */
+  #unsent: Selection | null = null;
   #channel: Channel | null = null;
   #cache = new TileCache(CACHE_BYTES);
   #savedTiles: Map<string, SavedTile>;
@@ -177,6 +188,7 @@ export class KernelSource implements Source {
 
   constructor(options: SourceOptions) {
     this.#where = options.where ?? null;
+    this.#saved = options.where?.state ?? "";
     this.#savedTiles = new Map((options.tiles ?? []).map((tile) => [tile.key, tile]));
     this.saved = options.saved ?? null;
     this.#record = options.record ?? null;
@@ -284,7 +296,8 @@ export class KernelSource implements Source {
     if (this.#select) clearTimeout(this.#select.timer);
     const timer = setTimeout(() => {
       this.#select = null;
-      this.#tell({ type: "select", selection });
+      if (this.#state === "live") this.#tell({ type: "select", selection });
+      else this.#unsent = selection;
     }, SELECT_DELAY);
     this.#select = { selection, timer };
   }
@@ -387,13 +400,16 @@ export class KernelSource implements Source {
       session: this.#where.session,
       protocol: PROTOCOL,
       version: VERSION,
+      state: this.#saved,
     });
     answer.then(
       ({ message }) => {
         if (message.type !== "welcome") return;
-        this.#replaceSpec(message.spec);
+        if (message.spec) this.#replaceSpec(message.spec);
         this.#become("live");
-        this.#emit({ type: "changed", spec: message.spec, welcome: true });
+        if (message.spec) this.#emit({ type: "changed", spec: message.spec, welcome: true });
+        else if (this.#unsent) this.select(this.#unsent);
+        this.#unsent = null;
       },
       (error: unknown) => {
         if (this.#closed || this.#state === "lost") return;
@@ -520,6 +536,7 @@ export class KernelSource implements Source {
 
   /** Another computation voids all tiles; the same one, seen again after a reload, keeps them. */
   #replaceSpec(spec: ViewSpec): void {
+    this.#saved = "";
     const next = fingerprint(spec);
     if (next === this.#fingerprint) return;
     this.#fingerprint = next;

@@ -1,5 +1,5 @@
 // @vitest-environment node
-import type { PanelSpec, Request, SavedTile } from "@lmkit/protocol";
+import type { PanelSpec, Request, SavedTile, Selection } from "@lmkit/protocol";
 import fc from "fast-check";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { FakeKernel, makeTile, saveTile, VIEWS } from "../dev/samples.ts";
@@ -59,6 +59,40 @@ describe("the connection", () => {
       { type: "state", state: "live" },
       { type: "changed", welcome: true },
     ]);
+  });
+
+  test("a page that shows what the kernel has is not sent it again", async () => {
+    const kernel = new FakeKernel(spec);
+    kernel.answer = (message) => {
+      if (message.type !== "hello") return;
+      const { id, view, session } = message;
+      kernel.say({ type: "welcome", id, view, session, version: "0.1.0", spec: null });
+    };
+    const source = new KernelSource({ where: { ...where, state: "a1" }, channel: kernel, spec });
+    const events: SourceEvent[] = [];
+    source.subscribe((event) => events.push(event));
+    await vi.waitFor(() => expect(source.state).toBe("live"));
+    expect(kernel.sent[0]).toMatchObject({ type: "hello", state: "a1" });
+    expect(events).toEqual([{ type: "state", state: "live" }]);
+  });
+
+  test("what was selected before the kernel came is told then", async () => {
+    const kernel = new FakeKernel(spec);
+    let open = (_: FakeKernel): void => undefined;
+    const channel = new Promise<FakeKernel>((resolve) => {
+      open = resolve;
+    });
+    kernel.answer = (message) => {
+      if (message.type !== "hello") return;
+      const { id, view, session } = message;
+      kernel.say({ type: "welcome", id, view, session, version: "0.1.0", spec: null });
+    };
+    const source = new KernelSource({ where: { ...where, state: "a1" }, channel, spec });
+    const selection = { ...(spec.attention?.selection as Selection), layer: 1 };
+    source.select(selection);
+    await new Promise((resolve) => setTimeout(resolve, 150));
+    open(kernel);
+    await vi.waitFor(() => expect(kernel.sent.at(-1)).toMatchObject({ type: "select", selection }));
   });
 
   test.each(["unknown-session", "unknown-view"])("an error %s means a saved view", async (code) => {

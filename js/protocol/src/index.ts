@@ -11,6 +11,7 @@ import type {
   ViewSpec,
 } from "./generated/types.ts";
 import { isObject, parse } from "./parse.ts";
+import { tokensOf } from "./tokens.ts";
 
 export { ProtocolError } from "./errors.ts";
 export type * from "./generated/types.ts";
@@ -32,6 +33,7 @@ export {
   tileBytes,
   unpackTile,
 } from "./tiles.ts";
+export { tokensOf } from "./tokens.ts";
 
 /** Version of this protocol. */
 export const PROTOCOL = 1;
@@ -51,18 +53,31 @@ export type FieldValue = string | number | boolean | null;
 /** Reads a saved output. @throws ProtocolError with a sentence for people. */
 export function parseBundle(data: unknown): Bundle {
   refuseOtherVersion(data, "This output was saved with protocol");
-  return parse("Bundle", data, "This saved output cannot be read") as Bundle;
+  const bundle = parse("Bundle", data, "This saved output cannot be read") as Bundle;
+  readTokens(bundle.spec);
+  return bundle;
 }
 
 /** Reads what came from a kernel. @throws ProtocolError with a sentence for people. */
 export function parseOutgoing(data: unknown): Outgoing {
-  return parse("Outgoing", data, "The kernel sent what this view cannot read") as Outgoing;
+  const message = parse("Outgoing", data, "The kernel sent what this view cannot read") as Outgoing;
+  if (message.type === "welcome" || message.type === "changed") readTokens(message.spec);
+  return message;
 }
 
 /** Reads a view's description on its own. @throws ProtocolError with a sentence for people. */
 export function parseViewSpec(data: unknown): ViewSpec {
   refuseOtherVersion(data, "This view has protocol");
-  return parse("ViewSpec", data, "This view cannot be read") as ViewSpec;
+  const spec = parse("ViewSpec", data, "This view cannot be read") as ViewSpec;
+  readTokens(spec);
+  return spec;
+}
+
+/** Lengths and places of columns are beyond a JSON Schema: they are looked at here, at the door. */
+function readTokens(spec: ViewSpec | null): void {
+  if (spec?.kind !== "panel" || !spec.attention) return;
+  tokensOf(spec.attention.tokens);
+  if (spec.attention.keyTokens) tokensOf(spec.attention.keyTokens);
 }
 
 function refuseOtherVersion(data: unknown, what: string): void {

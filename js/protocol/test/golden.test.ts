@@ -10,8 +10,10 @@ import {
   parseOutgoing,
   type SavedTile,
   type TileHeader,
+  type Token,
   tileBox,
   tileBytes,
+  tokensOf,
   unpackTile,
 } from "../src/index.ts";
 
@@ -55,6 +57,19 @@ test.each([
   for (const value of values) {
     expect(() => parse(value), JSON.stringify(value)).toThrow(ProtocolError);
     expect(() => parse(value)).toThrow(/\.$/);
+  }
+});
+
+test("tokens by column are those that Python reads", () => {
+  const golden = load<{ columns: object; tokens: Token[] }[]>("tokens.json");
+  expect(golden.length).toBeGreaterThan(2);
+  for (const { columns, tokens } of golden) {
+    const layer = { name: "0", role: "encoder", heads: 1, kvHeads: 1, queries: 1, keys: 1 };
+    const attention = { layers: [layer], tokens: columns, path: "sdpa" };
+    const header = { task: "t", title: "", model: "" };
+    const { spec } = parseBundle({ version: "", spec: { kind: "panel", header, attention } });
+    const read = spec.kind === "panel" && spec.attention?.tokens;
+    expect(read && tokensOf(read)).toStrictEqual(tokens);
   }
 });
 

@@ -229,6 +229,8 @@ describe("messages", () => {
     fc.assert(
       fc.property(fc.oneof(mutated(good), mutated(bad)), (value) => {
         const read = orError(() => parse(value));
+        // Whether columns of tokens fit together is beyond a schema; golden files hold that.
+        if (read === null && isAboutTokens(() => parse(value))) return;
         expect(read !== null, JSON.stringify(value)).toBe(accepts?.(value));
         if (read === null) refusals++;
         else {
@@ -259,12 +261,15 @@ describe("messages", () => {
   });
 
   test("a hundred thousand tokens of any text are read", () => {
-    const token = { text: "👍</script>", raw: "\u0000" };
     const layer = { name: "0", role: "encoder", heads: 1, kvHeads: 1, queries: 1, keys: 1 };
-    const attention = { layers: [layer], tokens: Array(100_000).fill(token), path: "sdpa" };
+    const attention = {
+      layers: [layer],
+      tokens: { text: Array(100_000).fill("👍</script>") },
+      path: "sdpa",
+    };
     const header = { task: "t", title: "", model: "" };
     const { spec } = parseBundle({ version: "", spec: { kind: "panel", header, attention } });
-    expect(spec.kind === "panel" && spec.attention?.tokens.length).toBe(100_000);
+    expect(spec.kind === "panel" && spec.attention?.tokens.text.length).toBe(100_000);
   });
 
   test("another version has a sentence of its own", () => {
@@ -297,6 +302,15 @@ function orError<T>(read: () => T): T | null {
     expect((error as Error).message.length).toBeLessThan(1000);
     return null;
   }
+}
+
+function isAboutTokens(read: () => unknown): boolean {
+  try {
+    read();
+  } catch (error) {
+    return (error as Error).message.startsWith("The tokens of this view cannot be read: ");
+  }
+  return false;
 }
 
 /** Replaces, removes, renames or repeats the `where`-th property of a JSON tree. */

@@ -1,6 +1,13 @@
 /** The numbers of the head on show: the quantised tile, and exact rows and sums as they arrive. */
 
-import type { AttentionSpec, ErrorInfo, LayerSpec, Tile, Token } from "@lmkit/protocol";
+import {
+  type AttentionSpec,
+  type ErrorInfo,
+  type LayerSpec,
+  type Tile,
+  type Token,
+  tokensOf,
+} from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import type { Scope } from "../dom.ts";
 import { type Numbers, SHARES } from "../scale.ts";
@@ -33,11 +40,12 @@ export function layerTokens(spec: AttentionSpec, layer: LayerSpec): Sides {
   // A lens has tokens of its own (lens.ts).
   const own = (spec as { sides?: Partial<Record<LayerSpec["role"], Sides>> }).sides?.[layer.role];
   if (own) return own;
-  const source = spec.keyTokens;
-  if (!source) return { queries: spec.tokens, keys: spec.tokens };
+  const tokens = tokensOf(spec.tokens);
+  const source = spec.keyTokens && tokensOf(spec.keyTokens);
+  if (!source) return { queries: tokens, keys: tokens };
   if (layer.role === "encoder") return { queries: source, keys: source };
-  if (layer.role === "cross") return { queries: spec.tokens, keys: source };
-  return { queries: spec.tokens, keys: spec.tokens };
+  if (layer.role === "cross") return { queries: tokens, keys: source };
+  return { queries: tokens, keys: tokens };
 }
 
 const ROWS_BLOCK = 8;

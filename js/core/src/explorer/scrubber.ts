@@ -1,6 +1,6 @@
 /** Step through a generated text: each step selects its row and dims what did not exist yet. */
 
-import type { AttentionSpec } from "@lmkit/protocol";
+import { type AttentionSpec, tokensOf } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, h, refill, type Scope } from "../dom.ts";
 import type { Store, ViewState } from "../store.ts";
@@ -105,7 +105,9 @@ export function scrubber(
   };
   const tokenOf = (step: number): string => {
     const { label } = steps[step] ?? { label: "" };
-    return shortToken(label === "" ? (spec.tokens[stepRow(spec, step)]?.text ?? "") : label);
+    return shortToken(
+      label === "" ? (tokensOf(spec.tokens)[stepRow(spec, step)]?.text ?? "") : label,
+    );
   };
   const draw = () => {
     const { step } = store.state;

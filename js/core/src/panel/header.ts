@@ -57,8 +57,8 @@ export function drawHeader(host: HTMLElement, spec: PanelSpec, context: Context)
     attention ? fact(shapeText(attention.layers, t), "shape") : null,
     attention
       ? fact(
-          t.plural("header.tokens", attention.tokens.length, {
-            n: count(attention.tokens.length, t.locale),
+          t.plural("header.tokens", attention.tokens.text.length, {
+            n: count(attention.tokens.text.length, t.locale),
           }),
           "token-count",
         )

@@ -13,38 +13,38 @@ const s8 = {"tag":"kind","of":s7};
 const s9 = {"items":s8,"maxItems":1000,"type":"array"};
 const s10 = {"maximum":1e+308,"minimum":-1e+308,"type":"number"};
 const s11 = {"anyOf":[s10,s3],"default":null};
-const s12 = {"$ref":"Token"};
-const s13 = {"items":s12,"maxItems":1000000,"type":"array"};
-const s14 = {"maxLength":10000,"type":"string"};
-const s15 = {"default":"share","enum":["amount","difference","share"]};
-const s16 = {"head":0,"layer":0,"lens":"","picture":"","tokens":[]};
-const s17 = {"default":s16,"$ref":"Selection"};
-const s18 = {"default":"","maxLength":10000,"type":"string"};
-const s19 = {"default":false,"type":"boolean"};
-const s20 = {"maxLength":128,"minLength":1,"type":"string"};
-const s21 = {"default":0,"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s22 = {"default":1,"enum":[1]};
-const s23 = {"home":"HomeSpec","panel":"PanelSpec"};
-const s24 = {"tag":"kind","of":s23};
-const s25 = {"default":"","maxLength":4000000,"type":"string"};
-const s26 = {"anyOf":[s5,s3],"default":null};
-const s27 = {"default":true,"type":"boolean"};
-const s28 = {"type":"boolean"};
-const s29 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
-const s30 = {"anyOf":[s6,s28,s29,s10,s3]};
-const s31 = {"additionalProperties":s30,"type":"object"};
-const s32 = {"high":null,"low":null};
-const s33 = {"default":s32,"$ref":"Axis"};
-const s34 = {"items":s14,"maxItems":10000,"minItems":1,"type":"array"};
-const s35 = {"maximum":10000000,"minimum":0,"type":"integer"};
-const s36 = {"anyOf":[s35,s3],"default":null};
+const s12 = {"$ref":"TokenColumns"};
+const s13 = {"maxLength":10000,"type":"string"};
+const s14 = {"default":"share","enum":["amount","difference","share"]};
+const s15 = {"head":0,"layer":0,"lens":"","picture":"","tokens":[]};
+const s16 = {"default":s15,"$ref":"Selection"};
+const s17 = {"default":"","maxLength":10000,"type":"string"};
+const s18 = {"default":false,"type":"boolean"};
+const s19 = {"maxLength":128,"minLength":1,"type":"string"};
+const s20 = {"default":0,"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s21 = {"default":1,"enum":[1]};
+const s22 = {"home":"HomeSpec","panel":"PanelSpec"};
+const s23 = {"tag":"kind","of":s22};
+const s24 = {"default":"","maxLength":4000000,"type":"string"};
+const s25 = {"anyOf":[s5,s3],"default":null};
+const s26 = {"default":true,"type":"boolean"};
+const s27 = {"type":"boolean"};
+const s28 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
+const s29 = {"anyOf":[s6,s27,s28,s10,s3]};
+const s30 = {"additionalProperties":s29,"type":"object"};
+const s31 = {"high":null,"low":null};
+const s32 = {"default":s31,"$ref":"Axis"};
+const s33 = {"items":s13,"maxItems":10000,"minItems":1,"type":"array"};
+const s34 = {"maximum":10000000,"minimum":0,"type":"integer"};
+const s35 = {"anyOf":[s34,s3],"default":null};
+const s36 = {"$ref":"Token"};
 const s37 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
 const s38 = {"tag":"kind","of":s37};
 const s39 = {"default":[],"items":s38,"maxItems":1000,"type":"array"};
 const s40 = {"default":[],"items":s8,"maxItems":1000,"type":"array"};
-const s41 = {"additionalProperties":s30,"default":{},"type":"object"};
+const s41 = {"additionalProperties":s29,"default":{},"type":"object"};
 const s42 = {"$ref":"ErrorInfo"};
-const s43 = {"items":s14,"maxItems":10000,"type":"array"};
+const s43 = {"items":s13,"maxItems":10000,"type":"array"};
 const s44 = {"anyOf":[s10,s3]};
 const s45 = {"items":s44,"type":"array"};
 const s46 = {"items":s45,"maxItems":10000,"type":"array"};
@@ -54,88 +54,93 @@ const s49 = {"$ref":"LabelScore"};
 const s50 = {"default":"","maxLength":128,"type":"string"};
 const s51 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
 const s52 = {"maximum":4096,"minimum":1,"type":"integer"};
-const s53 = {"anyOf":[s2,s3]};
-const s54 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s55 = {"anyOf":[s42,s3],"default":null};
-const s56 = {"default":[],"items":s14,"type":"array"};
-const s57 = {"enum":["f32","sqrt-u16","sqrt-u6","sqrt-u8"]};
-const s58 = {"maxLength":4096,"minLength":1,"type":"string"};
-const s59 = {"maximum":65536,"minimum":0,"type":"integer"};
-const s60 = {"items":s59,"maxItems":4,"minItems":1,"type":"array"};
-const s61 = {"default":[],"items":s35,"maxItems":100000,"type":"array"};
-const s62 = {"items":s10,"maxItems":1000000,"type":"array"};
-const s63 = {"enum":["text"]};
+const s53 = {"default":"","maxLength":64,"type":"string"};
+const s54 = {"anyOf":[s2,s3]};
+const s55 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s56 = {"anyOf":[s42,s3],"default":null};
+const s57 = {"default":[],"items":s13,"type":"array"};
+const s58 = {"enum":["f32","sqrt-u16","sqrt-u6","sqrt-u8"]};
+const s59 = {"maxLength":4096,"minLength":1,"type":"string"};
+const s60 = {"maximum":65536,"minimum":0,"type":"integer"};
+const s61 = {"items":s60,"maxItems":4,"minItems":1,"type":"array"};
+const s62 = {"default":[],"items":s34,"maxItems":100000,"type":"array"};
+const s63 = {"items":s10,"maxItems":1000000,"type":"array"};
+const s64 = {"enum":["text"]};
+const s65 = {"maximum":20000000,"minimum":-20000000,"type":"integer"};
+const s66 = {"default":[],"items":s65,"maxItems":1000000,"type":"array"};
+const s67 = {"items":s36,"maxItems":1000000,"type":"array"};
 
 export const shapes: Readonly<Record<string, Shape>> = {
   Accepted: {"properties":{"id":s0,"type":{"enum":["accepted"]},"view":s0},"required":["type","id","view"],"type":"object"},
   Advanced: {"properties":{"progress":s1,"request":s0,"type":{"enum":["advanced"]},"view":s0},"required":["type","view","request","progress"],"type":"object"},
   Alternative: {"properties":{"change":s4,"probability":s5,"text":s6},"required":["text","probability"],"type":"object"},
   Answered: {"properties":{"id":s0,"results":s9,"type":{"enum":["answered"]},"view":s0},"required":["type","id","view","results"],"type":"object"},
-  AttentionSpec: {"properties":{"deviation":s11,"keyTokens":{"anyOf":[s13,s3],"default":null},"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"lenses":{"default":[],"items":{"$ref":"LensSpec"},"maxItems":200,"type":"array"},"missing":{"default":[],"items":s14,"maxItems":10000,"type":"array"},"path":s14,"scale":s15,"selection":s17,"steps":{"default":[],"items":{"$ref":"StepSpec"},"maxItems":1000000,"type":"array"},"tokens":s13,"views":{"default":[],"items":{"$ref":"ViewInfo"},"maxItems":1000,"type":"array"}},"required":["layers","tokens","path"],"type":"object"},
-  Axis: {"properties":{"high":s11,"low":s11,"title":s18},"required":[],"type":"object"},
-  BooleanField: {"properties":{"default":s19,"help":s18,"hidden":s19,"kind":{"enum":["boolean"]},"label":s14,"later":s19,"name":s20},"required":["kind","name","label"],"type":"object"},
-  Bundle: {"properties":{"answers":{"default":[],"items":{"$ref":"SavedAnswer"},"maxItems":100,"type":"array"},"heads":s21,"headsCarried":s21,"live":{"anyOf":[{"$ref":"Live"},s3],"default":null},"protocol":s22,"record":{"anyOf":[{"$ref":"RunRecord"},s3],"default":null},"spec":s24,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s14},"required":["version","spec"],"type":"object"},
+  AttentionSpec: {"properties":{"deviation":s11,"keyTokens":{"anyOf":[s12,s3],"default":null},"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"lenses":{"default":[],"items":{"$ref":"LensSpec"},"maxItems":200,"type":"array"},"missing":{"default":[],"items":s13,"maxItems":10000,"type":"array"},"path":s13,"scale":s14,"selection":s16,"steps":{"default":[],"items":{"$ref":"StepSpec"},"maxItems":1000000,"type":"array"},"tokens":s12,"views":{"default":[],"items":{"$ref":"ViewInfo"},"maxItems":1000,"type":"array"}},"required":["layers","tokens","path"],"type":"object"},
+  Axis: {"properties":{"high":s11,"low":s11,"title":s17},"required":[],"type":"object"},
+  BooleanField: {"properties":{"default":s18,"help":s17,"hidden":s18,"kind":{"enum":["boolean"]},"label":s13,"later":s18,"name":s19},"required":["kind","name","label"],"type":"object"},
+  Bundle: {"properties":{"answers":{"default":[],"items":{"$ref":"SavedAnswer"},"maxItems":100,"type":"array"},"heads":s20,"headsCarried":s20,"live":{"anyOf":[{"$ref":"Live"},s3],"default":null},"protocol":s21,"record":{"anyOf":[{"$ref":"RunRecord"},s3],"default":null},"spec":s23,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s13},"required":["version","spec"],"type":"object"},
   CancelledAnswer: {"properties":{"id":s0,"type":{"enum":["cancelled"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  Cell: {"properties":{"change":s4,"detail":s25,"shade":s26,"text":s6},"required":["text"],"type":"object"},
-  Change: {"properties":{"run":s27,"values":s31},"required":["values"],"type":"object"},
-  Changed: {"properties":{"spec":s24,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
-  Chart: {"properties":{"kind":{"enum":["chart"]},"note":s18,"series":{"items":{"$ref":"Series"},"maxItems":1000,"type":"array"},"square":s19,"title":s18,"x":s33,"y":s33},"required":["kind","series"],"type":"object"},
-  ChoiceField: {"properties":{"default":s14,"help":s18,"hidden":s19,"kind":{"enum":["choice"]},"label":s14,"later":s19,"name":s20,"options":s34},"required":["kind","name","label","options","default"],"type":"object"},
-  ChosenToken: {"properties":{"alternatives":{"default":[],"items":{"$ref":"Alternative"},"maxItems":1000,"type":"array"},"entropy":s11,"forced":s19,"probability":s26,"rank":s36,"step":s36,"token":s12},"required":["token"],"type":"object"},
-  ColumnSpec: {"properties":{"help":s18,"kind":{"default":"text","enum":["label","labels","spans","text","words"]},"label":s18,"name":s20,"required":s19},"required":["name"],"type":"object"},
-  DataSetSpec: {"properties":{"available":{"default":[],"items":s14,"maxItems":100000,"type":"array"},"columns":{"items":{"$ref":"ColumnSpec"},"maxItems":1000,"type":"array"},"done":s21,"fields":s39,"mapping":{"additionalProperties":s14,"default":{},"type":"object"},"note":s18,"results":s40,"rows":s21,"source":s18,"stopped":s19,"values":s41},"required":["columns"],"type":"object"},
-  DeviceInfo: {"properties":{"chosen":s28,"memoryTotal":s21,"memoryUsed":s21,"name":s20,"title":s14},"required":["name","title","chosen"],"type":"object"},
+  Cell: {"properties":{"change":s4,"detail":s24,"shade":s25,"text":s6},"required":["text"],"type":"object"},
+  Change: {"properties":{"run":s26,"values":s30},"required":["values"],"type":"object"},
+  Changed: {"properties":{"spec":s23,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
+  Chart: {"properties":{"kind":{"enum":["chart"]},"note":s17,"series":{"items":{"$ref":"Series"},"maxItems":1000,"type":"array"},"square":s18,"title":s17,"x":s32,"y":s32},"required":["kind","series"],"type":"object"},
+  ChoiceField: {"properties":{"default":s13,"help":s17,"hidden":s18,"kind":{"enum":["choice"]},"label":s13,"later":s18,"name":s19,"options":s33},"required":["kind","name","label","options","default"],"type":"object"},
+  ChosenToken: {"properties":{"alternatives":{"default":[],"items":{"$ref":"Alternative"},"maxItems":1000,"type":"array"},"entropy":s11,"forced":s18,"probability":s25,"rank":s35,"step":s35,"token":s36},"required":["token"],"type":"object"},
+  ColumnSpec: {"properties":{"help":s17,"kind":{"default":"text","enum":["label","labels","spans","text","words"]},"label":s17,"name":s19,"required":s18},"required":["name"],"type":"object"},
+  DataSetSpec: {"properties":{"available":{"default":[],"items":s13,"maxItems":100000,"type":"array"},"columns":{"items":{"$ref":"ColumnSpec"},"maxItems":1000,"type":"array"},"done":s20,"fields":s39,"mapping":{"additionalProperties":s13,"default":{},"type":"object"},"note":s17,"results":s40,"rows":s20,"source":s17,"stopped":s18,"values":s41},"required":["columns"],"type":"object"},
+  DeviceInfo: {"properties":{"chosen":s27,"memoryTotal":s20,"memoryUsed":s20,"name":s19,"title":s13},"required":["name","title","chosen"],"type":"object"},
   Done: {"properties":{"id":s0,"type":{"enum":["done"]},"view":s0},"required":["type","id","view"],"type":"object"},
   ErrorAnswer: {"properties":{"error":s42,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
-  ErrorInfo: {"properties":{"code":s20,"details":s25,"hint":s25,"message":s6},"required":["code","message"],"type":"object"},
-  Exported: {"properties":{"id":s0,"mime":s14,"name":s14,"notes":{"default":[],"items":s14,"maxItems":100,"type":"array"},"type":{"enum":["exported"]},"view":s0},"required":["type","id","view","name","mime"],"type":"object"},
-  Grid: {"properties":{"cells":{"items":{"items":{"$ref":"Cell"},"type":"array"},"maxItems":10000,"type":"array"},"columns":s43,"kind":{"enum":["grid"]},"legend":s18,"note":s18,"rows":s43,"title":s18},"required":["kind","columns","rows","cells"],"type":"object"},
-  HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s18,"title":s18},"required":["kind","measures"],"type":"object"},
-  HeadMeasure: {"properties":{"diverging":s19,"help":s18,"name":s20,"title":s14,"unit":s18,"values":s46},"required":["name","title","values"],"type":"object"},
-  Header: {"properties":{"device":s18,"dtype":s18,"model":s14,"task":s20,"title":s14},"required":["task","title","model"],"type":"object"},
-  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s21,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s22,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s48,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s14,"views":{"default":[],"items":{"$ref":"OpenViewInfo"},"maxItems":1000,"type":"array"}},"required":["kind","version"],"type":"object"},
-  IntegerField: {"properties":{"default":s29,"help":s18,"hidden":s19,"kind":{"enum":["integer"]},"label":s14,"later":s19,"maximum":s29,"minimum":s29,"name":s20,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
-  LabelScore: {"properties":{"label":s14,"score":s5},"required":["label","score"],"type":"object"},
-  Labels: {"properties":{"before":{"default":[],"items":s49,"maxItems":100000,"type":"array"},"field":s50,"kind":{"enum":["labels"]},"multi":s19,"note":s18,"scores":{"items":s49,"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s18},"required":["kind","scores"],"type":"object"},
-  LayerSpec: {"properties":{"causal":s19,"hasQk":s19,"hasValues":s19,"headSize":s51,"heads":s52,"keys":s35,"kvHeads":s52,"name":s14,"queries":s35,"role":{"enum":["cross","decoder","encoder"]},"rotary":s19,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s19,"softcap":s11,"step":s51,"window":s36},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
-  LensSpec: {"properties":{"grouped":s19,"help":s18,"name":s0,"reason":s18,"scale":s15,"title":s14},"required":["name","title"],"type":"object"},
-  Live: {"properties":{"session":s0,"view":s0},"required":["session","view"],"type":"object"},
-  Matrix: {"properties":{"cells":s46,"changes":{"default":[],"items":{"items":s53,"type":"array"},"maxItems":10000,"type":"array"},"chosen":{"default":[],"items":s35,"maxItems":2,"type":"array"},"columnTitle":s18,"columns":s43,"kind":{"enum":["matrix"]},"note":s18,"rowTitle":s18,"rows":s43,"title":s18},"required":["kind","rows","columns","cells"],"type":"object"},
-  ModelInfo: {"properties":{"bytes":s54,"device":s14,"dtype":s14,"kind":s14,"name":s14,"parameters":s54,"pinned":s19},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
-  NumberField: {"properties":{"default":s10,"help":s18,"hidden":s19,"kind":{"enum":["number"]},"label":s14,"later":s19,"maximum":s10,"minimum":s10,"name":s20,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
-  OpenViewInfo: {"properties":{"model":s18,"text":s18,"title":s14,"view":s0},"required":["view","title"],"type":"object"},
+  ErrorInfo: {"properties":{"code":s19,"details":s24,"hint":s24,"message":s6},"required":["code","message"],"type":"object"},
+  Exported: {"properties":{"id":s0,"mime":s13,"name":s13,"notes":{"default":[],"items":s13,"maxItems":100,"type":"array"},"type":{"enum":["exported"]},"view":s0},"required":["type","id","view","name","mime"],"type":"object"},
+  Grid: {"properties":{"cells":{"items":{"items":{"$ref":"Cell"},"type":"array"},"maxItems":10000,"type":"array"},"columns":s43,"kind":{"enum":["grid"]},"legend":s17,"note":s17,"rows":s43,"title":s17},"required":["kind","columns","rows","cells"],"type":"object"},
+  HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s17,"title":s17},"required":["kind","measures"],"type":"object"},
+  HeadMeasure: {"properties":{"diverging":s18,"help":s17,"name":s19,"title":s13,"unit":s17,"values":s46},"required":["name","title","values"],"type":"object"},
+  Header: {"properties":{"device":s17,"dtype":s17,"model":s13,"task":s19,"title":s13},"required":["task","title","model"],"type":"object"},
+  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s20,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s21,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s48,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s13,"views":{"default":[],"items":{"$ref":"OpenViewInfo"},"maxItems":1000,"type":"array"}},"required":["kind","version"],"type":"object"},
+  IntegerField: {"properties":{"default":s28,"help":s17,"hidden":s18,"kind":{"enum":["integer"]},"label":s13,"later":s18,"maximum":s28,"minimum":s28,"name":s19,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  LabelScore: {"properties":{"label":s13,"score":s5},"required":["label","score"],"type":"object"},
+  Labels: {"properties":{"before":{"default":[],"items":s49,"maxItems":100000,"type":"array"},"field":s50,"kind":{"enum":["labels"]},"multi":s18,"note":s17,"scores":{"items":s49,"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s17},"required":["kind","scores"],"type":"object"},
+  LayerSpec: {"properties":{"causal":s18,"hasQk":s18,"hasValues":s18,"headSize":s51,"heads":s52,"keys":s34,"kvHeads":s52,"name":s13,"queries":s34,"role":{"enum":["cross","decoder","encoder"]},"rotary":s18,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s18,"softcap":s11,"step":s51,"window":s35},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
+  LensSpec: {"properties":{"grouped":s18,"help":s17,"name":s0,"reason":s17,"scale":s14,"title":s13},"required":["name","title"],"type":"object"},
+  Live: {"properties":{"session":s0,"state":s53,"view":s0},"required":["session","view"],"type":"object"},
+  Matrix: {"properties":{"cells":s46,"changes":{"default":[],"items":{"items":s54,"type":"array"},"maxItems":10000,"type":"array"},"chosen":{"default":[],"items":s34,"maxItems":2,"type":"array"},"columnTitle":s17,"columns":s43,"kind":{"enum":["matrix"]},"note":s17,"rowTitle":s17,"rows":s43,"title":s17},"required":["kind","rows","columns","cells"],"type":"object"},
+  ModelInfo: {"properties":{"bytes":s55,"device":s13,"dtype":s13,"kind":s13,"name":s13,"parameters":s55,"pinned":s18},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
+  NumberField: {"properties":{"default":s10,"help":s17,"hidden":s18,"kind":{"enum":["number"]},"label":s13,"later":s18,"maximum":s10,"minimum":s10,"name":s19,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  OpenViewInfo: {"properties":{"model":s17,"text":s17,"title":s13,"view":s0},"required":["view","title"],"type":"object"},
   Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","exported":"Exported","partial":"Partial","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
-  Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s18},"required":["kind","html"],"type":"object"},
-  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s3],"default":null},"attentionNote":s18,"dataSet":{"anyOf":[{"$ref":"DataSetSpec"},s3],"default":null},"fields":s39,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s22,"python":s25,"results":s40,"status":s48,"values":s41,"warnings":{"default":[],"items":s14,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
+  Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s17},"required":["kind","html"],"type":"object"},
+  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s3],"default":null},"attentionNote":s17,"dataSet":{"anyOf":[{"$ref":"DataSetSpec"},s3],"default":null},"fields":s39,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s21,"python":s24,"results":s40,"status":s48,"values":s41,"warnings":{"default":[],"items":s13,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
   Partial: {"properties":{"results":s9,"run":s0,"type":{"enum":["partial"]},"view":s0},"required":["type","view","run","results"],"type":"object"},
-  PluginInfo: {"properties":{"error":s55,"name":s14,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s56,"version":s18,"views":s56},"required":["name","state"],"type":"object"},
-  Progress: {"properties":{"done":s21,"label":s14,"secondsLeft":s11,"total":s21},"required":["label"],"type":"object"},
-  RunRecord: {"properties":{"architecture":s18,"attentionPath":s18,"date":s18,"deviation":s11,"device":s18,"dtype":s18,"fields":{"anyOf":[s31,s3],"default":null},"fingerprint":s18,"lmkit":s18,"model":s18,"python":s18,"revision":s18,"seed":{"anyOf":[s29,s3],"default":null},"task":s18,"tokenizer":s18,"tokenizerHash":s18,"tokens":s51,"torch":s18,"transformers":s18},"required":[],"type":"object"},
-  SavedAnswer: {"properties":{"arguments":s41,"name":s20,"results":s40,"selection":s17},"required":["name"],"type":"object"},
-  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s57,"key":s58,"shape":s60},"required":["key","shape","encoding","data"],"type":"object"},
+  PluginInfo: {"properties":{"error":s56,"name":s13,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s57,"version":s17,"views":s57},"required":["name","state"],"type":"object"},
+  Progress: {"properties":{"done":s20,"label":s13,"secondsLeft":s11,"total":s20},"required":["label"],"type":"object"},
+  RunRecord: {"properties":{"architecture":s17,"attentionPath":s17,"date":s17,"deviation":s11,"device":s17,"dtype":s17,"fields":{"anyOf":[s30,s3],"default":null},"fingerprint":s17,"lmkit":s17,"model":s17,"python":s17,"revision":s17,"seed":{"anyOf":[s28,s3],"default":null},"task":s17,"tokenizer":s17,"tokenizerHash":s17,"tokens":s51,"torch":s17,"transformers":s17},"required":[],"type":"object"},
+  SavedAnswer: {"properties":{"arguments":s41,"name":s19,"results":s40,"selection":s16},"required":["name"],"type":"object"},
+  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s58,"key":s59,"shape":s61},"required":["key","shape","encoding","data"],"type":"object"},
   Selected: {"properties":{"selection":{"$ref":"Selection"},"type":{"enum":["selected"]},"view":s0},"required":["type","view","selection"],"type":"object"},
-  Selection: {"properties":{"head":s51,"layer":s51,"lens":{"default":"","maxLength":64,"type":"string"},"picture":s50,"tokens":s61},"required":[],"type":"object"},
-  Series: {"properties":{"draw":{"default":"line","enum":["bars","line","points","steps"]},"help":s18,"label":s14,"reference":s19,"x":s62,"y":{"items":s44,"maxItems":1000000,"type":"array"}},"required":["label","x","y"],"type":"object"},
-  Span: {"properties":{"change":s4,"end":s35,"label":s18,"score":s11,"start":s35,"tokens":s61},"required":["start","end"],"type":"object"},
-  Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s6,"title":s18},"required":["kind","text","spans"],"type":"object"},
-  StarterInfo: {"properties":{"installed":s28,"name":s20,"title":s14},"required":["name","title","installed"],"type":"object"},
-  Status: {"properties":{"error":s55,"kept":s19,"progress":{"anyOf":[s1,s3],"default":null},"run":{"anyOf":[s0,s3],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
+  Selection: {"properties":{"head":s51,"layer":s51,"lens":s53,"picture":s50,"tokens":s62},"required":[],"type":"object"},
+  Series: {"properties":{"draw":{"default":"line","enum":["bars","line","points","steps"]},"help":s17,"label":s13,"reference":s18,"x":s63,"y":{"items":s44,"maxItems":1000000,"type":"array"}},"required":["label","x","y"],"type":"object"},
+  Span: {"properties":{"change":s4,"end":s34,"label":s17,"score":s11,"start":s34,"tokens":s62},"required":["start","end"],"type":"object"},
+  Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s6,"title":s17},"required":["kind","text","spans"],"type":"object"},
+  StarterInfo: {"properties":{"installed":s27,"name":s19,"title":s13},"required":["name","title","installed"],"type":"object"},
+  Status: {"properties":{"error":s56,"kept":s18,"progress":{"anyOf":[s1,s3],"default":null},"run":{"anyOf":[s0,s3],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
   StatusChanged: {"properties":{"status":{"$ref":"Status"},"type":{"enum":["status"]},"view":s0},"required":["type","view","status"],"type":"object"},
-  StepSpec: {"properties":{"first":s35,"label":s14,"last":s35},"required":["label","first","last"],"type":"object"},
-  Table: {"properties":{"changes":{"default":[],"items":s53,"maxItems":1000000,"type":"array"},"columns":s43,"kind":{"enum":["table"]},"note":s18,"rows":{"items":{"items":s30,"type":"array"},"maxItems":1000000,"type":"array"},"title":s18},"required":["kind","columns","rows"],"type":"object"},
-  TaskInfo: {"properties":{"help":s18,"name":s20,"plugin":s14,"title":s14},"required":["name","title","plugin"],"type":"object"},
-  Text: {"properties":{"kind":s63,"text":s6,"title":s18},"required":["kind","text"],"type":"object"},
-  TextField: {"properties":{"body":s19,"default":s25,"help":s18,"hidden":s19,"kind":s63,"label":s14,"later":s19,"multiline":s27,"name":s20,"placeholder":s18,"required":s27},"required":["kind","name","label"],"type":"object"},
+  StepSpec: {"properties":{"first":s34,"label":s13,"last":s34},"required":["label","first","last"],"type":"object"},
+  Table: {"properties":{"changes":{"default":[],"items":s54,"maxItems":1000000,"type":"array"},"columns":s43,"kind":{"enum":["table"]},"note":s17,"rows":{"items":{"items":s29,"type":"array"},"maxItems":1000000,"type":"array"},"title":s17},"required":["kind","columns","rows"],"type":"object"},
+  TaskInfo: {"properties":{"help":s17,"name":s19,"plugin":s13,"title":s13},"required":["name","title","plugin"],"type":"object"},
+  Text: {"properties":{"kind":s64,"text":s6,"title":s17},"required":["kind","text"],"type":"object"},
+  TextField: {"properties":{"body":s18,"default":s24,"help":s17,"hidden":s18,"kind":s64,"label":s13,"later":s18,"multiline":s26,"name":s19,"placeholder":s17,"required":s26},"required":["kind","name","label"],"type":"object"},
   TileAnswer: {"properties":{"id":s0,"tile":{"$ref":"TileHeader"},"type":{"enum":["tile"]},"view":s0},"required":["type","id","view","tile"],"type":"object"},
-  TileHeader: {"properties":{"encoding":s57,"key":s58,"shape":s60},"required":["key","shape","encoding"],"type":"object"},
-  Token: {"properties":{"end":s51,"raw":s6,"special":s19,"start":s51,"text":s6,"word":s36},"required":["text","raw"],"type":"object"},
-  TokenChoices: {"properties":{"kind":{"enum":["token-choices"]},"measure":{"default":"probability","enum":["entropy","probability","rank"]},"note":s18,"streaming":s19,"text":s25,"title":s18,"tokens":{"items":{"$ref":"ChosenToken"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens"],"type":"object"},
-  TokenLabels: {"properties":{"kind":{"enum":["token-labels"]},"labels":s34,"none":{"default":"O","maxLength":10000,"type":"string"},"note":s18,"title":s18,"tokens":s13,"values":{"items":{"items":s5,"type":"array"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens","labels","values"],"type":"object"},
-  TokenRow: {"properties":{"label":s14,"note":s18,"values":s62},"required":["label","values"],"type":"object"},
-  TokenScores: {"properties":{"diverging":s19,"kind":{"enum":["token-scores"]},"note":s18,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s18,"tokens":s13},"required":["kind","tokens","rows"],"type":"object"},
-  Tree: {"properties":{"kind":{"enum":["tree"]},"nodes":{"items":{"$ref":"TreeNode"},"maxItems":100000,"type":"array"},"note":s18,"title":s18},"required":["kind","nodes"],"type":"object"},
-  TreeNode: {"properties":{"best":s19,"change":s4,"detail":s18,"kept":s19,"parent":s36,"score":s11,"text":s6},"required":["text"],"type":"object"},
-  ViewInfo: {"properties":{"fields":s39,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s18,"name":s20,"plugin":s18,"reason":s18,"title":s14},"required":["name","title"],"type":"object"},
-  ViewSpec: s24,
-  Welcome: {"properties":{"id":s0,"session":s0,"spec":s24,"type":{"enum":["welcome"]},"version":s14,"view":s0},"required":["type","id","view","session","version","spec"],"type":"object"},
+  TileHeader: {"properties":{"encoding":s58,"key":s59,"shape":s61},"required":["key","shape","encoding"],"type":"object"},
+  Token: {"properties":{"end":s51,"raw":s6,"special":s18,"start":s51,"text":s6,"word":s35},"required":["text","raw"],"type":"object"},
+  TokenChoices: {"properties":{"kind":{"enum":["token-choices"]},"measure":{"default":"probability","enum":["entropy","probability","rank"]},"note":s17,"streaming":s18,"text":s24,"title":s17,"tokens":{"items":{"$ref":"ChosenToken"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens"],"type":"object"},
+  TokenColumns: {"properties":{"gaps":s66,"lengths":s66,"raw":{"default":[],"items":{"anyOf":[s6,s3]},"maxItems":1000000,"type":"array"},"special":{"default":[],"items":s34,"maxItems":1000000,"type":"array"},"text":{"items":s6,"maxItems":1000000,"type":"array"},"words":{"default":[],"items":{"anyOf":[s65,s3]},"maxItems":1000000,"type":"array"}},"required":["text"],"type":"object"},
+  TokenLabels: {"properties":{"kind":{"enum":["token-labels"]},"labels":s33,"none":{"default":"O","maxLength":10000,"type":"string"},"note":s17,"title":s17,"tokens":s67,"values":{"items":{"items":s5,"type":"array"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens","labels","values"],"type":"object"},
+  TokenRow: {"properties":{"label":s13,"note":s17,"values":s63},"required":["label","values"],"type":"object"},
+  TokenScores: {"properties":{"diverging":s18,"kind":{"enum":["token-scores"]},"note":s17,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s17,"tokens":s67},"required":["kind","tokens","rows"],"type":"object"},
+  Tree: {"properties":{"kind":{"enum":["tree"]},"nodes":{"items":{"$ref":"TreeNode"},"maxItems":100000,"type":"array"},"note":s17,"title":s17},"required":["kind","nodes"],"type":"object"},
+  TreeNode: {"properties":{"best":s18,"change":s4,"detail":s17,"kept":s18,"parent":s35,"score":s11,"text":s6},"required":["text"],"type":"object"},
+  ViewInfo: {"properties":{"fields":s39,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s17,"name":s19,"plugin":s17,"reason":s17,"title":s13},"required":["name","title"],"type":"object"},
+  ViewSpec: s23,
+  Welcome: {"properties":{"id":s0,"session":s0,"spec":{"anyOf":[s23,s3],"default":null},"type":{"enum":["welcome"]},"version":s13,"view":s0},"required":["type","id","view","session","version"],"type":"object"},
 };

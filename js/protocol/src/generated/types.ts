@@ -420,7 +420,7 @@ export interface Cell {
  */
 export interface AttentionSpec {
   deviation: number | null;
-  keyTokens: Token[] | null;
+  keyTokens: TokenColumns | null;
   layers: LayerSpec[];
   lenses: LensSpec[];
   missing: string[];
@@ -428,8 +428,27 @@ export interface AttentionSpec {
   scale: "amount" | "difference" | "share";
   selection: Selection;
   steps: StepSpec[];
-  tokens: Token[];
+  tokens: TokenColumns;
   views: ViewInfo[];
+}
+/**
+ * Tokens by column: 512 of BERT's take 8 kB, and 39 kB as a list of objects.
+ *
+ * A sequence of :class:`Token`. A column may be left out where it says nothing. ``raw`` has None
+ * where it equals ``text``; ``special`` are places; ``words`` are steps from the word before,
+ * which is -1 at first, and None for a token of no word; ``gaps`` are the characters between the
+ * end of the token before and the start, ``lengths`` those from start to end.
+ *
+ * Raises:
+ * ValueError: columns of different lengths, or a place that is out of bounds.
+ */
+export interface TokenColumns {
+  gaps: number[];
+  lengths: number[];
+  raw: (string | null)[];
+  special: number[];
+  text: string[];
+  words: (number | null)[];
 }
 /**
  * One layer that has attention. ``queries`` x ``keys`` is the shape of each head.
@@ -648,9 +667,13 @@ export interface Selection1 {
 }
 /**
  * Where a saved output finds its kernel again. Random UUIDs: they tell nothing.
+ *
+ * ``state`` is a digest of the spec that was saved: a kernel that still has it need not send it
+ * again. Empty where the saved one is not the whole of it.
  */
 export interface Live {
   session: string;
+  state: string;
   view: string;
 }
 /**
@@ -1042,11 +1065,14 @@ export interface Exported {
 }
 /**
  * A view (re)connects. Answered by :class:`Welcome` or an error ``unknown-session``.
+ *
+ * ``state`` is that of :class:`Live` while the page shows what it was saved with.
  */
 export interface Hello {
   id: string;
   protocol: number;
   session: string;
+  state: string;
   type: "hello";
   version: string;
   view: string;
@@ -1106,12 +1132,12 @@ export interface Opened {
   view: string;
 }
 /**
- * The view is live; ``spec`` is its present state.
+ * The view is live; ``spec`` is its present state, None where it is the one that was saved.
  */
 export interface Welcome {
   id: string;
   session: string;
-  spec: PanelSpec | HomeSpec;
+  spec: (PanelSpec | HomeSpec) | null;
   type: "welcome";
   version: string;
   view: string;
