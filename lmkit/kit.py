@@ -338,6 +338,9 @@ class Analysis:
     def _ipython_display_(self) -> None:
         self.panel._ipython_display_()
 
+    def _display_(self) -> Panel:
+        return self.panel  # marimo's protocol; it shows no ipywidget but a bare anywidget
+
 
 def open_task(
     session: Session,

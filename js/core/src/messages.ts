@@ -168,6 +168,10 @@ export const MESSAGES = {
     "Several heads are drawn together where numbers are shares: choose Attention or a lens of shares.",
     "仅当数值为占比时才能同时绘制多个头：请选择注意力或占比类透镜。",
   ],
+  "live.differs": [
+    "This page draws with lmkit {page}, the kernel has {kernel}: install the same on both sides.",
+    "此页面使用 lmkit {page} 绘制，内核为 {kernel}：请在两侧安装相同版本。",
+  ],
   "neuron.lens": [
     "Queries and keys are those of tokens: choose Attention to see them.",
     "查询与键属于词元：请选择“注意力”查看。",
@@ -468,7 +472,8 @@ function fillIn(template: string, values: Values): string {
 
 /** The locale of a view: as asked, else the page's language, else English. */
 export function pickLocale(asked: string | undefined): string {
-  const wanted = asked || globalThis.document?.documentElement.lang || "en";
+  const given = asked || globalThis.document?.documentElement.lang || "en";
+  const wanted = given.replaceAll("_", "-"); // JupyterLab's form is zh_CN
   try {
     return Intl.getCanonicalLocales(wanted)[0] ?? "en";
   } catch {

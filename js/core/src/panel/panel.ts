@@ -10,6 +10,7 @@ import { stepHead } from "../explorer/layers.ts";
 import { lensOf, type Seen, through } from "../explorer/lens.ts";
 import { scrubber, stepRow } from "../explorer/scrubber.ts";
 import type { MessageKey } from "../messages.ts";
+import { preferred } from "../preferences.ts";
 import { MAPPINGS } from "../scale.ts";
 import { errorInfo, type FieldValues, fingerprint, type SourceEvent } from "../source.ts";
 import { choiceOf, type Mapping, Store, selectionOf, type ViewState } from "../store.ts";
@@ -93,7 +94,7 @@ export function panel(
     focus: null,
     lens: first.attention?.selection.lens ?? "",
     picture: first.attention?.selection.picture || "arcs",
-    mapping: "sqrt",
+    mapping: preferred().mapping,
     heads: null,
     least: 0.05,
     hideSpecials: false,
