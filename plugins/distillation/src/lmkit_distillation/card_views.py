@@ -246,5 +246,5 @@ def _regressions(rows: Sequence[dict[str, Any]]) -> Table:
             (str(r["text"]), str(r["label"]), str(r["student"]), round(r["loss"], 3)) for r in rows
         ),
         changes=tuple(Change(values={"text": str(r["text"]), "compare": True}) for r in rows),
-        note="A click explores the text in both models.",
+        note="Each can be explored in both models.",
     )
