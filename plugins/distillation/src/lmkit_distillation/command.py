@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,8 +32,18 @@ class Distill(Command):
         what.add_argument("--pause", metavar="FOLDER", help="hold a running one")
         what.add_argument("--stop", metavar="FOLDER", help="write a checkpoint and end")
         what.add_argument("--status", metavar="FOLDER", help="print its state as JSON")
+        what.add_argument(
+            "--compare", nargs="+", metavar="FOLDER", help="write a page of several runs' students"
+        )
+        what.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
         parser.add_argument(
             "--set", action="append", default=[], metavar="KEY=VALUE", help="train.rate=1e-4"
+        )
+        parser.add_argument(
+            "--out",
+            default="compare.html",
+            metavar="FILE",
+            help="of --compare; beside it FILE.json",
         )
         try:
             options = parser.parse_args(list(words))
@@ -45,6 +56,16 @@ class Distill(Command):
             return 0
         if options.status:
             sys.stdout.write(summary(Run(options.status)) + "\n")
+            return 0
+        if options.measure:
+            from lmkit_distillation.cost import measure_here
+
+            sys.stdout.write(json.dumps(measure_here(tools, json.load(sys.stdin))) + "\n")
+            return 0
+        if options.compare:
+            from lmkit_distillation.compare import compare_runs, write_comparison
+
+            sys.stdout.write(write_comparison(compare_runs(options.compare), options.out) + "\n")
             return 0
         if options.resume:
             recipe = Run(options.resume).folder.recipe()
