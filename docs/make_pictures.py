@@ -22,6 +22,8 @@ from tests.e2e.lab import serve  # noqa: E402
 from tests.e2e.notebook import Notebook, code, part, write  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
+NAMES = "Ada Lovelace worked with Charles Babbage in London, and wrote to Mary Somerville in Paris."
+PROMPT = "Give me three names for a cat."
 CELLS = (
     code("%load_ext lmkit"),
     code("%lmkit"),
@@ -36,8 +38,10 @@ rows = [{"review": a + b, "stars": stars} for a, stars in openings.items() for b
 lmkit.load("starter:sentiment").evaluate("classification", rows, text="review", label="stars")
 """
     ),
+    code(f"%%lm ner\n{NAMES}"),
+    code(f"lmkit.load('starter:chat').generate({PROMPT!r}, max_new_tokens=24)"),
 )
-HOME, PANEL, DATA = 1, 2, 3
+HOME, PANEL, DATA, NER, GENERATION = 1, 2, 3, 4, 5
 WANTED = tuple(sys.argv[1:])
 """How the names of the wanted pictures begin; empty for all."""
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
@@ -80,6 +84,28 @@ def attribution(view: Locator, name: str) -> None:
     take(part(view, "result-token-scores"), name)
 
 
+def entities(notebook: Notebook, name: str) -> None:
+    """Entities with one of them chosen, and the labels of its tokens."""
+    view = notebook.view(NER)
+    chip = view.locator('[data-lmkit="span-chip"]').nth(1)
+    if chip.get_attribute("aria-pressed") != "true":
+        chip.click()
+    notebook.page.mouse.move(5, 5)
+    notebook.page.wait_for_timeout(300)
+    take(view, name)
+
+
+def generation(notebook: Notebook, name: str) -> None:
+    """A text with its tokens by probability, one held: its alternatives are there."""
+    view = notebook.view(GENERATION)
+    if view.locator('[data-lmkit="alternative"]').count() == 0:
+        view.locator('[data-lmkit="choice"]').nth(3).click()
+    expect(view.locator('[data-lmkit="alternative"]').first).to_be_visible()
+    notebook.page.mouse.move(5, 5)
+    notebook.page.wait_for_timeout(300)
+    take(view, name)
+
+
 def main() -> None:
     """Take all pictures."""
     PICTURES.mkdir(exist_ok=True)
@@ -118,6 +144,8 @@ def main() -> None:
                 notebook.page.wait_for_timeout(300)
                 take(home, f"home-{theme}")
                 take_data_set(notebook, theme)
+                entities(notebook, f"ner-{theme}")
+                generation(notebook, f"generation-{theme}")
             notebook.close()
             browser.close()
 

@@ -191,6 +191,20 @@ def test_starters_attributions_beat_random_orders(name: str, head: str, text: st
     assert integrated.relative_delta < 0.02
 
 
+def test_selected_tokens_are_what_a_token_classifier_is_asked_for() -> None:
+    loaded = ModelStore(device="cpu").get("starter:ner", "AutoModelForTokenClassification")
+    trace = loaded.trace("Ada Lovelace met Charles Babbage in London.")
+    london = [index for index, token in enumerate(trace.tokens) if token.text.lower() == "london"]
+    form = {field.name: field.default for field in AttributionView.fields}
+    form |= {"method": "occlusion", "target": "", "at": ""}
+    for tokens, at, wanted in ((london, "", "london"), ([], "", "ada"), (london, "1", "ada")):
+        shown = AttributionView().show(
+            trace, layer=0, head=0, tokens=tuple(tokens), **{**form, "at": at}
+        )
+        assert isinstance(shown[0], TokenScores)
+        assert wanted in shown[0].title.lower()
+
+
 @pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated")
 @pytest.mark.parametrize("part", ["all", "feed-forward"])
 def test_a_model_without_gradients_is_named_and_can_be_occluded(part: str, tmp_path: Path) -> None:

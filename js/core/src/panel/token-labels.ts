@@ -102,9 +102,10 @@ export function tokenLabels(
     event.stopPropagation();
   });
   if (store) {
-    // One selection in the whole panel: a token chosen elsewhere is looked at here too.
+    // One selection in the whole panel: a token chosen elsewhere is looked at here too, and of an
+    // entity the first one, which begins it.
     const follow = ({ tokens: chosen, lens }: ViewState) =>
-      hold(lens === "" && chosen.length === 1 ? (chosen[0] as number) : null);
+      hold(lens === "" && chosen.length > 0 ? Math.min(...chosen) : null);
     follow(store.state);
     scope.add(
       store.subscribe((state, before) => {

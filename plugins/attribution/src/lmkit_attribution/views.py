@@ -26,7 +26,7 @@ from lmkit_attribution.scores import (
     Settings,
     spread,
 )
-from lmkit_attribution.targets import why_not
+from lmkit_attribution.targets import kind_of, why_not
 
 if TYPE_CHECKING:
     from lmkit_attribution.scores import Attribution, Unit
@@ -56,7 +56,8 @@ class AttributionView(View):
         Field.text(
             "at",
             label="At: token 5, 5-7, or a text",
-            placeholder="wherever it is predicted",
+            placeholder="what is selected, or predicted",
+            help="Empty for a model that labels tokens: the selected ones, a clicked entity say.",
             required=False,
             multiline=False,
         ),
@@ -128,9 +129,18 @@ class AttributionView(View):
         """The tokens shaded, a row a method, and the measures of each."""
         from lmkit_attribution.asking import attributions
 
+        at = at.strip() or _selected(trace, tokens)
         asked = tuple(METHODS) if method == ALL else (method,)
         made = list(attributions(trace, asked, target=target, at=at, settings=Settings(**settings)))
         return (shaded(trace, made, hide_special), measures(made))
+
+
+def _selected(trace: TextTrace, tokens: Sequence[int]) -> str:
+    """The selected tokens as a range where each has a label; they are the answer's question."""
+    passed = pass_of(trace)
+    if not tokens or passed is None or kind_of(passed.model.kind) != "token label":
+        return ""
+    return f"{min(tokens)}-{max(tokens)}"
 
 
 def shaded(
