@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ from lmkit.strip import StripError, named, strip_notebook
 
 GOLDEN = Path(__file__).parents[3] / "tests" / "golden" / "bundles.json"
 NAMES = ("lovelace", "babbage", "london", "ada ")
+
+
+@pytest.fixture(autouse=True)
+def _own_names() -> Iterator[None]:
+    """The command runs in this process: its names are not those of other tests."""
+    kernel_key.forget()
+    yield
+    kernel_key.forget()
 
 
 def output(text: str) -> dict[str, Any]:
@@ -51,7 +60,6 @@ def values(stripped: Any) -> list[str]:
 
 
 def test_names_are_placeholders_in_every_output_and_nowhere_else(tmp_path: Path) -> None:
-    kernel_key.forget()
     file = tmp_path / "a.ipynb"
     hostile = output("<script>alert(1)</script> [PERSON 7] met Ada Lovelace in London.")
     unread = {"output_type": "display_data", "data": {MIME: "Ada Lovelace"}, "metadata": {}}
