@@ -644,6 +644,22 @@ class Task:
         """
         return None
 
+    def without_names(self, model: LoadedModel, texts: Sequence[str]) -> Sequence[str]:
+        """The texts with placeholders in place of names, for ``lmkit strip --names``.
+
+        Args:
+            model: One of the task's auto class.
+            texts: Texts of one notebook, none of them blank. A name gets the same placeholder in
+                all of them.
+
+        Returns:
+            As many texts, in the same order.
+
+        Raises:
+            LmkitError: a text could not be read; nothing is written then.
+        """
+        raise TypeError(f"{type(self).__name__} defines no without_names(self, model, texts).")
+
     def panel(self, kit: Any, values: Mapping[str, Any]) -> Any:
         """Return a panel of plain ipywidgets instead of the one made from the fields.
 
