@@ -247,11 +247,10 @@ export function form(
   const isMain = ({ field }: Control) => field.kind === "text" && (field.body || field.required);
   const main = controls.filter(isMain);
   const rest = controls.filter((item) => !isMain(item));
-  // Those wait that say so. Where none does, all wait that stand beside a main field.
-  const sorted = rest.some(({ field }) => field.later);
-  const chosen = main.length === 0 || sorted;
-  const waiting = chosen ? rest.filter(({ field }) => field.later) : rest;
-  const shown = chosen ? rest.filter(({ field }) => !field.later) : [];
+  // Those wait that say so; where none does, all others than the main field.
+  const all = main.length > 0 && !rest.some(({ field }) => field.later);
+  const waiting = all ? rest : rest.filter(({ field }) => field.later);
+  const shown = all ? [] : rest.filter(({ field }) => !field.later);
   const restId = uniqueId("more");
   const box = (id: string | null, items: readonly Control[]) =>
     h("div", { class: "form-rest", id }, ...items.map((item) => item.element));
@@ -269,7 +268,7 @@ export function form(
     more.setAttribute("aria-expanded", String(on));
   };
   // What differs from its default must be seen; the rest may wait until it is asked for.
-  open(!sorted && waiting.some(differs));
+  open(all && waiting.some(differs));
   scope.on(more, "click", () => open(more.getAttribute("aria-expanded") !== "true"));
   const buttons = h("div", { class: "buttons" }, run, stop, waiting.length > 0 ? more : null);
   const line = h(

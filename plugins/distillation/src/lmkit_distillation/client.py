@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lmkit_distillation.errors import DistillationError
-from lmkit_distillation.folder import RunFolder, read_json, writing
+from lmkit_distillation.folder import RunFolder, writing
 from lmkit_distillation.recipe import Recipe, load_recipe, recipe_from
+from lmkit_distillation.schema import read_report
 
 __all__ = ["Run", "start"]
 
@@ -46,13 +47,22 @@ class Run:
         ``"killed"`` is a run whose process is gone without a word; all but ``"finished"`` can be
         resumed.
         """
-        if self._process is not None and self._process.poll() is None:
-            return "paused" if self.folder.wish == "pause" else "running"
-        if self.folder.alive():
+        if self.active:
             return "paused" if self.folder.wish == "pause" else "running"
         if self.folder.running is not None:
             return "killed"
         return next((e["kind"] for e in reversed(self.events()) if e["kind"] in _ENDS), "new")
+
+    @property
+    def holds_process(self) -> bool:
+        """Whether this object started a process."""
+        return self._process is not None
+
+    @property
+    def active(self) -> bool:
+        """Whether a process works on it or holds on, of this kernel or of another."""
+        started = self._process is not None and self._process.poll() is None
+        return started or self.folder.alive()
 
     @property
     def step(self) -> int:
@@ -65,9 +75,13 @@ class Run:
 
     @property
     def report(self) -> dict[str, Any] | None:
-        """The report card; None before the end."""
-        found = read_json(self.folder.path / "report.json")
-        return found if isinstance(found, dict) else None
+        """The report card; None before the end.
+
+        Raises:
+            ReportError: the file has another form.
+        """
+        path = self.folder.path / "report.json"
+        return read_report(path) if path.exists() else None
 
     @property
     def student(self) -> Path:
