@@ -98,3 +98,19 @@ def test_no_installed_task_fits(tmp_path: Path) -> None:
         session.load_for(Marks, str(tiny_bert(tmp_path)), {})
     session.stop()
     assert caught.value.hint.endswith("No installed task fits it.")
+
+
+def test_the_panel_shows_which_tasks_fit(tmp_path: Path) -> None:
+    kit = lmkit.load(str(tiny_bert(tmp_path)))
+    session = kit.session
+    task = session.host.task("generation")
+    panel = session.open_panel(task, str(tmp_path), model_name="tiny", values={"prompt": "a film"})
+    with pytest.raises(WrongModelKindError):
+        session.run_now(panel)
+    status = panel.view.status
+    assert status.state == "error"
+    assert status.error is not None
+    assert status.error.code == "model-kind"
+    assert CLASSIFICATION in status.error.hint
+    assert "continues text" in status.error.message
+    session.close(panel.view.id)
