@@ -223,7 +223,8 @@ export function picture(
         reserve();
         loading();
       };
-      inner.add(inner.later(stage.childElementCount ? 120 : 0, wait));
+      // A head that came with the output is unpacked in less than 50 ms.
+      inner.add(inner.later(stage.childElementCount ? 120 : 50, wait));
       return;
     }
     const height = reserve();
