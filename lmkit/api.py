@@ -33,6 +33,7 @@ from lmkit.protocol.messages import (
     HeadGrid,
     HeadMeasure,
     IntegerField,
+    JobInfo,
     Labels,
     LabelScore,
     Matrix,
@@ -78,6 +79,8 @@ __all__ = [
     "Grid",
     "HeadGrid",
     "HeadMeasure",
+    "Job",
+    "JobInfo",
     "LabelScore",
     "Labels",
     "LmkitError",
@@ -115,6 +118,7 @@ __all__ = [
     "View",
     "Word",
     "Words",
+    "follow",
     "hookimpl",
     "pass_of",
     "progress",
@@ -632,6 +636,30 @@ class Task:
         """
         raise TypeError(f"{type(self).__name__} defines no report_rows(self, done, *, ...).")
 
+    def job(self, values: Mapping[str, Any]) -> Job | None:
+        """The job that a panel opened with these values looks at before anything is run.
+
+        A panel that was opened on the folder of a job of another kernel, or of this one before its
+        restart, shows it at once. Quick: it reads what there is and starts nothing.
+        """
+        return None
+
+    def without_names(self, model: LoadedModel, texts: Sequence[str]) -> Sequence[str]:
+        """The texts with placeholders in place of names, for ``lmkit strip --names``.
+
+        Args:
+            model: One of the task's auto class.
+            texts: Texts of one notebook, none of them blank. A name gets the same placeholder in
+                all of them.
+
+        Returns:
+            As many texts, in the same order.
+
+        Raises:
+            LmkitError: a text could not be read; nothing is written then.
+        """
+        raise TypeError(f"{type(self).__name__} defines no without_names(self, model, texts).")
+
     def panel(self, kit: Any, values: Mapping[str, Any]) -> Any:
         """Return a panel of plain ipywidgets instead of the one made from the fields.
 
@@ -648,6 +676,38 @@ class Task:
 
 RegisterTask = Callable[[type[Task]], None]
 """What ``lmkit_register_tasks`` receives."""
+
+
+class Job(ABC):
+    """Long work in a process of its own, known by its folder, that panels and lists look at.
+
+    A task starts one in ``run`` and calls :func:`follow`; the run ends, the kernel is free, and the
+    panel is drawn anew from the job whenever :meth:`info` changes. All methods are called from a
+    thread, about twice a second while the job goes on, and read little each time.
+    """
+
+    @abstractmethod
+    def info(self) -> JobInfo:
+        """Where it is now."""
+
+    @abstractmethod
+    def results(self) -> Sequence[Result]:
+        """What the panel draws of it now."""
+
+    @abstractmethod
+    def act(self, name: str) -> None:
+        """Carry out a button: ``"pause"``, ``"resume"`` or ``"stop"``.
+
+        Raises:
+            LmkitError: it can't be done.
+        """
+
+    def attention(self, tools: Tools) -> TextTrace | None:
+        """A pass for the panel's explorer, made anew; None where the last one still holds.
+
+        It may take its time: what :meth:`results` gave is drawn before.
+        """
+        return None
 
 
 class View:
@@ -806,6 +866,13 @@ def show(*results: Result) -> None:
     work = current_work()
     if work is not None:
         work.show(results)
+
+
+def follow(job: Job) -> None:
+    """Have the panel of the current run draw a job from now on. Outside a run it does nothing."""
+    work = current_work()
+    if work is not None:
+        work.job = job
 
 
 def stopped() -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from lmkit.saving import SavedFile
+    from lmkit.transports.widget import ViewWidget
 
 __all__ = ["Attention", "Owner", "export_view", "show_call"]
 
@@ -55,6 +56,8 @@ class Owner(Protocol):
         ...
 
     def _ipython_display_(self) -> None: ...
+
+    def _display_(self) -> ViewWidget: ...
 
 
 class Attention:
@@ -264,6 +267,9 @@ class Attention:
 
     def _ipython_display_(self) -> None:
         self._owner._ipython_display_()
+
+    def _display_(self) -> ViewWidget:
+        return self._owner._display_()  # marimo's protocol
 
 
 def show_call(name: str, selection: Selection) -> str:

@@ -220,19 +220,49 @@ def _strip(words: list[str]) -> int:
     parser.add_argument("notebook", nargs="+", help="changed in place")
     parser.add_argument("--out", metavar="FILE", help="write there instead; for one notebook")
     parser.add_argument("--check", action="store_true", help="only say; status 1 if there is any")
+    parser.add_argument(
+        "--names", action="store_true", help="keep the texts of forms, names replaced"
+    )
+    parser.add_argument("--model", default="", help="with --names: the model that finds them")
     options = arguments.parse(parser, words)
     if options.out and len(options.notebook) > 1:
         raise arguments.OptionError("--out takes one notebook.")
+    if options.model and not options.names:
+        raise arguments.OptionError("--model goes with --names.")
     from lmkit.strip import strip_file
 
+    replace = _names_replacer(options.model) if options.names else None
     changed = 0
     for name in options.notebook:
         out = Path(options.out) if options.out else None
-        found = strip_file(Path(name), out, write=not options.check)
+        found = strip_file(Path(name), out, write=not options.check, replace=replace)
         changed += found.changed
         done = "to strip" if options.check else "stripped"
         _print([f"{name}: {found.changed} of {found.outputs} outputs {done}; sources unchanged"])
     return 1 if options.check and changed else 0
+
+
+def _names_replacer(source: str) -> Callable[[Sequence[str]], Sequence[str]]:
+    """What an installed task makes of texts with names; its model is loaded with the first."""
+    from lmkit.api import Task
+    from lmkit.errors import UnknownTaskError
+    from lmkit.kernel_session import current_host, current_session
+
+    found = next(
+        (x.task for x in current_host().tasks if x.task.without_names is not Task.without_names),
+        None,
+    )
+    if found is None:
+        raise UnknownTaskError(
+            "No task that replaces names is installed.", hint="Try: pip install lmkit-ner"
+        )
+    task = found()
+
+    def replace(texts: Sequence[str]) -> Sequence[str]:
+        model = current_session().models.get(source or task.default_model, task.auto_class)
+        return task.without_names(model, texts)
+
+    return replace
 
 
 def _new_plugin(words: list[str]) -> int:

@@ -209,3 +209,6 @@ class Evaluation:
 
     def _ipython_display_(self) -> None:
         self.panel._ipython_display_()
+
+    def _display_(self) -> Panel:
+        return self.panel  # marimo's protocol

@@ -101,6 +101,9 @@ class _Shown:
     def _ipython_display_(self) -> None:
         self.widget._ipython_display_()
 
+    def _display_(self) -> ExplorerWidget:
+        return self.widget  # marimo's protocol
+
 
 class Explorer(Attention):
     """A pass on show by itself, without a task; made by :func:`lmkit.explore`.

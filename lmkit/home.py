@@ -24,8 +24,8 @@ def describe(session: Session, *, views: bool = False) -> HomeSpec:
 
     Args:
         session: The kernel's.
-        views: List the open views too. Not for what is saved: a notebook that is shared need not
-            hold the beginnings of all texts of its kernel.
+        views: List the open views and the jobs too. Not for what is saved: a notebook that is
+            shared need not hold the beginnings of all texts of its kernel, nor its folders.
     """
     from lmkit.models import devices
 
@@ -38,6 +38,7 @@ def describe(session: Session, *, views: bool = False) -> HomeSpec:
         models_budget=session.models.budget_bytes,
         starters=starters(),
         views=_recent(session) if views else (),
+        jobs=tuple(job.info() for job in session.host.jobs()[:RECENT]) if views else (),
     )
 
 

@@ -6,12 +6,15 @@ An implementation may leave out arguments that it does not need.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pluggy
 
-from lmkit.api import RegisterCommand, RegisterTask, RegisterView
+from lmkit.api import Job, RegisterCommand, RegisterTask, RegisterView
 
 __all__ = [
     "hookspec",
+    "lmkit_list_jobs",
     "lmkit_register_commands",
     "lmkit_register_tasks",
     "lmkit_register_views",
@@ -43,6 +46,15 @@ def lmkit_register_views(register: RegisterView) -> None:
 
     Args:
         register: Takes a subclass of :class:`lmkit.api.View`.
+    """
+
+
+@hookspec
+def lmkit_list_jobs() -> Iterable[Job]:  # type: ignore[empty-body]
+    """Name the jobs that this kernel knows of, the newest first. Asked often: it must be quick.
+
+    They are listed in the home panel and JupyterLab's side panel, and by ``runs/list`` of
+    ``lmkit serve``.
     """
 
 

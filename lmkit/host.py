@@ -13,13 +13,13 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import pluggy
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from lmkit import hookspecs
-from lmkit.api import HOST_API, Command, Task, View
+from lmkit.api import HOST_API, Command, Job, Task, View
 from lmkit.declarations import check_command, check_task, check_view, verb_of
 from lmkit.errors import (
     DuplicateNameError,
@@ -28,6 +28,7 @@ from lmkit.errors import (
     NoSuchViewError,
     PluginError,
     RegistrationError,
+    TaskError,
     UnknownTaskError,
 )
 from lmkit.protocol.codec import error_info
@@ -252,6 +253,25 @@ class PluginHost:
         near = difflib.get_close_matches(name, self._views, n=1, cutoff=0.5)
         hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(self._views)}."
         raise NoSuchViewError(f"There is no view {name!r}.", hint=hint)
+
+    def jobs(self) -> list[Job]:
+        """Long work that plugins know of; a plugin that fails at this is set aside."""
+        found: list[Job] = []
+        for hook in self._manager.hook.lmkit_list_jobs.get_hookimpls():
+            try:
+                listed: tuple[Any, ...] = tuple(cast("Any", hook.function)())
+                if not all(isinstance(one, Job) for one in listed):
+                    raise TaskError("lmkit_list_jobs() gave what is no lmkit.api.Job.")
+                found += listed
+            except (Exception, SystemExit) as error:
+                plugin = self._by_module(hook.plugin_name)
+                if plugin is None:
+                    raise
+                self.quarantine(plugin, error)
+        return found
+
+    def _by_module(self, name: str) -> Plugin | None:
+        return next((one for one in self.plugins if "/".join(one.key) == name), None)
 
     @property
     def commands(self) -> list[RegisteredCommand]:

@@ -338,6 +338,9 @@ class Analysis:
     def _ipython_display_(self) -> None:
         self.panel._ipython_display_()
 
+    def _display_(self) -> Panel:
+        return self.panel  # marimo's protocol; it shows no ipywidget but a bare anywidget
+
 
 def open_task(
     session: Session,
@@ -402,7 +405,25 @@ def make_panel(kit: Kit, registered: RegisteredTask, values: Mapping[str, Any]) 
     from lmkit.transports.widget import panel_class
 
     opened = open_task(kit.session, registered, kit._source, values, kit._options)
+    _follow_job(kit.session, opened)
     return panel_class(registered)(kit.session, opened)
+
+
+def _follow_job(session: Session, panel: TaskPanel) -> None:
+    """Show the job that a panel's values name, where there is one already."""
+    from lmkit.errors import LmkitError
+
+    registered = panel.registered
+    try:
+        job = registered.task().job(panel.view.values)
+    except LmkitError:
+        session.close(panel.view.id)
+        raise
+    except (Exception, SystemExit) as error:
+        session.close(panel.view.id)
+        raise session.host.quarantine(registered.plugin, error) from error
+    if job is not None:
+        session.follow(panel, job)
 
 
 def given_model(source: Any) -> bool:

@@ -8,6 +8,7 @@ import json
 import platform
 import weakref
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -69,6 +70,7 @@ def record_json(record: RunRecord) -> str:
     return json.dumps(msgspec.to_builtins(record), ensure_ascii=True, separators=(",", ":"))
 
 
+@cache  # a look through the environment's metadata takes as long as a layer of a small model
 def version_of(distribution: str) -> str:
     """Version of a distribution; empty where it is not installed."""
     try:

@@ -40,6 +40,7 @@ from lmkit.views.panel import Outcome
 from lmkit.work import Work, doing
 
 __all__ = [
+    "check_job",
     "check_partial",
     "list_views",
     "report_rows",
@@ -98,9 +99,9 @@ def run_task(
     trace = work.traces[-1] if work.traces else None
     output = trace.output if trace is not None and not trace.layers else None
     note = ""
-    if trace is None:
+    if trace is None and work.job is None:
         note = f"The task {task.name} made no captured pass, so there is no attention to show."
-    elif not trace.layers:
+    elif trace is not None and not trace.layers:
         note = _why_no_attention(trace)
         trace = None
     with model.hold():  # its weights may go between two uses; the record asks for its class
@@ -116,6 +117,7 @@ def run_task(
         seconds=time.monotonic() - started,
         replaced={name: (checked[name], value) for name, value in replaced.items()},
         stopped=work.cancelled,
+        job=work.job,
     )
 
 
@@ -137,6 +139,15 @@ def check_partial(registered: RegisteredTask, results: Sequence[Any]) -> tuple[R
         TaskError: something that is no sound result.
     """
     return _check_results(results, f"Task {registered.task.name}", registered.plugin, "show")
+
+
+def check_job(registered: RegisteredTask, results: Sequence[Any]) -> tuple[Result, ...]:
+    """What a job has to show, checked as what a run returns is.
+
+    Raises:
+        TaskError: something that is no sound result.
+    """
+    return _check_results(results, f"Task {registered.task.name}", registered.plugin, "results")
 
 
 def list_views(host: PluginHost, trace: CapturedTrace) -> tuple[ViewInfo, ...]:

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
+from lmkit.api import Job
 from lmkit.declarations import fields_of
 from lmkit.errors import LmkitError, ProtocolError
 from lmkit.host import RegisteredTask
@@ -72,6 +73,9 @@ class Server:
             "models": self._slowly(None, self._models),
             "starters": self._slowly(None, self._starters),
             "devices": self._slowly(None, self._devices),
+            "runs/list": self._slowly(None, self._runs),
+            "runs/read": self._slowly(rpc.RunName, self._read_run),
+            "runs/act": self._slowly(rpc.RunAct, self._act_on_run),
             "action": self._slowly(rpc.Act, self._act),
             "complete": self._slowly(rpc.Complete, self._complete),
             "open": self._slowly(rpc.OpenTask, self._open),
@@ -202,6 +206,24 @@ class Server:
 
     def _models(self) -> rpc.ModelList:
         return rpc.ModelList(models=tuple(self.session.models.list()))
+
+    def _runs(self) -> rpc.RunList:
+        return rpc.RunList(runs=tuple(job.info() for job in self.session.host.jobs()[:1_000]))
+
+    def _job(self, name: str) -> Job:
+        for job in self.session.host.jobs():
+            if job.info().name == name:
+                return job
+        raise ProtocolError(f"There is no run {name!r}.", hint="runs/list names those that are.")
+
+    def _read_run(self, params: rpc.RunName) -> rpc.RunContent:
+        job = self._job(params.name)
+        info = job.info()
+        return rpc.RunContent(run=info, results=tuple(job.results()))
+
+    def _act_on_run(self, params: rpc.RunAct) -> rpc.RunContent:
+        self._job(params.name).act(params.action)
+        return self._read_run(params)
 
     def _starters(self) -> rpc.StarterList:
         from lmkit.home import starters

@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lmkit.api import LoadedModel, Task
+from lmkit.api import Job, LoadedModel, Task
 from lmkit.api import Table as ResultTable
 from lmkit.datasets import RowRun, Table, map_columns, open_rows
 from lmkit.declarations import fields_of, row_fields_of
@@ -33,6 +33,8 @@ from lmkit.errors import (
 )
 from lmkit.fields import check_values, defaults
 from lmkit.host import PluginHost, RegisteredTask
+from lmkit.jobs import JobWatch
+from lmkit.lending import LentTools
 from lmkit.protocol.codec import decode_request, error_info, state_of
 from lmkit.protocol.messages import (
     PROTOCOL,
@@ -51,6 +53,7 @@ from lmkit.protocol.messages import (
     Exported,
     Header,
     Hello,
+    JobInfo,
     Outgoing,
     Progress,
     Query,
@@ -70,6 +73,7 @@ from lmkit.protocol.messages import (
 )
 from lmkit.rows import RowResults
 from lmkit.runner import (
+    check_job,
     check_partial,
     list_views,
     report_rows,
@@ -143,6 +147,7 @@ class TaskPanel:
     table: Table | None = None
     rows: RowRun | None = None
     row_values: Mapping[str, Any] = field(default_factory=dict)
+    watch: JobWatch | None = None
 
 
 class Session:
@@ -249,6 +254,25 @@ class Session:
             if export is not None:
                 self._exporters[view.id] = export
 
+    def follow(self, panel: TaskPanel, job: Job) -> None:
+        """Have a panel draw a job from now on, in place of what it followed before."""
+
+        def attention(trace: Any, note: str) -> None:
+            panel.view.show_job_attention(trace, note)
+            if trace is not None and panel.view.id in self._views:
+                self.traces.use(panel.view.id, trace)
+
+        def shown(info: JobInfo, results: Sequence[Any]) -> None:
+            panel.view.show_job(info, check_job(panel.registered, results))
+            self._changed()
+
+        with self._lock:
+            if panel.watch is not None:
+                panel.watch.end()
+            watch = panel.watch = JobWatch(job, LentTools(lambda: self.models), shown, attention)
+            self._actions[panel.view.id] = lambda name, _: watch.act(name)
+        watch.begin()
+
     def offer(self, name: str, opener: Callable[[Session], ServedView]) -> None:
         """Serve a view that any page may ask for by its name, opened when one does.
 
@@ -283,6 +307,8 @@ class Session:
             undo()
         if panel is not None and panel.work is not None:
             panel.work.cancel()
+        if panel is not None and panel.watch is not None:
+            panel.watch.end()
         self.traces.drop(view)
         self.traces.drop(_before(view))
         if panel is not None:
@@ -402,6 +428,8 @@ class Session:
         if outcome.trace is not None and view.id in self._views:
             self.traces.use(view.id, outcome.trace)  # type: ignore[arg-type]
         view.finish(run, outcome, self._header(panel, model))
+        if outcome.job is not None:
+            self.follow(panel, outcome.job)
         if view.previous is not None and view.id in self._views:
             # Kept to be compared with; the first to go where memory is short.
             self.traces.use(_before(view.id), view.previous)  # type: ignore[arg-type]

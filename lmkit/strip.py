@@ -2,15 +2,17 @@
 
 Of each output of lmkit the texts, tiles, pictures and alt texts go, in all of its forms; which task
 ran, with which model and settings, stays. Sources of cells and other outputs are not touched.
+With ``--names`` the texts of the forms stay too, with placeholders in place of names.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,25 @@ from lmkit.errors import LmkitError, ProtocolError
 from lmkit.protocol.codec import MIME, decode_bundle
 from lmkit.protocol.messages import Bundle, PanelSpec, Status, TextField
 
-__all__ = ["Rewrite", "StripError", "Stripped", "blank", "strip_file", "strip_notebook"]
+__all__ = [
+    "Replace",
+    "Rewrite",
+    "StripError",
+    "Stripped",
+    "blank",
+    "named",
+    "strip_file",
+    "strip_notebook",
+]
 
 NOTE = "Texts, tiles and pictures were taken out of this output by lmkit strip."
+
+NAMES_NOTE = (
+    "Names, results, tiles and pictures were taken out of this output by lmkit strip --names."
+)
+
+Replace = Callable[[Sequence[str]], Sequence[str]]
+"""Makes texts without names of texts, as many and in the same order."""
 
 Rewrite = Callable[[Bundle], Mapping[str, Any]]
 """Makes the forms that an output keeps, MIME type -> value, from its saved view."""
@@ -45,23 +63,65 @@ class Stripped:
 
 def blank(bundle: Bundle) -> dict[str, Any]:
     """An output without anything of the text, and with nothing that was computed from it."""
+    return _emptied(bundle, {}, NOTE)
+
+
+def named(notebook: Any, replace: Replace) -> Rewrite:
+    """A rewriting that keeps the texts of forms without their names.
+
+    What was computed from a text quotes it in pieces (tokens, spans, tables) and goes, as with
+    :func:`blank`. All texts of the notebook are replaced at once, so that a name that is found in
+    one of them is known in the others.
+
+    Args:
+        notebook: As for :func:`strip_notebook`; it is not changed.
+        replace: Replaces the names.
+
+    Raises:
+        StripError: it is no notebook, or ``replace`` gives another number of texts.
+    """
+    texts: dict[str, None] = {}
+
+    def collect(bundle: Bundle) -> Mapping[str, Any]:
+        spec = bundle.spec
+        if isinstance(spec, PanelSpec):
+            values = (spec.values.get(name) for name in _texts(spec))
+            texts.update((one, None) for one in values if isinstance(one, str) and one.strip())
+        return {}
+
+    strip_notebook(copy.deepcopy(notebook), collect)
+    replaced = list(replace(list(texts))) if texts else []
+    if len(replaced) != len(texts) or not all(isinstance(one, str) for one in replaced):
+        raise StripError("The names were not replaced: texts are missing from what came back.")
+    known = dict(zip(texts, replaced, strict=True))
+    return lambda bundle: _emptied(bundle, known, NAMES_NOTE)
+
+
+def _emptied(bundle: Bundle, known: Mapping[str, str], note: str) -> dict[str, Any]:
+    """An output whose texts are what ``known`` makes of them or empty, with nothing else."""
     spec = bundle.spec
     if isinstance(spec, PanelSpec):
-        texts = {field.name for field in spec.fields if isinstance(field, TextField)}
+        texts, choices = _texts(spec), _choices(spec)
         values = {
-            name: "" if name in texts or (isinstance(value, str) and name not in _choices(spec))
+            name: known.get(str(value), "") if name in texts
+            else "" if isinstance(value, str) and name not in choices
             else value
             for name, value in spec.values.items()
         }  # fmt: skip
         spec = PanelSpec(
-            header=spec.header, fields=spec.fields, values=values, attention_note=NOTE,
+            header=spec.header, fields=spec.fields, values=values, attention_note=note,
             status=Status(state="idle"),
         )  # fmt: skip
     else:
         spec = msgspec.structs.replace(spec, views=(), status=Status(state="idle"))
     empty = Bundle(version=bundle.version, spec=spec)
     # as a file gives it back, lists and all, so that stripping twice changes nothing
-    return {MIME: msgspec.json.decode(msgspec.json.encode(empty)), "text/plain": NOTE}
+    return {MIME: msgspec.json.decode(msgspec.json.encode(empty)), "text/plain": note}
+
+
+def _texts(spec: PanelSpec) -> set[str]:
+    """Names of fields that hold texts."""
+    return {field.name for field in spec.fields if isinstance(field, TextField)}
 
 
 def _choices(spec: PanelSpec) -> set[str]:
@@ -130,13 +190,16 @@ def _strip_widgets(notebook: dict[str, Any]) -> bool:
     return bool(ours)
 
 
-def strip_file(path: Path, out: Path | None = None, *, write: bool = True) -> Stripped:
+def strip_file(
+    path: Path, out: Path | None = None, *, write: bool = True, replace: Replace | None = None
+) -> Stripped:
     """Strip a notebook file; replaced in one step, and left as it is where nothing is to be done.
 
     Args:
         path: The notebook.
         out: Another file to write to.
         write: False only counts.
+        replace: Keeps the texts of forms, with names replaced (:func:`named`).
 
     Raises:
         StripError: it cannot be read or written, or is no notebook.
@@ -147,7 +210,8 @@ def strip_file(path: Path, out: Path | None = None, *, write: bool = True) -> St
         raise StripError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (ValueError, RecursionError) as error:
         raise StripError(f"{path} is no notebook: {error}.") from error
-    stripped = strip_notebook(notebook)
+    rewrite = blank if replace is None else named(notebook, replace)
+    stripped = strip_notebook(notebook, rewrite)
     if write and (stripped.changed or out is not None):
         _replace(out or path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
     return stripped

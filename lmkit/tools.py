@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lmkit.host import RegisteredCommand
 from lmkit.kernel_session import current_host, current_session
-
-if TYPE_CHECKING:
-    from lmkit.api import LoadedModel
+from lmkit.lending import LentTools
 
 __all__ = ["KernelTools", "caller"]
 
 
-class KernelTools:
+class KernelTools(LentTools):
     """The tools of this process's session."""
 
-    def model(
-        self,
-        source: Any,
-        auto_class: str = "AutoModel",
-        *,
-        tokenizer: Any = None,
-        device: str | None = None,
-        dtype: str | None = None,
-    ) -> LoadedModel:
-        """See :meth:`lmkit.api.Tools.model`."""
-        return current_session().models.get(
-            source, auto_class, tokenizer=tokenizer, device=device, dtype=dtype
-        )
-
-    def capture(
-        self, model: Any, *, values: bool = False, gradients: bool = False
-    ) -> AbstractContextManager[Any]:
-        """See :meth:`lmkit.api.Tools.capture`."""
-        from lmkit.models.recording import record
-
-        return record(model, values=values, gradients=gradients)
+    def __init__(self) -> None:
+        super().__init__(lambda: current_session().models)
 
 
 def caller(name: str) -> Any:

@@ -49,6 +49,8 @@ class Work:
         """Captured passes in the order they were made; the last one feeds the explorer."""
         self.replaced: dict[str, Any] = {}
         """Values that the form holds in place of those of the run, by field name."""
+        self.job: Any = None
+        """Work in a process of its own that the run began (:class:`lmkit.api.Job`)."""
         self.share = (0, 1)
         """Which of how many processes this is, where several share the rows of a data set."""
 

@@ -192,7 +192,15 @@ ARCHITECTURES: dict[str, Architecture] = {
     "rembert": _encoder(path="eager fallback"),
     "roberta": _encoder(),
     "roformer": _encoder({"embedding_size": 32}, path="eager fallback", remark="rotary positions"),
+    "mobilebert": _encoder(
+        {"embedding_size": 16, "true_hidden_size": 32, "intra_bottleneck_size": 32},
+        gain=45.0,
+        remark="bottlenecks around each layer",
+    ),
     "xlm-roberta": _encoder(),
+    "xmod": _encoder(
+        {"languages": ["en_XX"], "default_language": "en_XX"}, remark="an adapter a language"
+    ),
     "xlnet": _own(
         {"vocab_size": 99, "d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64},
         roles=("encoder",),
@@ -338,6 +346,18 @@ ARCHITECTURES: dict[str, Architecture] = {
         "linear-attention layers are named",
     ),
     "seed_oss": _grouped(_GROUPED_8),
+    "bitnet": _grouped(_GROUPED),
+    "cohere": _grouped(_GROUPED),
+    "doge": _grouped(_GROUPED, remark="a bias from the values, in the mask"),
+    "jetmoe": Architecture(
+        _SIZE
+        | {"num_key_value_heads": 2, "kv_channels": 8}
+        | {"num_local_experts": 2, "num_experts_per_tok": 2},
+        gain=20.0,
+        remark="query heads of the experts chosen",
+    ),
+    "nanochat": _grouped(_GROUPED),
+    "phimoe": _grouped(_GROUPED | {"num_local_experts": 2, "num_experts_per_tok": 2}),
     "smollm3": _grouped(_GROUPED | {"no_rope_layers": [1, 0]}),
     "stablelm": _grouped(_GROUPED),
     "starcoder2": _grouped(_WINDOW, window=16, remark="sliding windows"),
@@ -439,6 +459,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         | {"num_heads": 8, "head_dim": 8, "n_groups": 1, "chunk_size": 16},
         "has no attention",
         "a state space",
+    ),
+    "squeezebert": _nothing(
+        _SIZE | {"embedding_size": 32}, "don't sum to 1", "returns scores before the softmax"
     ),
     "rwkv": _nothing(
         {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "attention_hidden_size": 32},

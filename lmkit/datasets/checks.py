@@ -23,6 +23,9 @@ READ_AT_ONCE = 1_024
 _USUAL = {
     "text": ("sentence", "content", "review", "document", "body", "sentence1", "premise", "input"),
     "pair": ("sentence2", "hypothesis", "second", "text_pair", "question"),
+    "words": ("tokens", "word", "token"),
+    "tags": ("ner_tags", "ner", "tag", "ner_labels", "labels", "iob"),
+    "spans": ("entities", "ents", "annotations"),
     "label": ("labels", "target", "class", "category", "gold", "y"),
 }
 """Usual names in data sets for usual columns of tasks, best first."""

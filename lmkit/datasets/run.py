@@ -122,4 +122,6 @@ class RowRun:
         )
 
     def _note(self, problem: RowProblem) -> None:
-        self._problems[problem.row, problem.column] = problem
+        # What the cell itself is says more than what a task makes of its absence; and which comes
+        # last would depend on the number of processes.
+        self._problems.setdefault((problem.row, problem.column), problem)

@@ -818,6 +818,26 @@ class AttentionSpec(Struct, frozen=True, kw_only=True):
     steps: Annotated[tuple[StepSpec, ...], Meta(max_length=1_000_000)] = ()
 
 
+class JobInfo(Struct, frozen=True, kw_only=True):
+    """Long work that a process of its own does, as it stands now.
+
+    ``name`` is its folder, from which any kernel can look at it; ``task`` the task whose panel
+    opens on it. ``killed``: its process is gone without a word. ``note`` is a line of its latest
+    numbers, ``actions`` are the buttons that have a meaning now.
+    """
+
+    name: Line
+    title: Line
+    task: Name
+    state: Literal["new", "running", "paused", "stopped", "finished", "failed", "killed"]
+    step: Count = 0
+    steps: Count = 0
+    note: Line = ""
+    problem: Line = ""
+    seconds_left: Finite | None = None
+    actions: tuple[Literal["pause", "resume", "stop"], ...] = ()
+
+
 class PanelSpec(Struct, frozen=True, kw_only=True, tag="panel", tag_field="kind"):
     """A task's panel: form, results, tokens and the attention explorer.
 
@@ -836,6 +856,7 @@ class PanelSpec(Struct, frozen=True, kw_only=True, tag="panel", tag_field="kind"
     warnings: Annotated[tuple[Line, ...], Meta(max_length=1_000)] = ()
     python: LongText = ""
     data_set: DataSetSpec | None = None
+    job: JobInfo | None = None
 
 
 class PluginInfo(Struct, frozen=True, kw_only=True):
@@ -909,6 +930,7 @@ class HomeSpec(Struct, frozen=True, kw_only=True, tag="home", tag_field="kind"):
     models_budget: Count = 0
     starters: tuple[StarterInfo, ...] = ()
     views: Annotated[tuple[OpenViewInfo, ...], Meta(max_length=1_000)] = ()
+    jobs: Annotated[tuple[JobInfo, ...], Meta(max_length=1_000)] = ()
     status: Status = Status(state="idle")
 
 
@@ -968,7 +990,7 @@ class Select(RequestBase, frozen=True, kw_only=True, tag="select", tag_field="ty
 
 
 class Action(RequestBase, frozen=True, kw_only=True, tag="action", tag_field="type"):
-    """A button of a view that is not a task's: unload a model, rescan plugins, choose a device."""
+    """A button: unload a model, rescan plugins, choose a device; pause, resume or stop a job."""
 
     name: Name
     argument: Line = ""

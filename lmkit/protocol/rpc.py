@@ -18,10 +18,12 @@ from lmkit.protocol.messages import (
     FieldSpec,
     FieldValue,
     Id,
+    JobInfo,
     Line,
     ModelInfo,
     Name,
     PluginInfo,
+    Result,
     StarterInfo,
     Struct,
 )
@@ -40,6 +42,10 @@ __all__ = [
     "OpenTask",
     "Opened",
     "PluginList",
+    "RunAct",
+    "RunContent",
+    "RunList",
+    "RunName",
     "StarterList",
     "TaskDeclaration",
     "TaskList",
@@ -160,3 +166,28 @@ class NewPluginMade(Struct, frozen=True, kw_only=True):
 
     folder: Line
     main: Line
+
+
+class RunList(Struct, frozen=True, kw_only=True):
+    """Answer to ``runs/list``: long work that plugins know of, the newest first."""
+
+    runs: Annotated[tuple[JobInfo, ...], Meta(max_length=1_000)]
+
+
+class RunName(Struct, frozen=True, kw_only=True):
+    """Arguments of ``runs/read``: the name that ``runs/list`` gave."""
+
+    name: Line
+
+
+class RunAct(RunName, frozen=True, kw_only=True):
+    """Arguments of ``runs/act``: a name, and one of the run's ``actions``."""
+
+    action: Name
+
+
+class RunContent(Struct, frozen=True, kw_only=True):
+    """Answer to ``runs/read`` and ``runs/act``: where a run is, and what its panel draws."""
+
+    run: JobInfo
+    results: Annotated[tuple[Result, ...], Meta(max_length=1_000)]

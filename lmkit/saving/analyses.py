@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lmkit.errors import SaveError
+from lmkit.fonts import text_width
 from lmkit.protocol.keys import MASKED
 from lmkit.protocol.messages import HeadGrid, HeadMeasure, Labels, Result, Table, Text, TokenScores
 from lmkit.saving import figures
 from lmkit.saving.colours import THEMES, Rgb, Scale, Theme
 from lmkit.saving.drawing import Curve, Drawing, Label, Rect
 from lmkit.saving.figures import BODY, MARGIN, PAGE, SMALL, Axis
-from lmkit.saving.fonts import text_width
 from lmkit.saving.text import shorten, visible
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lmkit.errors import SaveError
+from lmkit.fonts import text_width
 from lmkit.saving.colours import THEMES, Rgb, Scale, Theme
 from lmkit.saving.drawing import Curve, Drawing, Label, Raster, Rect
-from lmkit.saving.fonts import text_width
 from lmkit.saving.text import shorten
 
 if TYPE_CHECKING:

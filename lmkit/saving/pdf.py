@@ -9,9 +9,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lmkit.fonts import Font, fonts_for, writable
 from lmkit.saving.colours import Rgb
 from lmkit.saving.drawing import Curve, Drawing, Label, Raster, Rect, Shape
-from lmkit.saving.fonts import Font, fonts_for, writable
 from lmkit.saving.svg import palette_png
 from lmkit.version import __version__
 

@@ -1,8 +1,9 @@
 """The HTML form of an output: a picture that a script turns into the interactive view.
 
-Where scripts are stripped (an untrusted notebook, a viewer) the picture stays. The script fetches
-nothing: the renderer and the data travel inside, deflated. All text reaches the page as JSON that
-cannot end a script element, and is drawn as text nodes.
+Where scripts are stripped (an untrusted notebook, a viewer) the picture stays; so it does on paper
+for what was not in sight. The script fetches nothing: the renderer and the data travel inside,
+deflated. All text reaches the page as JSON that cannot end a script element, and is drawn as text
+nodes.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ _SCRIPT = """
 const box = document.currentScript.parentElement;
 const image = box.querySelector("img");
 const target = box.querySelector("div");
-const data = JSON.parse(box.querySelector("script[type='application/json']").textContent);
 const key = Symbol.for("lmkit.core@1");
 const load = async () => {
   const packed = box.querySelector("script[type='text/plain']").textContent.trim();
@@ -34,7 +34,16 @@ const load = async () => {
   const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   try { return await import(url); } finally { URL.revokeObjectURL(url); }
 };
-(globalThis[key] ??= load()).then((core) => {
+// when it comes into sight: a page of sixty outputs opens as fast as one of one
+new Promise((resolve) => {
+  const sight = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    sight.disconnect();
+    resolve();
+  }, { rootMargin: "400px" });
+  sight.observe(box);
+}).then(() => (globalThis[key] ??= load())).then((core) => {
+  const data = JSON.parse(box.querySelector("script[type='application/json']").textContent);
   core.mountBundle(target, data, null, { theme: box.dataset.theme || "auto" });
   image.remove();
 }).catch((error) => { console.error("lmkit: the picture stays, the view failed:", error); });

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmkit.fonts import Runs
 from lmkit.protocol.codec import load_tile
 from lmkit.protocol.keys import Key, format_key
 from lmkit.protocol.messages import (
@@ -38,6 +41,8 @@ MARGIN = 14
 INK, FAINT, LINE, PAPER = (32, 33, 36), (95, 99, 104), (218, 220, 224), (255, 255, 255)
 ACCENT = (0, 90, 156)
 ALERT = (140, 70, 0)
+LONGEST_LINE = 400
+NO_FONT = "Written as code points: what no font of this system has."
 SHOWN_LABELS = 5
 SHOWN_TOKENS = 48
 GRID_WIDTH = 400
@@ -123,7 +128,7 @@ def draw(bundle: Bundle) -> bytes:
     lines = describe(spec).split("\n")
     height = min(4_000, _most_height(spec, lines) * 2)
     canvas = Image.new("RGB", (WIDTH * 2, height), PAPER)
-    pen = ImageDraw.Draw(canvas)
+    pen = Pen(ImageDraw.Draw(canvas), Runs(_written(spec, lines)))
     y = MARGIN
     y = _text(pen, MARGIN, y, lines[0], 17, INK) + 6
     if isinstance(spec, PanelSpec):
@@ -144,6 +149,8 @@ def draw(bundle: Bundle) -> bytes:
     else:
         for part in lines[0].split(". "):
             y = _text(pen, MARGIN, y, part, 13, FAINT)
+    if pen.fonts.missing:
+        y = _text(pen, MARGIN, y, NO_FONT, 12, FAINT)
     picture = canvas.crop((0, 0, WIDTH * 2, min(height, (y + MARGIN) * 2)))
     file = io.BytesIO()
     # A palette of one's own: to find the best one took ten times as long as all the rest.
@@ -154,9 +161,29 @@ def draw(bundle: Bundle) -> bytes:
     return file.getvalue()
 
 
+@dataclass(frozen=True)
+class Pen:
+    """Where to draw, and the fonts that its texts need."""
+
+    canvas: ImageDraw
+    fonts: Runs
+
+
+def _written(spec: PanelSpec | HomeSpec, lines: Sequence[str]) -> str:
+    """All texts of the picture, as far as they are shown."""
+    texts = [line[:LONGEST_LINE] for line in lines]
+    if isinstance(spec, PanelSpec):
+        for result in spec.results:
+            if isinstance(result, Labels):
+                texts += [one.label[:24] for one in result.scores[:SHOWN_LABELS]]
+        if spec.attention is not None:
+            texts += [token.text[:24] for token in islice(spec.attention.tokens, SHOWN_TOKENS)]
+    return "".join(one for one in "".join(texts) if one.isprintable())
+
+
 def _most_height(spec: PanelSpec | HomeSpec, lines: Sequence[str]) -> int:
     """At least the height that is needed: memory is filled before it is drawn on."""
-    height = 2 * MARGIN + 26 * (len(lines) + 2)
+    height = 2 * MARGIN + 26 * (len(lines) + 3)
     if isinstance(spec, PanelSpec) and spec.attention is not None:
         layers = spec.attention.layers
         height += 24 * SHOWN_TOKENS // 3 + max(HEAD_SIDE, len(layers) * _cell(layers)) + 60
@@ -187,53 +214,43 @@ def _palette() -> Any:
     return image
 
 
-def _font(size: int) -> Any:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size * 2)
-
-
-def _text(
-    pen: ImageDraw, x: int, y: int, text: str, size: int, colour: tuple[int, int, int]
-) -> int:
-    font = _font(size)
-    line = "".join(c if c.isprintable() else " " for c in text[:400])
-    while line and pen.textlength(line, font=font) > (WIDTH - MARGIN - x) * 2:
+def _text(pen: Pen, x: int, y: int, text: str, size: int, colour: tuple[int, int, int]) -> int:
+    line = "".join(c if c.isprintable() else " " for c in text[:LONGEST_LINE])
+    while line and pen.fonts.width(line, size * 2) > (WIDTH - MARGIN - x) * 2:
         line = line[: max(0, int(len(line) * 0.9) - 1)] + "…" if len(line) > 8 else ""
-    pen.text((x * 2, y * 2), line, font=font, fill=colour)
+    pen.fonts.write(pen.canvas, (x * 2, y * 2), line, size * 2, colour)
     return y + int(size * 1.5)
 
 
-def _bars(pen: ImageDraw, y: int, labels: Labels) -> int:
+def _bars(pen: Pen, y: int, labels: Labels) -> int:
     for one in labels.scores[:SHOWN_LABELS]:
         name = one.label if len(one.label) <= 24 else one.label[:23] + "…"
         _text(pen, MARGIN, y, name, 13, INK)
         left, width = 190, 480
-        pen.rectangle([left * 2, (y + 3) * 2, (left + width) * 2, (y + 15) * 2], fill=LINE)
+        pen.canvas.rectangle([left * 2, (y + 3) * 2, (left + width) * 2, (y + 15) * 2], fill=LINE)
         end = left + max(1, round(width * one.score))
-        pen.rectangle([left * 2, (y + 3) * 2, end * 2, (y + 15) * 2], fill=ACCENT)
+        pen.canvas.rectangle([left * 2, (y + 3) * 2, end * 2, (y + 15) * 2], fill=ACCENT)
         y = _text(pen, left + width + 10, y, f"{one.score:.3f}", 13, INK)
     more = len(labels.scores) - SHOWN_LABELS
     return _text(pen, MARGIN, y, f"and {more} more", 12, FAINT) if more > 0 else y
 
 
-def _tokens(pen: ImageDraw, y: int, tokens: Sequence[str]) -> int:
-    font = _font(12)
+def _tokens(pen: Pen, y: int, tokens: Sequence[str]) -> int:
     x = MARGIN
     for token in tokens[:SHOWN_TOKENS]:
         shown = "".join(c if c.isprintable() else "·" for c in token[:24]) or "·"
-        width = int(pen.textlength(shown, font=font) / 2) + 8
+        width = int(pen.fonts.width(shown, 24) / 2) + 8
         if x + width > WIDTH - MARGIN:
             x, y = MARGIN, y + 22
-        pen.rounded_rectangle([x * 2, y * 2, (x + width) * 2, (y + 19) * 2], 6, outline=LINE)
-        pen.text(((x + 4) * 2, (y + 1) * 2), shown, font=font, fill=INK)
+        pen.canvas.rounded_rectangle([x * 2, y * 2, (x + width) * 2, (y + 19) * 2], 6, outline=LINE)
+        pen.fonts.write(pen.canvas, ((x + 4) * 2, (y + 1) * 2), shown, 24, INK)
         x += width + 4
     y += 24
     left = len(tokens) - SHOWN_TOKENS
     return _text(pen, MARGIN, y, f"and {left} more tokens", 12, FAINT) if left > 0 else y
 
 
-def _attention(canvas: Any, pen: ImageDraw, y: int, bundle: Bundle) -> int:
+def _attention(canvas: Any, pen: Pen, y: int, bundle: Bundle) -> int:
     spec = bundle.spec
     assert isinstance(spec, PanelSpec)
     assert spec.attention is not None
@@ -253,7 +270,7 @@ def _attention(canvas: Any, pen: ImageDraw, y: int, bundle: Bundle) -> int:
             canvas.paste(_picture(colours[head], (cell - 1) * 2), place)
             if (index, head) == (chosen.layer, chosen.head):
                 box = [place[0] - 2, place[1] - 2, place[0] + cell * 2, place[1] + cell * 2]
-                pen.rectangle(box, outline=ACCENT, width=3)
+                pen.canvas.rectangle(box, outline=ACCENT, width=3)
     bottom = top + len(layers) * cell
     shown = tiles.get(format_key(Key("head", chosen.layer, chosen.head)))
     if shown is not None:

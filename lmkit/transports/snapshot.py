@@ -291,8 +291,12 @@ def for_html(bundle: Bundle) -> Bundle:
     """The bundle for the HTML form: thumbnails and the shown head, all heads where they are small.
 
     The data stands in lmkit's own form already; a second copy has to be worth its bytes. What the
-    neuron view needs is the first to go.
+    neuron view needs is the first to go. Ids of the kernel, which no page can reach, and the date
+    stand in lmkit's own form alone: a cell that is run again leaves the same HTML, which is one
+    long line to a tool that compares notebooks.
     """
+    record = bundle.record and msgspec.structs.replace(bundle.record, date="")
+    bundle = msgspec.structs.replace(bundle, live=None, record=record)
     spec = bundle.spec
     attention = getattr(spec, "attention", None)
     if attention is None or sum(len(tile.data) for tile in bundle.tiles) <= HTML_TILES:

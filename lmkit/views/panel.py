@@ -14,13 +14,14 @@ from typing import Any
 
 import msgspec
 
-from lmkit.api import FieldSpec, Result
+from lmkit.api import FieldSpec, Job, Result
 from lmkit.errors import ProtocolError
 from lmkit.protocol.messages import (
     Changed,
     ErrorInfo,
     Event,
     Header,
+    JobInfo,
     Labels,
     PanelSpec,
     Partial,
@@ -50,7 +51,8 @@ class Outcome:
 
     ``output`` is what the model returned where the pass has no attention; else the trace has it.
     ``replaced`` holds, by field name, the value of the run and the one that the form gets for it.
-    ``stopped``: the user pressed Stop, and this is what there was by then.
+    ``stopped``: the user pressed Stop, and this is what there was by then. ``job``: work in a
+    process of its own that the run began, which the panel follows.
     """
 
     results: tuple[Result, ...]
@@ -62,6 +64,7 @@ class Outcome:
     record: RunRecord | None = None
     replaced: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     stopped: bool = False
+    job: Job | None = None
 
 
 class PanelView:
@@ -105,6 +108,7 @@ class PanelView:
         self._partial: tuple[Result, ...] | None = None
         self._tiles: AttentionTiles | None = None
         self._previous: CapturedTrace | None = None
+        self._job: JobInfo | None = None
         self._answers: dict[str, SavedAnswer] = {}
         self._keepers: list[Callable[[], None]] = []
         self._listeners: list[Listener] = []
@@ -171,6 +175,7 @@ class PanelView:
                 warnings=outcome.warnings if outcome else (),
                 python=python,
                 data_set=self._data_set.spec() if self._data_set else None,
+                job=self._job,
             )
 
     def _lines(self, selection: Selection) -> str:
@@ -299,6 +304,24 @@ class PanelView:
             )
         self._tell(Changed(view=self.id, spec=self.spec()))
 
+    def show_job(self, info: JobInfo, results: tuple[Result, ...]) -> None:
+        """A job is at this point; its explorer stays."""
+        with self._lock:
+            self._job = info
+            self._outcome = dataclasses.replace(self._outcome or Outcome(()), results=results)
+        self._tell(Changed(view=self.id, spec=self.spec()))
+
+    def show_job_attention(self, trace: CapturedTrace | None, note: str = "") -> None:
+        """A newer pass of a job, in place of its last one; or why there is none."""
+        tiles = self._tiles_of(trace, None) if trace is not None else None
+        with self._lock:
+            kept = self._outcome or Outcome(())
+            self._outcome = dataclasses.replace(kept, trace=trace, attention_note=note)
+            self._tiles = tiles
+            self._answers.clear()
+            self._selection = tiles.clip(self._selection) if tiles else Selection()
+        self._tell(Changed(view=self.id, spec=self.spec()))
+
     def show_data_set(self, part: DataSetPart) -> None:
         """Show another state of the data set."""
         with self._lock:
@@ -324,12 +347,13 @@ class PanelView:
             self._tell(Changed(view=self.id, spec=self.spec()))
 
     def _tiles_of(self, trace: CapturedTrace, before: CapturedTrace | None) -> AttentionTiles:
-        views = self._views(trace) if self._views is not None else ()
+        own = tuple(getattr(trace, "own_lenses", ()))
+        views = self._views(trace) if self._views is not None and not own else ()
         # What has no form has no runs either.
         runs = (PreviousRun(before),) if self.fields and self._lenses else ()
         return AttentionTiles(
             trace,
-            lenses=(*self._lenses, *runs),
+            lenses=own or (*self._lenses, *runs),
             views=views,
             scale=getattr(trace, "scale", "share"),
         )

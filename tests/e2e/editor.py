@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +19,9 @@ from urllib.parse import quote, urlsplit
 
 from playwright.sync_api import Frame, Page
 
+from tests.e2e.lab import free_port
 from tests.e2e.notebook import Watch
+from tests.installed import interpreter
 
 __all__ = ["ARTIFACTS", "Editor", "Workbench", "frame_with", "serve"]
 
@@ -104,7 +105,7 @@ def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None
     assert VSIX.is_file(), f"{VSIX} is not built: run `make test`."
     (folder / "workspace").mkdir(exist_ok=True)
     (folder / "user" / "User").mkdir(parents=True)
-    chosen = {**SETTINGS, "lmkit.pythonPath": sys.executable, **(settings or {})}
+    chosen = {**SETTINGS, "lmkit.pythonPath": str(interpreter()), **(settings or {})}
     chosen["security.workspace.trust.enabled"] = not trust
     (folder / "user" / "User" / "settings.json").write_text(json.dumps(chosen))
     node = shutil.which("node")
@@ -123,7 +124,7 @@ def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None
     assert done.returncode == 0, done.stdout + done.stderr
     log = folder / "server.log"
     for attempt in range(3):  # another process may take the port between the two of us
-        port = _free_port()
+        port = free_port()
         more = ["--disable-workspace-trust"] if trust else []
         with log.open("ab") as output:
             process = subprocess.Popen(
@@ -151,13 +152,6 @@ def _is_up(editor: Editor) -> bool:
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def frame_with(page: Page, selector: str, *, count: int = 1) -> Frame:

@@ -1,4 +1,4 @@
-"""A JupyterLab server for tests: own folders, a free port, ended with all its kernels."""
+"""A JupyterLab server for tests: the wheels, own folders, a free port, ended with all kernels."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-__all__ = ["Lab", "serve"]
+from tests.installed import interpreter
+
+__all__ = ["Lab", "free_port", "serve"]
 
 _QUIET = ("@jupyterlab/apputils-extension:announcements",)
 """Extensions that ask a web site for news."""
@@ -55,14 +57,16 @@ class Lab:
 
 @contextlib.contextmanager
 def serve(
-    folder: Path, *, disabled: tuple[str, ...] = (), environ: Mapping[str, str] | None = None
-) -> Iterator[Lab]:
+    folder: Path, *, disabled: tuple[str, ...] = (), environ: Mapping[str, str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Iterator[Lab]:  # fmt: skip
     """Start a server in ``folder`` and end it with the block.
 
     Args:
         folder: Empty folder; notebooks go into ``folder / "notebooks"``.
         disabled: Front-end extensions to leave out.
         environ: Further environment variables of server and kernels.
+        settings: Settings of the user, by plugin (``lmkit:side-panel``).
     """
     root = folder / "notebooks"
     root.mkdir()
@@ -70,6 +74,11 @@ def serve(
     (config / "labconfig").mkdir(parents=True)
     page_config = {"disabledExtensions": dict.fromkeys((*_QUIET, *disabled), True)}
     (config / "labconfig" / "page_config.json").write_text(json.dumps(page_config))
+    for plugin, values in (settings or {}).items():
+        extension, name = plugin.split(":")
+        file = config / "lab" / "user-settings" / extension / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values))
     environment = {
         **os.environ,
         "JUPYTER_CONFIG_DIR": str(config),
@@ -94,9 +103,9 @@ def serve(
 
 
 def _start(root: Path, log: Path, environment: Mapping[str, str]) -> Lab | None:
-    port = _free_port()
+    port = free_port()
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
+        str(interpreter()), "-m", "jupyterlab", "--no-browser", "--allow-root",
         "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
         "--IdentityProvider.token=", "--ServerApp.password=",
         f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True",
@@ -105,8 +114,9 @@ def _start(root: Path, log: Path, environment: Mapping[str, str]) -> Lab | None:
     ]  # fmt: skip
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, env=dict(environment), start_new_session=True
-        )
+            command, stdout=output, stderr=output, env=dict(environment), start_new_session=True,
+            cwd=root,  # "python -m" looks for modules in the folder where it is started
+        )  # fmt: skip
     lab = Lab(f"http://127.0.0.1:{port}", root, process, log)
     deadline = time.monotonic() + _STARTING
     while process.poll() is None and time.monotonic() < deadline:
@@ -119,7 +129,8 @@ def _start(root: Path, log: Path, environment: Mapping[str, str]) -> Lab | None:
     return None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -12,12 +12,24 @@ from urllib.parse import urlsplit
 import nbformat
 from playwright.sync_api import Locator, Page, Request, expect
 
-__all__ = ["MIME", "Notebook", "Watch", "code", "markdown", "write"]
+__all__ = ["MIME", "WITHOUT_LMKIT", "Notebook", "Watch", "code", "markdown", "write"]
 
 MIME = "application/vnd.lmkit.view.v1+json"
 WAIT = 60_000
 """Milliseconds; a busy machine with two cores is slow to start kernels and read models."""
 
+WITHOUT_LMKIT = """\
+import sys, importlib.abc
+finders = list(sys.meta_path)
+class Only(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] == 'lmkit': return None
+        for one in finders:
+            found = one.find_spec(name, path, target)
+            if found: return found
+sys.meta_path[:] = [Only()]
+"""
+"""Makes of a kernel one whose environment has no lmkit: its finders know none."""
 _PANEL = """
 const app = window.jupyterapp ?? window.jupyterlab;
 const panel = [...app.shell.widgets('main')].find(

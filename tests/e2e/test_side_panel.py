@@ -7,7 +7,7 @@ from collections.abc import Callable
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.lab import Lab
-from tests.e2e.notebook import WAIT, Notebook, code, part, write
+from tests.e2e.notebook import WAIT, WITHOUT_LMKIT, Notebook, code, part, write
 
 OpenNotebook = Callable[..., Notebook]
 TEXT = "The plot is thin, but I was moved."
@@ -79,19 +79,7 @@ def test_a_task_runs_on_the_selected_text(open_notebook: OpenNotebook, lab: Lab)
 def test_it_says_what_is_missing_and_follows_the_kernel(
     open_notebook: OpenNotebook, lab: Lab
 ) -> None:
-    # an environment without lmkit is one whose finders know none
-    gone = (
-        "import sys, importlib.abc\n"
-        "finders = list(sys.meta_path)\n"
-        "class Only(importlib.abc.MetaPathFinder):\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.partition('.')[0] == 'lmkit': return None\n"
-        "        for one in finders:\n"
-        "            found = one.find_spec(name, path, target)\n"
-        "            if found: return found\n"
-        "sys.meta_path[:] = [Only()]\n"
-    )
-    notebook = open_notebook(write(lab.root / "missing.ipynb", [code(gone)]))
+    notebook = open_notebook(write(lab.root / "missing.ipynb", [code(WITHOUT_LMKIT)]))
     notebook.run(0)
     side = side_panel(notebook)
     expect(side).to_contain_text("lmkit is not in this kernel's environment", timeout=WAIT)

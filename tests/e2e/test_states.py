@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.e2e.conftest import ARTIFACTS
 from tests.e2e.lab import Lab, serve
-from tests.e2e.notebook import MIME, Notebook, Watch, code, part, write
+from tests.e2e.notebook import MIME, WITHOUT_LMKIT, Notebook, Watch, code, part, write
 from tests.e2e.picture import pixels
 
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
@@ -90,10 +90,15 @@ def copy_of(saved: Path, name: str, change: Callable[[nbformat.NotebookNode], No
     return name
 
 
+EDITORS = pytest.mark.parametrize("classic", [False, True], ids=["jupyterlab", "notebook-7"])
+
+
+@EDITORS
 def test_live_reloaded_restarted_and_live_again(
-    lab: Lab, open_notebook: Callable[..., Notebook]
+    lab: Lab, open_notebook: Callable[..., Notebook], classic: bool
 ) -> None:
-    notebook = open_notebook(write(lab.root / "lifecycle.ipynb", CELLS))
+    name = write(lab.root / f"lifecycle-{classic}.ipynb", CELLS)
+    notebook = open_notebook(name, classic=classic)
     notebook.run_all()
     view = notebook.view(VIEW)
     choose(view, 3, 7)
@@ -107,7 +112,8 @@ def test_live_reloaded_restarted_and_live_again(
     # The page is loaded again: the same view of the same kernel, and it still acts on it.
     notebook.reload()
     view = notebook.view(VIEW)
-    assert notebook.bundle(VIEW)["live"] == first
+    now = notebook.bundle(VIEW)["live"]
+    assert (now["session"], now["view"]) == (first["session"], first["view"])
     expect(part(view, "head-number")).to_have_text("7")
     choose(view, 1, 2)
     notebook.page.wait_for_timeout(300)
@@ -167,18 +173,38 @@ def test_reopened_without_running_anything(
     notebook.shot("state-reopened", notebook.cell(VIEW))
 
 
+@EDITORS
 def test_untrusted_is_drawn_by_lmkit(
-    lab: Lab, saved: Path, open_notebook: Callable[..., Notebook]
+    lab: Lab, saved: Path, open_notebook: Callable[..., Notebook], classic: bool
 ) -> None:
     def tampered(notebook: nbformat.NotebookNode) -> None:
         notebook.cells[VIEW].outputs[0].data["text/html"] += "<script>window.__pwned = 1</script>"
 
-    notebook = open_notebook(copy_of(saved, "untrusted.ipynb", tampered), kernel=False)
+    name = copy_of(saved, f"untrusted-{classic}.ipynb", tampered)
+    notebook = open_notebook(name, kernel=False, classic=classic)
     view = notebook.view(VIEW, state="saved")
     assert notebook.js("return panel.content.widgets[1].model.trusted;") is False
     still_explorable(view)
     assert notebook.page.evaluate("window.__pwned") is None
     notebook.shot("state-untrusted", notebook.cell(VIEW))
+
+
+@EDITORS
+def test_a_kernel_without_lmkit_is_named(
+    saved: Path, open_notebook: Callable[..., Notebook], classic: bool
+) -> None:
+    """Server and kernel in different environments: the page has lmkit, the kernel has not."""
+    name = copy_of(saved, f"elsewhere-{classic}.ipynb", lambda notebook: None)
+    notebook = open_notebook(name, classic=classic)
+    expect(part(notebook.view(VIEW, state="saved"), "saved-note")).to_contain_text("not loaded")
+    notebook.execute(WITHOUT_LMKIT)
+    prefix = notebook.ask("__import__('sys').prefix")
+    notebook.reload()
+    view = notebook.view(VIEW, state="saved")
+    expect(part(view, "saved-note")).to_contain_text(
+        f"lmkit is not in this kernel's environment ({prefix})"
+    )
+    still_explorable(view)
 
 
 @pytest.fixture

@@ -224,6 +224,19 @@ def _home() -> dict[str, Any]:
             }
         ],
         "starters": [{"name": "sentiment", "title": "Sentiment", "installed": True}],
+        "jobs": [
+            {
+                "name": "runs/one",
+                "title": HOSTILE[1],
+                "task": "distillation",
+                "state": "killed",
+                "step": 3,
+                "steps": 9,
+                "note": "loss 0.5",
+                "problem": HOSTILE[2],
+                "actions": ["resume"],
+            }
+        ],
     }
 
 

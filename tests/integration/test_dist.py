@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-import sysconfig
 import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PLUGINS = sorted(file.parent for file in ROOT.glob("plugins/*/pyproject.toml"))
+from tests.installed import PLUGINS, ROOT, build_wheels, install, run
 
 pytestmark = pytest.mark.xdist_group("dist")
 
 
-def run(*command: str | Path, **more: str) -> str:
-    """Run a command away from the source tree; gives what it printed."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, check=False,
-        env={**clean, **more}, cwd=sysconfig.get_path("scripts"),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every wheel, built by what ``make dist`` runs."""
-    out = tmp_path_factory.mktemp("dist")
-    run(
-        sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation",
-        "--no-index", "--wheel-dir", out, ROOT, *PLUGINS,
-    )  # fmt: skip
-    return out
+    return build_wheels(tmp_path_factory.mktemp("dist"))
 
 
 def wheel(dist: Path, name: str) -> Path:
@@ -47,21 +25,8 @@ def wheel(dist: Path, name: str) -> Path:
 
 @pytest.fixture(scope="module")
 def python(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a fresh environment with the wheels.
-
-    It reads all other packages from the environment of the tests, but not lmkit: an editable
-    install is found by .pth files, which are read in one's own site-packages only.
-    """
-    folder = tmp_path_factory.mktemp("fresh") / "venv"
-    run(sys.executable, "-m", "venv", "--without-pip", folder)
-    inside = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    run(
-        sys.executable, "-m", "pip", "--python", inside, "install", "--quiet", "--no-deps",
-        "--no-index", "--no-compile", *sorted(dist.glob("*.whl")),
-    )  # fmt: skip
-    site = run(inside, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
-    Path(site, "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return inside
+    """The interpreter of a fresh environment with the wheels."""
+    return install(dist, tmp_path_factory.mktemp("fresh") / "venv")
 
 
 def test_there_is_a_wheel_for_each_distribution(dist: Path) -> None:

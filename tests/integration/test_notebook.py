@@ -28,6 +28,7 @@ FORMS = [
 VIEW = FORMS[1]
 QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
 EXPLORER = QUICKSTART.with_name("explorer.ipynb")
+DISTILLATION = QUICKSTART.with_name("distillation.ipynb")
 SLOW = """
 import time
 import lmkit
@@ -323,7 +324,9 @@ def test_run_all_without_a_browser_saves_outputs_whole(tmp_path: Path, tiny: Pat
     assert output.data[VIEW]["headsCarried"] == output.data[VIEW]["heads"] == 8
 
 
-@pytest.mark.parametrize(("path", "size", "count"), [(QUICKSTART, 1.5e6, 3), (EXPLORER, 3e6, 9)])
+@pytest.mark.parametrize(
+    ("path", "size", "count"), [(QUICKSTART, 1.5e6, 3), (EXPLORER, 3e6, 9), (DISTILLATION, 1e6, 1)]
+)
 def test_notebooks_are_saved_with_their_outputs(path: Path, size: float, count: int) -> None:
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)

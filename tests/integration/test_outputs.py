@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import lmkit
 from lmkit.errors import AttentionUnavailableError, MissingHeadWarning, ProtocolError
 from lmkit.host import PluginHost
 from lmkit.kit import Analysis, Kit
@@ -325,3 +326,21 @@ def test_html_can_be_saved_from_the_command_line(
     assert "--option=--value" in capsys.readouterr().err
     assert main(["run", "classification", "--modle", "x"]) == 2
     assert "Did you mean --model?" in capsys.readouterr().err
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Run again, a cell's output differs in who made it and when, and in nothing else."""
+    model = str(tiny_bert(tmp_path / "bert"))
+    both = []
+    for _ in range(2):
+        forms, _metadata = lmkit.load(model).classify("a moved plot").panel._repr_mimebundle_()
+        both.append(forms)
+    first, second = both
+    for kind in ("text/html", "image/png", "text/plain"):
+        assert first[kind] == second[kind], kind
+    ours = [dict(forms[MIME]) for forms in both]
+    ids = [one.pop("live") for one in ours]
+    assert ids[0]["view"] != ids[1]["view"]
+    for one in ours:
+        assert one["record"].pop("date")
+    assert json.dumps(ours[0]) == json.dumps(ours[1])

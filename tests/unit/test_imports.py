@@ -17,9 +17,9 @@ PACKAGE = ROOT / "lmkit"
 CHAIN = (
     "version", "errors", "settings", "protocol", "work", "rows", "api", "run_record",
     "declarations", "fields", "hookspecs", "host", "runner", "trace_cache", "tile_queue",
-    "session", "home", "kernel_session", "tools", "transports", "saving", "attention", "explorer",
-    "evaluation", "kit", "arguments", "reports", "completion", "scaffold", "strip", "serve",
-    "magics", "cli",
+    "lending", "jobs", "session", "home", "kernel_session", "tools", "fonts", "transports",
+    "saving", "attention", "explorer", "evaluation", "kit", "arguments", "reports", "completion",
+    "scaffold", "strip", "serve", "magics", "cli",
 )  # fmt: skip
 ROOMS = {
     "capture": {"errors", "protocol"},
@@ -34,7 +34,7 @@ OPEN_TO = {
     "datasets": "runner",
     "views": "runner",
     "analysis": "runner",
-    "models": "session",
+    "models": "lending",
     "panels": "transports",
 }
 FREE = {"__init__", "__main__", "testing"}

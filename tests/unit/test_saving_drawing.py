@@ -12,8 +12,9 @@ import pypdf
 import pytest
 from PIL import Image
 
+from lmkit import fonts
 from lmkit.errors import SaveError
-from lmkit.saving import figures, fonts
+from lmkit.saving import figures
 from lmkit.saving.colours import THEMES, Scale, mapped, ramp
 from lmkit.saving.drawing import Curve, Drawing, Label, Raster, Rect
 from lmkit.saving.figures import Axis, Head, Heads, draw_arcs, draw_grid, draw_map

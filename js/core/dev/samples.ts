@@ -287,6 +287,7 @@ export interface Made {
 
 /** A kernel in the page: answers every request of a view a few milliseconds later. */
 export class FakeKernel implements Channel {
+  version = "0.1.0";
   readonly sent: Request[] = [];
   #listeners = new Set<(message: unknown, buffers: readonly ArrayBufferView[]) => void>();
   #closers = new Set<() => void>();
@@ -309,7 +310,7 @@ export class FakeKernel implements Channel {
     const { id, view } = message;
     if (message.type === "hello") {
       const { session } = message;
-      this.say({ type: "welcome", id, view, session, version: "0.1.0", spec: this.spec });
+      this.say({ type: "welcome", id, view, session, version: this.version, spec: this.spec });
     } else if (message.type === "tile") {
       const attention = this.spec.kind === "panel" ? this.spec.attention : null;
       if (!attention) return;

@@ -7,6 +7,8 @@ import type { ThemeHandle } from "./theme.ts";
 export interface HostActions {
   /** Put a cell that runs this task into the notebook at hand. */
   readonly insertTask?: (task: string) => void;
+  /** Put a cell with these lines into the notebook at hand. */
+  readonly insertCode?: (source: string) => void;
   /** Go to the output that shows this view; false when it is nowhere to be seen. */
   readonly showView?: (view: string) => boolean;
 }

@@ -6,9 +6,15 @@ import { bdi, h, refill, type Scope } from "./dom.ts";
 import type { MessageKey } from "./messages.ts";
 import { bytes, short } from "./numbers.ts";
 import { badge, savedText } from "./panel/header.ts";
+import { stepText } from "./panel/job.ts";
 import { errorBox, progressBar } from "./panel/status.ts";
 import { errorInfo } from "./source.ts";
 import { visibleProse } from "./text.ts";
+
+/** A path as a word of a magic's line. */
+function quoted(path: string): string {
+  return /^[\w./~:-]+$/.test(path) ? path : `'${path.replaceAll("'", `'"'"'`)}'`;
+}
 
 /** Draw the home view into `root` until `scope` ends; returns how to give it a new spec. */
 export function home(
@@ -293,6 +299,40 @@ export function home(
       ),
     );
   };
+  const jobs = () => {
+    const { insertCode } = context.host;
+    if (spec.jobs.length === 0) return null;
+    return section(
+      t("home.jobs"),
+      "jobs",
+      list(
+        ...spec.jobs.map((job) => {
+          const code = `%lm ${job.task} --folder ${quoted(job.name)}`;
+          return h(
+            "li",
+            { class: "row", "data-lmkit": "home-job", "data-name": job.name },
+            h("span", { class: "row-name", title: visibleProse(job.name) }, text(job.title)),
+            h("span", { class: `state job-${job.state}` }, t(`job.${job.state}` as MessageKey)),
+            insertCode
+              ? own(
+                  t("home.insert"),
+                  t("home.jobs.insert", { name: visibleProse(job.title) }),
+                  "open-job",
+                  job.name,
+                  () => insertCode(code),
+                )
+              : null,
+            h(
+              "span",
+              { class: "note row-more number" },
+              text([stepText(job, t), job.note].filter((part) => part !== "").join(" · ")),
+            ),
+            h("span", { class: "note row-more", dir: "ltr" }, text(job.name)),
+          );
+        }),
+      ),
+    );
+  };
   const starters = () =>
     spec.starters.length === 0
       ? null
@@ -356,7 +396,7 @@ export function home(
         : null,
       error ? errorBox(error, context, inner) : null,
     );
-    refill(content, tasks(), views(), models(), devices(), starters(), plugins());
+    refill(content, tasks(), jobs(), views(), models(), devices(), starters(), plugins());
     if (again) {
       const same = [...content.querySelectorAll<HTMLElement>(again)].find(
         (element) => element.dataset["argument"] === argument,

@@ -97,6 +97,8 @@ export const MESSAGES = {
   "home.memory": ["{used} of {total} used", "已用 {used}，共 {total}"],
   "home.missing": ["not installed", "未安装"],
   "home.models": ["Loaded models", "已加载的模型"],
+  "home.jobs": ["Runs", "运行"],
+  "home.jobs.insert": ["Insert a cell that opens {name}", "插入打开 {name} 的单元格"],
   "home.models.none": [
     "No model is loaded. Running a task loads one.",
     "尚未加载模型。运行任务时会自动加载。",
@@ -129,6 +131,18 @@ export const MESSAGES = {
   "home.unload.label": ["Unload {name}", "卸载 {name}"],
   "home.views": ["Open views", "打开的视图"],
   "home.usedby": ["plugin {plugin}", "插件 {plugin}"],
+  "job.new": ["not started", "未开始"],
+  "job.running": ["running", "运行中"],
+  "job.paused": ["paused", "已暂停"],
+  "job.stopped": ["stopped", "已停止"],
+  "job.finished": ["finished", "已完成"],
+  "job.failed": ["failed", "失败"],
+  "job.killed": ["killed", "被终止"],
+  "job.do.pause": ["Pause", "暂停"],
+  "job.do.resume": ["Resume", "继续"],
+  "job.do.stop": ["Stop and keep a checkpoint", "停止并保存检查点"],
+  "job.step": ["step {step}", "第 {step} 步"],
+  "job.steps": ["step {step} of {steps}", "第 {step} 步，共 {steps} 步"],
   "key.arrows": ["Move in the grid or the picture", "在网格或图中移动"],
   "key.enter": ["Open the head, or select the token", "打开头，或选中词元"],
   "key.escape": ["Clear the selection, or close", "清除选择，或关闭"],
@@ -167,6 +181,10 @@ export const MESSAGES = {
   "lines.scale": [
     "Several heads are drawn together where numbers are shares: choose Attention or a lens of shares.",
     "仅当数值为占比时才能同时绘制多个头：请选择注意力或占比类透镜。",
+  ],
+  "live.differs": [
+    "This page draws with lmkit {page}, the kernel has {kernel}: install the same on both sides.",
+    "此页面使用 lmkit {page} 绘制，内核为 {kernel}：请在两侧安装相同版本。",
   ],
   "neuron.lens": [
     "Queries and keys are those of tokens: choose Attention to see them.",
@@ -468,7 +486,8 @@ function fillIn(template: string, values: Values): string {
 
 /** The locale of a view: as asked, else the page's language, else English. */
 export function pickLocale(asked: string | undefined): string {
-  const wanted = asked || globalThis.document?.documentElement.lang || "en";
+  const given = asked || globalThis.document?.documentElement.lang || "en";
+  const wanted = given.replaceAll("_", "-"); // JupyterLab's form is zh_CN
   try {
     return Intl.getCanonicalLocales(wanted)[0] ?? "en";
   } catch {

@@ -50,14 +50,22 @@ export type Ramp = readonly Rgb[];
 export const BLUES: readonly string[] =
   "#f7fbff #deebf7 #c6dbef #9ecae1 #6baed6 #4292c6 #2171b5 #08519c #08306b".split(" ");
 
+/** ColorBrewer's Greys of nine, for print and for who asks for them. */
+export const GREYS: readonly string[] =
+  "#ffffff #f0f0f0 #d9d9d9 #bdbdbd #969696 #737373 #525252 #252525 #000000".split(" ");
+
 function distance(a: Lab, b: Lab): number {
   return Math.hypot(a[0] - b[0], a[1] - b[1], a[2] - b[2]);
 }
 
 /** Build the 256 colours for a background given as a CSS colour. */
-export function makeRamp(background: string, dark: boolean): Ramp {
+export function makeRamp(background: string, dark: boolean, colours = BLUES): Ramp {
   const ends = dark ? [8, 6, 4, 2, 0] : [2, 4, 6, 8];
-  return evenSteps([background, ...ends.map((index) => BLUES[index] as string)]);
+  const stops = ends.map((index) => colours[index] as string);
+  // black is no step from a background that is lighter
+  const lightness = (css: string) => toLab(parseColour(css))[0];
+  const first = lightness(background);
+  return evenSteps([background, ...stops.filter((one) => !dark || lightness(one) > first)]);
 }
 
 /** The reds of ColorBrewer's RdBu, light to dark: safe for colour blindness beside the blues. */

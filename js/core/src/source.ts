@@ -53,6 +53,8 @@ export interface Source {
   readonly state: Liveness;
   /** Why there is no connection, where a shell said so; else empty. */
   readonly reason: string;
+  /** lmkit's version in the kernel, once it has answered; else empty. */
+  readonly kernelVersion: string;
   /** How many heads a saved output carries; null where nothing was saved. */
   readonly saved: { readonly heads: number; readonly carried: number } | null;
   /** What views showed last, as far as it was saved; of this very pass. */
@@ -161,6 +163,7 @@ export interface SourceOptions {
 export class KernelSource implements Source {
   readonly saved: { readonly heads: number; readonly carried: number } | null;
   reason = "";
+  kernelVersion = "";
 
   #state: Liveness;
   readonly #where: Where | null;
@@ -405,6 +408,7 @@ export class KernelSource implements Source {
     answer.then(
       ({ message }) => {
         if (message.type !== "welcome") return;
+        this.kernelVersion = message.version;
         if (message.spec) this.#replaceSpec(message.spec);
         this.#become("live");
         if (message.spec) this.#emit({ type: "changed", spec: message.spec, welcome: true });

@@ -3,7 +3,8 @@
 import { parseColour } from "./colour.ts";
 import type { Scope } from "./dom.ts";
 import { h } from "./dom.ts";
-import { makeDiverging, makeRamp, type Ramp } from "./scale.ts";
+import { preferred } from "./preferences.ts";
+import { BLUES, GREYS, makeDiverging, makeRamp, type Ramp } from "./scale.ts";
 
 export type ThemeChoice = "light" | "dark" | "auto";
 
@@ -49,11 +50,12 @@ let lastRamps: (Pick<Theme, "ramp" | "diverging"> & { readonly of: string }) | n
 
 /** The ramps on a background; those made last are kept, since all views of a page share a theme. */
 function ramps(background: string, dark: boolean): Pick<Theme, "ramp" | "diverging"> {
-  const of = `${background} ${dark}`;
+  const { colours } = preferred();
+  const of = `${background} ${dark} ${colours}`;
   if (lastRamps?.of !== of) {
     lastRamps = {
       of,
-      ramp: makeRamp(background, dark),
+      ramp: makeRamp(background, dark, colours === "greys" ? GREYS : BLUES),
       diverging: makeDiverging(background, dark),
     };
   }

@@ -1,12 +1,13 @@
 // @vitest-environment node
 import { color, lab, rgb } from "d3-color";
-import { schemeBlues } from "d3-scale-chromatic";
+import { schemeBlues, schemeGreys } from "d3-scale-chromatic";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { fromLab, type Lab, parseColour, toLab } from "../src/colour.ts";
 import {
   BLUES,
   byteTable,
+  GREYS,
   LOG_FLOOR,
   MAPPINGS,
   makeRamp,
@@ -79,6 +80,7 @@ describe("colours", () => {
 
   test("the stops are ColorBrewer's", () => {
     expect(BLUES).toEqual((schemeBlues[9] as string[]).map((value) => color(value)?.formatHex()));
+    expect(GREYS).toEqual((schemeGreys[9] as string[]).map((value) => color(value)?.formatHex()));
   });
 
   test("colours are read in every form that a browser computes", () => {
@@ -103,28 +105,27 @@ describe("the ramp", () => {
     ["#002b36", true],
   ] as const;
 
-  test.each(themes)(
-    "starts at the background %s and steps evenly to the eye",
-    (background, dark) => {
-      const ramp = makeRamp(background, dark);
-      expect(ramp).toHaveLength(256);
-      const start = parseColour(background);
-      expect(ramp[0]).toEqual([start.r, start.g, start.b]);
-      const labs = ramp.map(([r, g, b]) => toLab({ r, g, b }));
-      // Sixteen steps at a time: single ones are smaller than the rounding to bytes. A straight line
-      // across a stop is a little shorter than the way along the ramp.
-      const lengths = Array.from({ length: 15 }, (_, part) => {
-        const [from, to] = [labs[part * 16] as Lab, labs[part * 16 + 16] as Lab];
-        return Math.hypot(from[0] - to[0], from[1] - to[1], from[2] - to[2]);
-      });
-      expect(Math.max(...lengths) / Math.min(...lengths)).toBeLessThan(1.3);
-      const light = labs.map((value) => value[0]);
-      expect(Math.abs((light[255] as number) - (light[0] as number))).toBeGreaterThan(60);
-      // Lightness alone carries the order, for a reader without colour vision or a grey print.
-      for (let index = 16; index < 256; index += 16) {
-        const step = (light[index] as number) - (light[index - 16] as number);
-        expect(dark ? step : -step).toBeGreaterThan(dark && index < 48 ? -2 : 1);
-      }
-    },
-  );
+  test.each(
+    themes.flatMap((theme) => [BLUES, GREYS].map((colours) => [...theme, colours] as const)),
+  )("starts at the background %s and steps evenly to the eye", (background, dark, colours) => {
+    const ramp = makeRamp(background, dark, colours);
+    expect(ramp).toHaveLength(256);
+    const start = parseColour(background);
+    expect(ramp[0]).toEqual([start.r, start.g, start.b]);
+    const labs = ramp.map(([r, g, b]) => toLab({ r, g, b }));
+    // Sixteen steps at a time: single ones are smaller than the rounding to bytes. A straight line
+    // across a stop is a little shorter than the way along the ramp.
+    const lengths = Array.from({ length: 15 }, (_, part) => {
+      const [from, to] = [labs[part * 16] as Lab, labs[part * 16 + 16] as Lab];
+      return Math.hypot(from[0] - to[0], from[1] - to[1], from[2] - to[2]);
+    });
+    expect(Math.max(...lengths) / Math.min(...lengths)).toBeLessThan(1.3);
+    const light = labs.map((value) => value[0]);
+    expect(Math.abs((light[255] as number) - (light[0] as number))).toBeGreaterThan(60);
+    // Lightness alone carries the order, for a reader without colour vision or a grey print.
+    for (let index = 16; index < 256; index += 16) {
+      const step = (light[index] as number) - (light[index - 16] as number);
+      expect(dark ? step : -step).toBeGreaterThan(dark && index < 48 ? -2 : 1);
+    }
+  });
 });

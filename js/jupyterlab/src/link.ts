@@ -1,13 +1,12 @@
 import type { Kernel, KernelMessage } from "@jupyterlab/services";
 import type { Channel } from "@lmkit/core";
 import type { JSONObject } from "@lumino/coreutils";
+import { pageWords } from "./words.ts";
 
 const TARGET = "lmkit";
 
-export const NOT_LOADED =
-  "lmkit is not loaded in this kernel: run %load_ext lmkit, then run the cell again.";
-
-const ENDED = "The connection to the kernel ended: run the cell again.";
+/** The kernel knows nobody under lmkit's name: lmkit is not loaded there, or not even installed. */
+export class RefusedError extends Error {}
 
 type Heard = Parameters<Channel["listen"]>[0];
 
@@ -52,7 +51,11 @@ class Link {
     }
     // the kernel closes a comm of an unknown target before it reports this message as done
     if (!this.#ended) await done(comm.open().done);
-    if (this.#ended) throw new Error(this.#refused ? NOT_LOADED : ENDED);
+    if (this.#ended) {
+      throw this.#refused
+        ? new RefusedError(pageWords()("output.not-loaded"))
+        : new Error(pageWords()("output.ended"));
+    }
     return this;
   }
 

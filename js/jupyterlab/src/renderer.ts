@@ -3,7 +3,9 @@ import type { IRenderMime } from "@jupyterlab/rendermime";
 import type { Kernel } from "@jupyterlab/services";
 import { type Channel, mountBundle } from "@lmkit/core";
 import { Widget } from "@lumino/widgets";
-import { connect } from "./link.ts";
+import { connect, RefusedError } from "./link.ts";
+import { probe } from "./probe.ts";
+import { pageWords } from "./words.ts";
 
 /** How far below the window's edge a view is drawn already, so that scrolling meets a finished one. */
 const AHEAD = "400px";
@@ -78,8 +80,8 @@ export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
     const mount = this.#mounts;
     await session.ready;
     this.#kernel = session.session?.kernel ?? null;
-    if (!this.#kernel) throw new Error("This notebook has no kernel: choose one and run the cell.");
-    const channel = await connect(this.#kernel, view);
+    if (!this.#kernel) throw new Error(pageWords()("output.no-kernel"));
+    const channel = await connect(this.#kernel, view).catch(explain(this.#kernel));
     if (mount === this.#mounts) this.#connected = true;
     channel.onClose(() => {
       if (mount === this.#mounts) this.#connected = false;
@@ -105,6 +107,20 @@ export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
     if (!(event.target instanceof Element && this.node.contains(event.target))) return;
     const ours = event.key === "Enter" || !(event.ctrlKey || event.metaKey);
     event.target.toggleAttribute("data-lm-suppress-shortcuts", ours);
+  };
+}
+
+/** A refusal, with the side that lacks lmkit by name; waits for the kernel's running cell. */
+function explain(kernel: Kernel.IKernelConnection): (error: unknown) => Promise<never> {
+  return async (error) => {
+    if (error instanceof RefusedError) {
+      const found = await probe(kernel).catch(() => null);
+      const word = pageWords();
+      if (found?.state === "missing")
+        throw new Error(word("output.missing", { where: found.python }));
+      if (found?.state === "not-python") throw new Error(word("not-python"));
+    }
+    throw error;
   };
 }
 

@@ -7,11 +7,13 @@ import { ICommandPalette, InputDialog } from "@jupyterlab/apputils";
 import { ILauncher } from "@jupyterlab/launcher";
 import { INotebookTracker, type NotebookPanel } from "@jupyterlab/notebook";
 import { ISettingRegistry } from "@jupyterlab/settingregistry";
+import { type Preferences, prefer } from "@lmkit/core";
+import { KernelBudget } from "./budget.ts";
 import { type DefaultModels, findView, insertCell, insertTask, taskCell } from "./cells.ts";
 import { icon } from "./icon.ts";
 import { probe } from "./probe.ts";
 import { loadIn, SidePanel } from "./side-panel.ts";
-import { words } from "./words.ts";
+import { currentWords as word } from "./words.ts";
 
 const ID = "lmkit:side-panel";
 const CATEGORY = "lmkit";
@@ -44,11 +46,14 @@ async function activate(
   restorer: ILayoutRestorer | null,
 ): Promise<void> {
   const { commands, shell } = app;
-  const word = words(document.documentElement.lang);
   let models: DefaultModels = {};
   const insert = (task: string) => {
     const panel = notebooks.currentWidget;
     if (panel) insertTask(panel, task, models);
+  };
+  const insertCode = (source: string) => {
+    const panel = notebooks.currentWidget;
+    if (panel) insertCell(panel, source);
   };
   const showView = (view: string): boolean => {
     const found = findView(notebooks, view);
@@ -61,7 +66,7 @@ async function activate(
   const side = new SidePanel({
     notebooks,
     words: word,
-    host: { insertTask: insert, showView },
+    host: { insertTask: insert, insertCode, showView },
     insert: insertCell,
   });
   side.title.icon = icon;
@@ -72,14 +77,14 @@ async function activate(
   const kernelOf = (panel: NotebookPanel | null) => panel?.sessionContext.session?.kernel ?? null;
   const hasKernel = () => kernelOf(notebooks.currentWidget) !== null;
   commands.addCommand(COMMANDS.show, {
-    label: word("command.show"),
+    label: () => word("command.show"),
     icon,
     execute: () => {
       shell.activateById(side.id);
     },
   });
   commands.addCommand(COMMANDS.load, {
-    label: word("command.load"),
+    label: () => word("command.load"),
     isEnabled: hasKernel,
     execute: async () => {
       const kernel = kernelOf(notebooks.currentWidget);
@@ -89,7 +94,7 @@ async function activate(
     },
   });
   commands.addCommand(COMMANDS.run, {
-    label: word("command.run"),
+    label: () => word("command.run"),
     isEnabled: hasKernel,
     execute: async () => {
       const panel = notebooks.currentWidget;
@@ -113,8 +118,8 @@ async function activate(
     },
   });
   commands.addCommand(COMMANDS.notebook, {
-    label: word("command.new"),
-    caption: word("command.new.caption"),
+    label: () => word("command.new"),
+    caption: () => word("command.new.caption"),
     icon,
     execute: async (args) => {
       await app.serviceManager.kernelspecs.ready;
@@ -142,10 +147,14 @@ async function activate(
   }
   launcher?.add({ command: COMMANDS.notebook, category: "Other", rank: 1 });
 
+  const keepBudget = new KernelBudget(notebooks);
   if (registry) {
     const settings = await registry.load(ID);
     const read = () => {
-      models = settings.composite["defaultModels"] as DefaultModels;
+      const { defaultModels, budget, scale, colours } = settings.composite;
+      models = defaultModels as DefaultModels;
+      keepBudget.budget = budget as string;
+      prefer({ mapping: scale, colours } as Preferences);
     };
     settings.changed.connect(read);
     read();

@@ -1,6 +1,6 @@
 /** Words of the shell itself, English and Simplified Chinese; those of the views are the core's. */
 
-const WORDS = {
+export const WORDS = {
   ask: ["Asking the kernel…", "正在询问内核…"],
   busy: [
     "The kernel is computing; it answers when the cell has ended.",
@@ -33,6 +33,22 @@ const WORDS = {
     "此处已安装 lmkit {version}，尚未加载。",
   ],
   "not-python": ["This kernel does not run Python.", "此内核不运行 Python。"],
+  "output.ended": [
+    "The connection to the kernel ended: run the cell again.",
+    "与内核的连接已断开：请重新运行单元格。",
+  ],
+  "output.missing": [
+    "lmkit is not in this kernel's environment ({where}): install lmkit-core there, then run the cell again.",
+    "此内核的环境（{where}）中没有 lmkit：请在其中安装 lmkit-core，然后重新运行单元格。",
+  ],
+  "output.no-kernel": [
+    "This notebook has no kernel: choose one and run the cell.",
+    "此笔记本没有内核：请选择内核并运行单元格。",
+  ],
+  "output.not-loaded": [
+    "lmkit is not loaded in this kernel: run %load_ext lmkit, then run the cell again.",
+    "此内核尚未加载 lmkit：请运行 %load_ext lmkit，然后重新运行单元格。",
+  ],
   retry: ["Try again", "重试"],
   title: ["lmkit", "lmkit"],
 } as const satisfies Record<string, readonly [string, string]>;
@@ -46,3 +62,11 @@ export function words(language: string): Words {
   return (word, values = {}) =>
     WORDS[word][column].replace(/\{(\w+)\}/g, (all, name: string) => values[name] ?? all);
 }
+
+/** The words in the page's language as it is now. */
+export function pageWords(): Words {
+  return words(globalThis.document?.documentElement.lang ?? "");
+}
+
+/** The words in whatever language the page has when they are asked for. */
+export const currentWords: Words = (word, values) => pageWords()(word, values);

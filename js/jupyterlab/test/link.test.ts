@@ -2,7 +2,7 @@
 import type { Kernel } from "@jupyterlab/services";
 import { type ISignal, Signal } from "@lumino/signaling";
 import { expect, test, vi } from "vitest";
-import { connect, NOT_LOADED } from "../src/link.ts";
+import { connect, RefusedError } from "../src/link.ts";
 
 /** A promise and its key. */
 function later() {
@@ -97,7 +97,7 @@ test("a subshell that cannot be had costs speed, not the connection", async () =
 
 test("a kernel that closes the comm says that lmkit is not loaded; the next view asks again", async () => {
   const { fake, kernel } = kernels();
-  const refused = expect(connect(kernel, "v")).rejects.toThrow(NOT_LOADED);
+  const refused = expect(connect(kernel, "v")).rejects.toThrow(RefusedError);
   fake.last.subshell.resolve();
   await vi.waitFor(() => expect(fake.last.opens).toBe(1));
   fake.last.onClose({});

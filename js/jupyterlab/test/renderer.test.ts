@@ -6,14 +6,21 @@ import { Signal } from "@lumino/signaling";
 import { beforeEach, expect, test, vi } from "vitest";
 
 const MIME = "application/vnd.lmkit.view.v1+json";
-const { mountBundle, connect, unmount } = vi.hoisted(() => {
+const { mountBundle, connect, unmount, probe, Refused } = vi.hoisted(() => {
   // Lumino's widgets name these classes while they load, and jsdom has neither
   Object.assign(globalThis, { DragEvent: globalThis.MouseEvent });
   const unmount = vi.fn();
-  return { unmount, mountBundle: vi.fn(), connect: vi.fn() };
+  return {
+    unmount,
+    mountBundle: vi.fn(),
+    connect: vi.fn(),
+    probe: vi.fn(),
+    Refused: class extends Error {},
+  };
 });
 vi.mock("@lmkit/core", () => ({ mountBundle }));
-vi.mock("../src/link.ts", () => ({ connect }));
+vi.mock("../src/link.ts", () => ({ connect, RefusedError: Refused }));
+vi.mock("../src/probe.ts", () => ({ probe }));
 const { ViewRenderer } = await import("../src/renderer.ts");
 
 /** Stands for the window: says what has come into sight. */
@@ -204,4 +211,24 @@ test("plain keys and Enter belong to the view, Ctrl and Command to JupyterLab", 
   expect(marked(inside, { key: "s", metaKey: true })).toBe(false);
   expect(marked(inside, { key: "Enter", ctrlKey: true })).toBe(true);
   expect(marked(outside, { key: "d" })).toBe(false);
+});
+
+test("a kernel without lmkit is named as the side that lacks it", async () => {
+  const { session } = notebook();
+  for (const [found, words] of [
+    [
+      { state: "missing", python: "/envs/other" },
+      /not in this kernel's environment \(\/envs\/other\)/,
+    ],
+    [{ state: "installed", version: "0.1.0" }, /^not loaded$/],
+    [{ state: "not-python" }, /does not run Python/],
+  ] as const) {
+    connect.mockRejectedValueOnce(new Refused("not loaded"));
+    probe.mockResolvedValueOnce(found);
+    const renderer = new ViewRenderer(MIME, session);
+    await renderer.renderModel(bundle("v"));
+    Sight.reach();
+    await expect(mountBundle.mock.lastCall?.[2]).rejects.toThrow(words);
+    renderer.dispose();
+  }
 });

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test, vi } from "vitest";
 import { read } from "../src/probe.ts";
-import { words } from "../src/words.ts";
+import { WORDS, words } from "../src/words.ts";
 
 // the rest of the package needs a browser that lays out
 vi.mock("@jupyterlab/notebook", () => ({ NotebookActions: {} }));
@@ -71,4 +71,8 @@ test("a view is found in whichever notebook shows it", () => {
 test("the shell speaks English and Simplified Chinese", () => {
   expect(words("en")("failed", { why: "x" })).toBe("The kernel did not answer: x");
   expect(words("zh_CN")("load")).toBe("加载 lmkit");
+  for (const [key, [english, chinese]] of Object.entries(WORDS)) {
+    expect(chinese.match(/\{\w+\}/g)?.sort(), key).toEqual(english.match(/\{\w+\}/g)?.sort());
+    if (key !== "title") expect(chinese, key).toMatch(/\p{Script=Han}/u);
+  }
 });

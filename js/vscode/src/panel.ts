@@ -7,6 +7,9 @@ import { type FromPage, isObject, MAX_KEPT, type PanelState, type ToPage } from 
 import { RunProgress } from "./progress.ts";
 import { errorOf, type Server } from "./server.ts";
 
+/** Milliseconds after a result until its saved form is made. */
+const REST = 500;
+
 export const VIEW_TYPE = "lmkit.panel";
 
 interface Answered {
@@ -21,6 +24,7 @@ export class Panel implements vscode.Disposable {
   #view: string | null = null;
   /** Counts openings: what was begun for an earlier process says nothing about this one. */
   #openings = 0;
+  #keeping: ReturnType<typeof setTimeout> | undefined;
   /** Run once it is open: after "Analyse Selection", and where results were shown before a reload. */
   #wish: boolean;
   #disposed = false;
@@ -51,6 +55,7 @@ export class Panel implements vscode.Disposable {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
+    clearTimeout(this.#keeping);
     this.#progress.dispose();
     for (const one of this.#undo) one.dispose();
     this.#close();
@@ -139,7 +144,7 @@ export class Panel implements vscode.Disposable {
     if (status) this.#progress.follow(status);
     if (event["type"] === "changed") {
       this.#keepValues(spec["values"]);
-      if (status?.state === "done") void this.#keepView();
+      if (status?.state === "done") this.#keepSoon();
     }
   }
 
@@ -148,6 +153,12 @@ export class Panel implements vscode.Disposable {
     const merged = { ...this.#state.values, ...values } as PanelState["values"];
     this.#state = { ...this.#state, values: merged };
     this.#post({ type: "state", state: this.#state });
+  }
+
+  /** Not at once: the pictures of the result are asked for now, by the same Python. */
+  #keepSoon(): void {
+    clearTimeout(this.#keeping);
+    this.#keeping = setTimeout(() => void this.#keepView(), REST);
   }
 
   /** Keep the view's saved form, so that a reload shows it at once. */

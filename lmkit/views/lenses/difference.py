@@ -116,6 +116,9 @@ class DifferenceTrace:
             ``"index"`` was asked for where heads don't agree.
     """
 
+    #: What it can be seen through, in place of the lenses of a pass: each side by itself, say.
+    own_lenses: tuple[Any, ...] = ()
+
     #: What the numbers mean, for whoever shows this as a pass of its own.
     scale: Scale = "difference"
 

@@ -206,7 +206,9 @@ def test_a_causal_model_learns_and_its_report_says_so(files: Path, tmp_path: Pat
     steps = [e["loss"] for e in RunFolder(tmp_path / "out").events() if e["kind"] == "step"]
     assert steps[-1] < steps[0]
     card = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert set(card["quality"]["student"]) == {"accuracy", "loss", "accuracy_interval"}
+    assert set(card["quality"]["student"]) == {
+        "accuracy", "loss", "accuracy_interval", "perplexity", "perplexity_interval",
+    }  # fmt: skip
     assert (student / "tokenizer.json").is_file()
 
 

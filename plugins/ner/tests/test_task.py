@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from pathlib import Path
 
 import pytest
+import torch
 from lmkit_ner import kernel_key
 
 from lmkit.api import Spans, Table, TokenLabels
@@ -74,6 +76,31 @@ def test_a_model_without_labels_of_tokens(session: Session, tmp_path: Path) -> N
     folder = tiny_bert(tmp_path / "model", 2)
     with pytest.raises(WrongModelKindError, match="needs"):
         Kit(session, str(folder), {}).recognise(TEXT)
+
+
+@pytest.mark.parametrize("verb", ["recognise", "redact"])
+def test_a_closed_panel_leaves_no_tensor_where_its_result_and_error_are_held(
+    session: Session, kit: Kit, verb: str
+) -> None:
+    getattr(kit, verb)(TEXT)  # what the model makes once stays
+
+    def tensors() -> set[int]:
+        gc.collect()
+        return {id(one) for one in gc.get_objects() if issubclass(type(one), torch.Tensor)}
+
+    before = tensors()
+    # IPython's Out and last traceback hold what the user no longer names.
+    out = [getattr(kit, verb)(TEXT)]
+    assert tensors() - before
+    held = []
+    try:
+        getattr(kit, verb)(" ")
+    except FieldError as error:
+        held.append(error)
+    assert held[0].__traceback__ is not None
+    session.close(out[0].view.id)
+    assert tensors() - before == set()
+    assert out[0].results
 
 
 def test_nothing_that_is_kept_of_a_redaction_holds_a_name(kit: Kit) -> None:

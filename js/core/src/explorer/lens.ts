@@ -64,6 +64,9 @@ function throughSource(source: Source, lens: string): Source {
     get reason() {
       return source.reason;
     },
+    get kernelVersion() {
+      return source.kernelVersion;
+    },
     saved: source.saved,
     get answers() {
       return source.answers;

@@ -247,9 +247,10 @@ export function form(
   const isMain = ({ field }: Control) => field.kind === "text" && (field.body || field.required);
   const main = controls.filter(isMain);
   const rest = controls.filter((item) => !isMain(item));
-  // Beside a main field all others wait; without one, those that say so.
-  const waiting = main.length > 0 ? rest : rest.filter(({ field }) => field.later);
-  const shown = main.length > 0 ? [] : rest.filter(({ field }) => !field.later);
+  // Those wait that say so; where none does, all others than the main field.
+  const all = main.length > 0 && !rest.some(({ field }) => field.later);
+  const waiting = all ? rest : rest.filter(({ field }) => field.later);
+  const shown = all ? [] : rest.filter(({ field }) => !field.later);
   const restId = uniqueId("more");
   const box = (id: string | null, items: readonly Control[]) =>
     h("div", { class: "form-rest", id }, ...items.map((item) => item.element));

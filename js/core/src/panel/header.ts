@@ -6,6 +6,7 @@ import { bdi, h, refill } from "../dom.ts";
 import { layerGroups } from "../explorer/layers.ts";
 import type { MessageKey, Translate } from "../messages.ts";
 import { count, deviation } from "../numbers.ts";
+import { VERSION } from "../source.ts";
 import { head, visibleProse } from "../text.ts";
 
 /** Above this the captured attention is not called exact. */
@@ -96,10 +97,15 @@ export function badge(context: Context): HTMLElement {
   );
 }
 
-/** The sentence on a view that is not live; empty for a live one. */
+/** The sentence on a view that is not live, or whose two sides differ; empty for a live one. */
 export function savedText(context: Context): string {
   const { t, source } = context;
-  if (source.state === "live") return "";
+  if (source.state === "live") {
+    const kernel = source.kernelVersion;
+    return kernel === "" || kernel === VERSION
+      ? ""
+      : t("live.differs", { page: VERSION, kernel: visibleProse(kernel) });
+  }
   const first =
     source.state === "connecting"
       ? t("saved.connecting")

@@ -10,6 +10,7 @@ import { stepHead } from "../explorer/layers.ts";
 import { lensOf, type Seen, through } from "../explorer/lens.ts";
 import { scrubber, stepRow } from "../explorer/scrubber.ts";
 import type { MessageKey } from "../messages.ts";
+import { preferred } from "../preferences.ts";
 import { MAPPINGS } from "../scale.ts";
 import { errorInfo, type FieldValues, fingerprint, type SourceEvent } from "../source.ts";
 import { choiceOf, type Mapping, Store, selectionOf, type ViewState } from "../store.ts";
@@ -20,6 +21,7 @@ import { type Form, form, hiddenDefaults } from "./form.ts";
 import { drawHeader, savedText } from "./header.ts";
 import { help } from "./help.ts";
 import type { Apply, Fields } from "./hooks.ts";
+import { jobBar } from "./job.ts";
 import { drawResult, type ResultActions } from "./results.ts";
 import { saveMenu } from "./save.ts";
 import { progressBar, statusLine } from "./status.ts";
@@ -43,6 +45,7 @@ export function panel(
   const formHost = h("div");
   const saved = h("p", { class: "note saved", "data-lmkit": "saved-note" });
   const statusHost = h("div", { class: "status", "data-lmkit": "status" });
+  const jobHost = h("div", { class: "job", "data-lmkit": "job" });
   const failures = h("div", { class: "status", "data-lmkit": "failures" });
   const warnings = h("ul", {
     class: "warnings",
@@ -76,6 +79,7 @@ export function panel(
     dataHost,
     saved,
     statusHost,
+    jobHost,
     failures,
     warnings,
     results,
@@ -93,7 +97,7 @@ export function panel(
     focus: null,
     lens: first.attention?.selection.lens ?? "",
     picture: first.attention?.selection.picture || "arcs",
-    mapping: "sqrt",
+    mapping: preferred().mapping,
     heads: null,
     least: 0.05,
     hideSpecials: false,
@@ -336,6 +340,7 @@ export function panel(
       partial === null &&
       spec.results.length === 0 &&
       spec.attention === null &&
+      spec.job === null &&
       spec.fields.length > 0 &&
       !(spec.dataSet && spec.dataSet.source !== "");
     const resting = status.state === "idle" || status.state === "cancelled";
@@ -454,8 +459,11 @@ export function panel(
     }
   };
 
+  const drawJob = jobBar(jobHost, context, scope);
   const drawState = () => {
     drawHeader(header, spec, context);
+    drawJob(spec.job);
+    root.toggleAttribute("data-job", spec.job !== null);
     const text = savedText(context);
     saved.textContent = text;
     saved.hidden = text === "";

@@ -48,27 +48,28 @@ const s43 = {"items":s13,"maxItems":10000,"type":"array"};
 const s44 = {"anyOf":[s10,s3]};
 const s45 = {"items":s44,"type":"array"};
 const s46 = {"items":s45,"maxItems":10000,"type":"array"};
-const s47 = {"error":null,"kept":false,"progress":null,"run":null,"state":"idle"};
-const s48 = {"default":s47,"$ref":"Status"};
-const s49 = {"$ref":"LabelScore"};
-const s50 = {"default":"","maxLength":128,"type":"string"};
-const s51 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
-const s52 = {"maximum":4096,"minimum":1,"type":"integer"};
-const s53 = {"default":"","maxLength":64,"type":"string"};
-const s54 = {"anyOf":[s2,s3]};
-const s55 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s56 = {"anyOf":[s42,s3],"default":null};
-const s57 = {"default":[],"items":s13,"type":"array"};
-const s58 = {"enum":["f32","sqrt-u16","sqrt-u6","sqrt-u8"]};
-const s59 = {"maxLength":4096,"minLength":1,"type":"string"};
-const s60 = {"maximum":65536,"minimum":0,"type":"integer"};
-const s61 = {"items":s60,"maxItems":4,"minItems":1,"type":"array"};
-const s62 = {"default":[],"items":s34,"maxItems":100000,"type":"array"};
-const s63 = {"items":s10,"maxItems":1000000,"type":"array"};
-const s64 = {"enum":["text"]};
-const s65 = {"maximum":20000000,"minimum":-20000000,"type":"integer"};
-const s66 = {"default":[],"items":s65,"maxItems":1000000,"type":"array"};
-const s67 = {"items":s36,"maxItems":1000000,"type":"array"};
+const s47 = {"$ref":"JobInfo"};
+const s48 = {"error":null,"kept":false,"progress":null,"run":null,"state":"idle"};
+const s49 = {"default":s48,"$ref":"Status"};
+const s50 = {"$ref":"LabelScore"};
+const s51 = {"default":"","maxLength":128,"type":"string"};
+const s52 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
+const s53 = {"maximum":4096,"minimum":1,"type":"integer"};
+const s54 = {"default":"","maxLength":64,"type":"string"};
+const s55 = {"anyOf":[s2,s3]};
+const s56 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s57 = {"anyOf":[s42,s3],"default":null};
+const s58 = {"default":[],"items":s13,"type":"array"};
+const s59 = {"enum":["f32","sqrt-u16","sqrt-u6","sqrt-u8"]};
+const s60 = {"maxLength":4096,"minLength":1,"type":"string"};
+const s61 = {"maximum":65536,"minimum":0,"type":"integer"};
+const s62 = {"items":s61,"maxItems":4,"minItems":1,"type":"array"};
+const s63 = {"default":[],"items":s34,"maxItems":100000,"type":"array"};
+const s64 = {"items":s10,"maxItems":1000000,"type":"array"};
+const s65 = {"enum":["text"]};
+const s66 = {"maximum":20000000,"minimum":-20000000,"type":"integer"};
+const s67 = {"default":[],"items":s66,"maxItems":1000000,"type":"array"};
+const s68 = {"items":s36,"maxItems":1000000,"type":"array"};
 
 export const shapes: Readonly<Record<string, Shape>> = {
   Accepted: {"properties":{"id":s0,"type":{"enum":["accepted"]},"view":s0},"required":["type","id","view"],"type":"object"},
@@ -97,47 +98,48 @@ export const shapes: Readonly<Record<string, Shape>> = {
   HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s17,"title":s17},"required":["kind","measures"],"type":"object"},
   HeadMeasure: {"properties":{"diverging":s18,"help":s17,"name":s19,"title":s13,"unit":s17,"values":s46},"required":["name","title","values"],"type":"object"},
   Header: {"properties":{"device":s17,"dtype":s17,"model":s13,"task":s19,"title":s13},"required":["task","title","model"],"type":"object"},
-  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s20,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s21,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s48,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s13,"views":{"default":[],"items":{"$ref":"OpenViewInfo"},"maxItems":1000,"type":"array"}},"required":["kind","version"],"type":"object"},
+  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"jobs":{"default":[],"items":s47,"maxItems":1000,"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s20,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s21,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s49,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s13,"views":{"default":[],"items":{"$ref":"OpenViewInfo"},"maxItems":1000,"type":"array"}},"required":["kind","version"],"type":"object"},
   IntegerField: {"properties":{"default":s28,"help":s17,"hidden":s18,"kind":{"enum":["integer"]},"label":s13,"later":s18,"maximum":s28,"minimum":s28,"name":s19,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  JobInfo: {"properties":{"actions":{"default":[],"items":{"enum":["pause","resume","stop"]},"type":"array"},"name":s13,"note":s17,"problem":s17,"secondsLeft":s11,"state":{"enum":["failed","finished","killed","new","paused","running","stopped"]},"step":s20,"steps":s20,"task":s19,"title":s13},"required":["name","title","task","state"],"type":"object"},
   LabelScore: {"properties":{"label":s13,"score":s5},"required":["label","score"],"type":"object"},
-  Labels: {"properties":{"before":{"default":[],"items":s49,"maxItems":100000,"type":"array"},"field":s50,"kind":{"enum":["labels"]},"multi":s18,"note":s17,"scores":{"items":s49,"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s17},"required":["kind","scores"],"type":"object"},
-  LayerSpec: {"properties":{"causal":s18,"hasQk":s18,"hasValues":s18,"headSize":s51,"heads":s52,"keys":s34,"kvHeads":s52,"name":s13,"queries":s34,"role":{"enum":["cross","decoder","encoder"]},"rotary":s18,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s18,"softcap":s11,"step":s51,"window":s35},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
+  Labels: {"properties":{"before":{"default":[],"items":s50,"maxItems":100000,"type":"array"},"field":s51,"kind":{"enum":["labels"]},"multi":s18,"note":s17,"scores":{"items":s50,"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s17},"required":["kind","scores"],"type":"object"},
+  LayerSpec: {"properties":{"causal":s18,"hasQk":s18,"hasValues":s18,"headSize":s52,"heads":s53,"keys":s34,"kvHeads":s53,"name":s13,"queries":s34,"role":{"enum":["cross","decoder","encoder"]},"rotary":s18,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s18,"softcap":s11,"step":s52,"window":s35},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
   LensSpec: {"properties":{"grouped":s18,"help":s17,"name":s0,"reason":s17,"scale":s14,"title":s13},"required":["name","title"],"type":"object"},
-  Live: {"properties":{"session":s0,"state":s53,"view":s0},"required":["session","view"],"type":"object"},
-  Matrix: {"properties":{"cells":s46,"changes":{"default":[],"items":{"items":s54,"type":"array"},"maxItems":10000,"type":"array"},"chosen":{"default":[],"items":s34,"maxItems":2,"type":"array"},"columnTitle":s17,"columns":s43,"kind":{"enum":["matrix"]},"note":s17,"rowTitle":s17,"rows":s43,"title":s17},"required":["kind","rows","columns","cells"],"type":"object"},
-  ModelInfo: {"properties":{"bytes":s55,"device":s13,"dtype":s13,"kind":s13,"name":s13,"parameters":s55,"pinned":s18},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
+  Live: {"properties":{"session":s0,"state":s54,"view":s0},"required":["session","view"],"type":"object"},
+  Matrix: {"properties":{"cells":s46,"changes":{"default":[],"items":{"items":s55,"type":"array"},"maxItems":10000,"type":"array"},"chosen":{"default":[],"items":s34,"maxItems":2,"type":"array"},"columnTitle":s17,"columns":s43,"kind":{"enum":["matrix"]},"note":s17,"rowTitle":s17,"rows":s43,"title":s17},"required":["kind","rows","columns","cells"],"type":"object"},
+  ModelInfo: {"properties":{"bytes":s56,"device":s13,"dtype":s13,"kind":s13,"name":s13,"parameters":s56,"pinned":s18},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
   NumberField: {"properties":{"default":s10,"help":s17,"hidden":s18,"kind":{"enum":["number"]},"label":s13,"later":s18,"maximum":s10,"minimum":s10,"name":s19,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
   OpenViewInfo: {"properties":{"model":s17,"text":s17,"title":s13,"view":s0},"required":["view","title"],"type":"object"},
   Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","exported":"Exported","partial":"Partial","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
   Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s17},"required":["kind","html"],"type":"object"},
-  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s3],"default":null},"attentionNote":s17,"dataSet":{"anyOf":[{"$ref":"DataSetSpec"},s3],"default":null},"fields":s39,"header":{"$ref":"Header"},"kind":{"enum":["panel"]},"protocol":s21,"python":s24,"results":s40,"status":s48,"values":s41,"warnings":{"default":[],"items":s13,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
+  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s3],"default":null},"attentionNote":s17,"dataSet":{"anyOf":[{"$ref":"DataSetSpec"},s3],"default":null},"fields":s39,"header":{"$ref":"Header"},"job":{"anyOf":[s47,s3],"default":null},"kind":{"enum":["panel"]},"protocol":s21,"python":s24,"results":s40,"status":s49,"values":s41,"warnings":{"default":[],"items":s13,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
   Partial: {"properties":{"results":s9,"run":s0,"type":{"enum":["partial"]},"view":s0},"required":["type","view","run","results"],"type":"object"},
-  PluginInfo: {"properties":{"error":s56,"name":s13,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s57,"version":s17,"views":s57},"required":["name","state"],"type":"object"},
+  PluginInfo: {"properties":{"error":s57,"name":s13,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s58,"version":s17,"views":s58},"required":["name","state"],"type":"object"},
   Progress: {"properties":{"done":s20,"label":s13,"secondsLeft":s11,"total":s20},"required":["label"],"type":"object"},
-  RunRecord: {"properties":{"architecture":s17,"attentionPath":s17,"date":s17,"deviation":s11,"device":s17,"dtype":s17,"fields":{"anyOf":[s30,s3],"default":null},"fingerprint":s17,"lmkit":s17,"model":s17,"python":s17,"revision":s17,"seed":{"anyOf":[s28,s3],"default":null},"task":s17,"tokenizer":s17,"tokenizerHash":s17,"tokens":s51,"torch":s17,"transformers":s17},"required":[],"type":"object"},
+  RunRecord: {"properties":{"architecture":s17,"attentionPath":s17,"date":s17,"deviation":s11,"device":s17,"dtype":s17,"fields":{"anyOf":[s30,s3],"default":null},"fingerprint":s17,"lmkit":s17,"model":s17,"python":s17,"revision":s17,"seed":{"anyOf":[s28,s3],"default":null},"task":s17,"tokenizer":s17,"tokenizerHash":s17,"tokens":s52,"torch":s17,"transformers":s17},"required":[],"type":"object"},
   SavedAnswer: {"properties":{"arguments":s41,"name":s19,"results":s40,"selection":s16},"required":["name"],"type":"object"},
-  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s58,"key":s59,"shape":s61},"required":["key","shape","encoding","data"],"type":"object"},
+  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s59,"key":s60,"shape":s62},"required":["key","shape","encoding","data"],"type":"object"},
   Selected: {"properties":{"selection":{"$ref":"Selection"},"type":{"enum":["selected"]},"view":s0},"required":["type","view","selection"],"type":"object"},
-  Selection: {"properties":{"head":s51,"layer":s51,"lens":s53,"picture":s50,"tokens":s62},"required":[],"type":"object"},
-  Series: {"properties":{"draw":{"default":"line","enum":["bars","line","points","steps"]},"help":s17,"label":s13,"reference":s18,"x":s63,"y":{"items":s44,"maxItems":1000000,"type":"array"}},"required":["label","x","y"],"type":"object"},
-  Span: {"properties":{"change":s4,"end":s34,"label":s17,"score":s11,"start":s34,"tokens":s62},"required":["start","end"],"type":"object"},
+  Selection: {"properties":{"head":s52,"layer":s52,"lens":s54,"picture":s51,"tokens":s63},"required":[],"type":"object"},
+  Series: {"properties":{"draw":{"default":"line","enum":["bars","line","points","steps"]},"help":s17,"label":s13,"reference":s18,"x":s64,"y":{"items":s44,"maxItems":1000000,"type":"array"}},"required":["label","x","y"],"type":"object"},
+  Span: {"properties":{"change":s4,"end":s34,"label":s17,"score":s11,"start":s34,"tokens":s63},"required":["start","end"],"type":"object"},
   Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s6,"title":s17},"required":["kind","text","spans"],"type":"object"},
   StarterInfo: {"properties":{"installed":s27,"name":s19,"title":s13},"required":["name","title","installed"],"type":"object"},
-  Status: {"properties":{"error":s56,"kept":s18,"progress":{"anyOf":[s1,s3],"default":null},"run":{"anyOf":[s0,s3],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
+  Status: {"properties":{"error":s57,"kept":s18,"progress":{"anyOf":[s1,s3],"default":null},"run":{"anyOf":[s0,s3],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
   StatusChanged: {"properties":{"status":{"$ref":"Status"},"type":{"enum":["status"]},"view":s0},"required":["type","view","status"],"type":"object"},
   StepSpec: {"properties":{"first":s34,"label":s13,"last":s34},"required":["label","first","last"],"type":"object"},
-  Table: {"properties":{"changes":{"default":[],"items":s54,"maxItems":1000000,"type":"array"},"columns":s43,"kind":{"enum":["table"]},"note":s17,"rows":{"items":{"items":s29,"type":"array"},"maxItems":1000000,"type":"array"},"title":s17},"required":["kind","columns","rows"],"type":"object"},
+  Table: {"properties":{"changes":{"default":[],"items":s55,"maxItems":1000000,"type":"array"},"columns":s43,"kind":{"enum":["table"]},"note":s17,"rows":{"items":{"items":s29,"type":"array"},"maxItems":1000000,"type":"array"},"title":s17},"required":["kind","columns","rows"],"type":"object"},
   TaskInfo: {"properties":{"help":s17,"name":s19,"plugin":s13,"title":s13},"required":["name","title","plugin"],"type":"object"},
-  Text: {"properties":{"kind":s64,"text":s6,"title":s17},"required":["kind","text"],"type":"object"},
-  TextField: {"properties":{"body":s18,"default":s24,"help":s17,"hidden":s18,"kind":s64,"label":s13,"later":s18,"multiline":s26,"name":s19,"placeholder":s17,"required":s26},"required":["kind","name","label"],"type":"object"},
+  Text: {"properties":{"kind":s65,"text":s6,"title":s17},"required":["kind","text"],"type":"object"},
+  TextField: {"properties":{"body":s18,"default":s24,"help":s17,"hidden":s18,"kind":s65,"label":s13,"later":s18,"multiline":s26,"name":s19,"placeholder":s17,"required":s26},"required":["kind","name","label"],"type":"object"},
   TileAnswer: {"properties":{"id":s0,"tile":{"$ref":"TileHeader"},"type":{"enum":["tile"]},"view":s0},"required":["type","id","view","tile"],"type":"object"},
-  TileHeader: {"properties":{"encoding":s58,"key":s59,"shape":s61},"required":["key","shape","encoding"],"type":"object"},
-  Token: {"properties":{"end":s51,"raw":s6,"special":s18,"start":s51,"text":s6,"word":s35},"required":["text","raw"],"type":"object"},
+  TileHeader: {"properties":{"encoding":s59,"key":s60,"shape":s62},"required":["key","shape","encoding"],"type":"object"},
+  Token: {"properties":{"end":s52,"raw":s6,"special":s18,"start":s52,"text":s6,"word":s35},"required":["text","raw"],"type":"object"},
   TokenChoices: {"properties":{"kind":{"enum":["token-choices"]},"measure":{"default":"probability","enum":["entropy","probability","rank"]},"note":s17,"streaming":s18,"text":s24,"title":s17,"tokens":{"items":{"$ref":"ChosenToken"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens"],"type":"object"},
-  TokenColumns: {"properties":{"gaps":s66,"lengths":s66,"raw":{"default":[],"items":{"anyOf":[s6,s3]},"maxItems":1000000,"type":"array"},"special":{"default":[],"items":s34,"maxItems":1000000,"type":"array"},"text":{"items":s6,"maxItems":1000000,"type":"array"},"words":{"default":[],"items":{"anyOf":[s65,s3]},"maxItems":1000000,"type":"array"}},"required":["text"],"type":"object"},
-  TokenLabels: {"properties":{"kind":{"enum":["token-labels"]},"labels":s33,"none":{"default":"O","maxLength":10000,"type":"string"},"note":s17,"title":s17,"tokens":s67,"values":{"items":{"items":s5,"type":"array"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens","labels","values"],"type":"object"},
-  TokenRow: {"properties":{"label":s13,"note":s17,"values":s63},"required":["label","values"],"type":"object"},
-  TokenScores: {"properties":{"diverging":s18,"kind":{"enum":["token-scores"]},"note":s17,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s17,"tokens":s67},"required":["kind","tokens","rows"],"type":"object"},
+  TokenColumns: {"properties":{"gaps":s67,"lengths":s67,"raw":{"default":[],"items":{"anyOf":[s6,s3]},"maxItems":1000000,"type":"array"},"special":{"default":[],"items":s34,"maxItems":1000000,"type":"array"},"text":{"items":s6,"maxItems":1000000,"type":"array"},"words":{"default":[],"items":{"anyOf":[s66,s3]},"maxItems":1000000,"type":"array"}},"required":["text"],"type":"object"},
+  TokenLabels: {"properties":{"kind":{"enum":["token-labels"]},"labels":s33,"none":{"default":"O","maxLength":10000,"type":"string"},"note":s17,"title":s17,"tokens":s68,"values":{"items":{"items":s5,"type":"array"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens","labels","values"],"type":"object"},
+  TokenRow: {"properties":{"label":s13,"note":s17,"values":s64},"required":["label","values"],"type":"object"},
+  TokenScores: {"properties":{"diverging":s18,"kind":{"enum":["token-scores"]},"note":s17,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s17,"tokens":s68},"required":["kind","tokens","rows"],"type":"object"},
   Tree: {"properties":{"kind":{"enum":["tree"]},"nodes":{"items":{"$ref":"TreeNode"},"maxItems":100000,"type":"array"},"note":s17,"title":s17},"required":["kind","nodes"],"type":"object"},
   TreeNode: {"properties":{"best":s18,"change":s4,"detail":s17,"kept":s18,"parent":s35,"score":s11,"text":s6},"required":["text"],"type":"object"},
   ViewInfo: {"properties":{"fields":s39,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s17,"name":s19,"plugin":s17,"reason":s17,"title":s13},"required":["name","title"],"type":"object"},

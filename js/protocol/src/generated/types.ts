@@ -49,7 +49,7 @@ export interface Act {
   name: string;
 }
 /**
- * A button of a view that is not a task's: unload a model, rescan plugins, choose a device.
+ * A button: unload a model, rescan plugins, choose a device; pause, resume or stop a job.
  */
 export interface Action {
   argument: string;
@@ -719,6 +719,7 @@ export interface PanelSpec {
   dataSet: DataSetSpec | null;
   fields: (TextField | IntegerField | NumberField | ChoiceField | BooleanField)[];
   header: Header;
+  job: JobInfo | null;
   kind: "panel";
   protocol: 1;
   python: string;
@@ -805,6 +806,25 @@ export interface Header {
   title: string;
 }
 /**
+ * Long work that a process of its own does, as it stands now.
+ *
+ * ``name`` is its folder, from which any kernel can look at it; ``task`` the task whose panel
+ * opens on it. ``killed``: its process is gone without a word. ``note`` is a line of its latest
+ * numbers, ``actions`` are the buttons that have a meaning now.
+ */
+export interface JobInfo {
+  actions: ("pause" | "resume" | "stop")[];
+  name: string;
+  note: string;
+  problem: string;
+  secondsLeft: number | null;
+  state: "failed" | "finished" | "killed" | "new" | "paused" | "running" | "stopped";
+  step: number;
+  steps: number;
+  task: string;
+  title: string;
+}
+/**
  * What the view is doing. ``run`` is the id of the run in progress, to be cancelled by.
  *
  * ``kept``: the run was stopped, and the results are what it had found by then.
@@ -830,6 +850,7 @@ export interface ErrorInfo {
  */
 export interface HomeSpec {
   devices: DeviceInfo[];
+  jobs: JobInfo[];
   kind: "home";
   models: ModelInfo[];
   modelsBudget: number;
@@ -1294,6 +1315,46 @@ export interface Rows {
     [k: string]: string | boolean | number | null;
   };
   view: string;
+}
+/**
+ * Arguments of ``runs/act``: a name, and one of the run's ``actions``.
+ */
+export interface RunAct {
+  action: string;
+  name: string;
+}
+/**
+ * Answer to ``runs/read`` and ``runs/act``: where a run is, and what its panel draws.
+ */
+export interface RunContent {
+  results: (
+    | Labels
+    | Spans
+    | Text
+    | Table
+    | HeadGrid
+    | TokenScores
+    | TokenLabels
+    | Page
+    | Chart
+    | Matrix
+    | TokenChoices
+    | Tree
+    | Grid
+  )[];
+  run: JobInfo;
+}
+/**
+ * Answer to ``runs/list``: long work that plugins know of, the newest first.
+ */
+export interface RunList {
+  runs: JobInfo[];
+}
+/**
+ * Arguments of ``runs/read``: the name that ``runs/list`` gave.
+ */
+export interface RunName {
+  name: string;
 }
 /**
  * The starter models.

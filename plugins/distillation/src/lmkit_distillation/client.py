@@ -46,13 +46,22 @@ class Run:
         ``"killed"`` is a run whose process is gone without a word; all but ``"finished"`` can be
         resumed.
         """
-        if self._process is not None and self._process.poll() is None:
-            return "paused" if self.folder.wish == "pause" else "running"
-        if self.folder.alive():
+        if self.active:
             return "paused" if self.folder.wish == "pause" else "running"
         if self.folder.running is not None:
             return "killed"
         return next((e["kind"] for e in reversed(self.events()) if e["kind"] in _ENDS), "new")
+
+    @property
+    def holds_process(self) -> bool:
+        """Whether this object started a process."""
+        return self._process is not None
+
+    @property
+    def active(self) -> bool:
+        """Whether a process works on it or holds on, of this kernel or of another."""
+        started = self._process is not None and self._process.poll() is None
+        return started or self.folder.alive()
 
     @property
     def step(self) -> int:

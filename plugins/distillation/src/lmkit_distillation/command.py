@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lmkit.api import Command, Tools
@@ -30,8 +32,18 @@ class Distill(Command):
         what.add_argument("--pause", metavar="FOLDER", help="hold a running one")
         what.add_argument("--stop", metavar="FOLDER", help="write a checkpoint and end")
         what.add_argument("--status", metavar="FOLDER", help="print its state as JSON")
+        what.add_argument(
+            "--compare", nargs="+", metavar="FOLDER", help="write a page of several runs' students"
+        )
+        what.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
         parser.add_argument(
             "--set", action="append", default=[], metavar="KEY=VALUE", help="train.rate=1e-4"
+        )
+        parser.add_argument(
+            "--out",
+            default="compare.html",
+            metavar="FILE",
+            help="of --compare; beside it FILE.json",
         )
         try:
             options = parser.parse_args(list(words))
@@ -44,6 +56,16 @@ class Distill(Command):
             return 0
         if options.status:
             sys.stdout.write(summary(Run(options.status)) + "\n")
+            return 0
+        if options.measure:
+            from lmkit_distillation.cost import measure_here
+
+            sys.stdout.write(json.dumps(measure_here(tools, json.load(sys.stdin))) + "\n")
+            return 0
+        if options.compare:
+            from lmkit_distillation.compare import compare_runs, write_comparison
+
+            sys.stdout.write(write_comparison(compare_runs(options.compare), options.out) + "\n")
             return 0
         if options.resume:
             recipe = Run(options.resume).folder.recipe()
@@ -62,11 +84,16 @@ class Distill(Command):
         return 0
 
     def call(self, tools: Tools, recipe: Any, *, wait: bool = False) -> Any:
-        """Start a recipe (a TOML file or plain values), or go on with it.
+        """Start a recipe (a TOML file or plain values), or go on with it or with a run folder.
 
         It runs in a process of its own. What comes back has ``state``, ``events()``, ``pause()``,
         ``stop()``, ``resume()``, ``wait()``, ``report`` and ``student``.
         """
-        from lmkit_distillation.client import start
+        from lmkit_distillation.client import Run, start
+        from lmkit_distillation.known import remember
 
-        return start(recipe, wait=wait)
+        if isinstance(recipe, Path | str) and (Path(recipe) / "recipe.json").is_file():
+            run = remember(Run(recipe)).resume()
+        else:
+            run = remember(start(recipe))
+        return run.wait() if wait else run

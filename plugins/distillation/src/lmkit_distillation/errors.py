@@ -6,7 +6,14 @@ from typing import ClassVar
 
 from lmkit.api import LmkitError
 
-__all__ = ["DataError", "DistillationError", "NotFiniteError", "RecipeError", "RunFolderError"]
+__all__ = [
+    "DataError",
+    "DistillationError",
+    "NotFiniteError",
+    "RecipeError",
+    "ReportError",
+    "RunFolderError",
+]
 
 
 class DistillationError(LmkitError):
@@ -37,3 +44,9 @@ class NotFiniteError(DistillationError):
     """A loss became NaN or infinite."""
 
     code = "distillation-nan"
+
+
+class ReportError(DistillationError):
+    """A report is missing, of another version, or damaged."""
+
+    code = "distillation-report"

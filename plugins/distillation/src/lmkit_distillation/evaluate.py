@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lmkit_distillation.data import IGNORED, Batch, Encoded, collate
 from lmkit_distillation.objective import Seen
 
-__all__ = ["Answers", "answers", "metrics", "spans_of"]
+__all__ = ["Answers", "answers", "entity_counts", "f1_of", "metrics", "spans_of"]
 
 
 @dataclass
@@ -102,13 +102,30 @@ def metrics(found: Answers, labels: Sequence[str], task: str) -> dict[str, float
 
 def entity_f1(found: Answers, labels: Sequence[str]) -> float:
     """Micro-averaged F1 of entities that agree in place and kind (CoNLL 2003)."""
+    total = np.zeros(3, np.int64)
+    for counts in entity_counts(found, labels).values():
+        total += counts.sum(0)
+    return f1_of(total)
+
+
+def entity_counts(found: Answers, labels: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+    """For each kind of entity (texts, 3): those found rightly, found at all, and really there."""
     known = found.targets != IGNORED
-    hits = made = real = 0
-    for index in np.unique(found.text[known]):
+    texts = np.unique(found.text[known])
+    counts: dict[str, NDArray[np.int64]] = {}
+    for row, index in enumerate(texts):
         rows = known & (found.text == index)
-        a = spans_of([labels[i] for i in found.predicted[rows]])
-        b = spans_of([labels[i] for i in found.targets[rows]])
-        hits, made, real = hits + len(a & b), made + len(a), real + len(b)
+        made = spans_of([labels[i] for i in found.predicted[rows]])
+        real = spans_of([labels[i] for i in found.targets[rows]])
+        for column, spans in enumerate((made & real, made, real)):
+            for _, _, kind in spans:
+                counts.setdefault(kind, np.zeros((len(texts), 3), np.int64))[row, column] += 1
+    return counts
+
+
+def f1_of(counts: NDArray[np.int64]) -> float:
+    """F1 of (rightly found, found, really there); 1 where nothing is there and nothing found."""
+    hits, made, real = (int(one) for one in counts)
     return 2 * hits / (made + real) if made + real else 1.0
 
 

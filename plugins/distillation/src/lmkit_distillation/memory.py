@@ -110,5 +110,12 @@ def peak_bytes(device: torch.device) -> int:
     import resource
     import sys
 
+    # A child's ru_maxrss begins with its parent's peak, which exec keeps; VmHWM is its own.
+    try:
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, LookupError):
+        pass  # not Linux: the next best
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

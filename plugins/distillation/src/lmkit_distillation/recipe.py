@@ -223,13 +223,17 @@ class Report:
     """What the report card measures at the end.
 
     Attributes:
-        speed: Latency and throughput of both models, interleaved.
+        speed: Latency and throughput of both models, interleaved, and with them energy.
+        memory: Peak memory of both, each in a process of its own.
+        exports: Other forms of the student to make and measure: ``int8``, ``onnx``.
         batches: Batch sizes of the latency.
         seconds: Time spent on measuring speed.
         resamples: Of the bootstrap behind the confidence intervals.
     """
 
     speed: bool = True
+    memory: bool = True
+    exports: tuple[str, ...] = ()
     batches: tuple[int, ...] = (1, 32)
     seconds: float = 20.0
     resamples: int = 2000
@@ -425,6 +429,7 @@ def _check(recipe: Recipe) -> None:
     if not data.train and not data.unlabelled:
         raise RecipeError("data.train and data.unlabelled are both missing; name a file.")
     _check_numbers(recipe)
+    _check_report(recipe.report)
     _check_student(recipe.student)
     if not recipe.loss:
         raise RecipeError("loss is empty; name at least one part, for instance kind = 'kl'.")
@@ -459,6 +464,16 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("report.seconds", 0, math.inf),
     ("report.resamples", 100, 1_000_000),
 )
+
+
+def _check_report(report: Report) -> None:
+    for index, name in enumerate(report.exports):
+        if name not in ("int8", "onnx"):
+            raise RecipeError(
+                f"report.exports[{index}] is {name!r}; there are 'int8' and 'onnx'.",
+            )
+    if any(size < 1 for size in report.batches):
+        raise RecipeError("report.batches has a batch without texts.")
 
 
 def _check_numbers(recipe: Recipe) -> None:

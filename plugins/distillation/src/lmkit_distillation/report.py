@@ -1,38 +1,46 @@
-"""The report card: what the student kept of the teacher, what it lost, how much faster it is.
+"""The report card: what the student kept of the teacher, what it lost, what it costs.
 
-``report.json`` has all numbers, ``report.html`` shows them; the model card in the student's folder
-says the same in short. Speed is measured interleaved: one pass of the teacher, one of the student,
-so that what else the machine does meets both.
+``report.json`` has all numbers in the form of :mod:`lmkit_distillation.schema`, ``report.html``
+shows them; the model card in the student's folder says the same in short.
 """
 
 from __future__ import annotations
 
-import html
 import json
-import time
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from lmkit_distillation.data import IGNORED, Encoded, collate
-from lmkit_distillation.evaluate import Answers, metrics
+from lmkit_distillation.card_views import results
+from lmkit_distillation.cost import Forward, flops_of, peak_of, sample_batches, speed_of
+from lmkit_distillation.data import IGNORED, Batch, Encoded, collate
+from lmkit_distillation.energy import energy_of
+from lmkit_distillation.evaluate import Answers, answers
+from lmkit_distillation.exports import Export, make_exports
 from lmkit_distillation.folder import write_text, writing
 from lmkit_distillation.memory import peak_bytes
+from lmkit_distillation.model_card import model_card
+from lmkit_distillation.models import AUTO_CLASS
+from lmkit_distillation.objective import Seen
+from lmkit_distillation.page import to_page
+from lmkit_distillation.quality import quality_of, with_intervals
+from lmkit_distillation.schema import VERSION, check_report
 
 if TYPE_CHECKING:
     from lmkit_distillation.engine import Engine
 
-__all__ = ["interval", "per_class", "write_report"]
+__all__ = ["to_html", "write_report"]
 
 
 def write_report(run: Engine, texts: Sequence[Encoded]) -> dict[str, Any]:
     """Measure both models on ``texts`` and write the card."""
     recipe = run.recipe
     card: dict[str, Any] = {
+        "version": VERSION,
         "task": recipe.task,
         "teacher": recipe.teacher.model,
         "student": str(run.folder.student),
@@ -47,79 +55,122 @@ def write_report(run: Engine, texts: Sequence[Encoded]) -> dict[str, Any]:
         "peak_memory": peak_bytes(run.device),
     }
     if texts:
-        card["quality"] = _quality(run, texts)
-    if recipe.report.speed and texts:
-        card["speed"] = [_speed(run, texts, size) for size in recipe.report.batches]
+        with tempfile.TemporaryDirectory(prefix="lmkit-exports-") as kept:
+            _measure(run, texts, card, Path(kept))
+    check_report(card)
     with writing(run.folder.path):
         write_text(run.folder.path / "report.json", json.dumps(card, indent=1))
         write_text(run.folder.path / "report.html", to_html(card))
-        write_text(run.folder.student / "README.md", _model_card(card))
+        told = {**card, "recipe": _recipe_told(recipe.as_dict())}
+        write_text(run.folder.student / "README.md", model_card(told))
     return card
 
 
-def _quality(run: Engine, texts: Sequence[Encoded]) -> dict[str, Any]:
-    labels, task = run.pair.labels, run.recipe.task
-    both = {"teacher": run._ask(texts, teacher=True), "student": run._ask(texts)}
-    found: dict[str, Any] = {name: metrics(one, labels, task) for name, one in both.items()}
-    teacher, student = both["teacher"], both["student"]
-    if teacher.predicted.shape == student.predicted.shape:
-        found["agreement"] = float((teacher.predicted == student.predicted).mean())
-    known = student.targets != IGNORED
-    if known.any() and teacher.targets.shape == student.targets.shape:
-        right = {name: (one.predicted == one.targets)[known] for name, one in both.items()}
-        number = run.recipe.report.resamples
-        groups = student.text[known]
-        for name, one in right.items():
-            found[name]["accuracy_interval"] = interval(one, groups, number)
-        change = right["student"].astype(float) - right["teacher"]
-        found["change"] = float(change.mean())
-        found["change_interval"] = interval(change, groups, number)
-        # Which places the student has right, for paired comparisons of several students.
-        found["right"] = [int(one) for one in right["student"]]
-        if labels:
-            found["per_class"] = per_class(teacher, student, labels)
-            found["regressions"] = _regressions(run, texts, teacher, student)
+def _measure(run: Engine, texts: Sequence[Encoded], card: dict[str, Any], folder: Path) -> None:
+    recipe = run.recipe
+    asked = {
+        "teacher": run._ask(texts, teacher=True),
+        "student": run._ask(texts),
+    }
+    card["quality"] = quality_of(
+        asked["teacher"], asked["student"], run.pair.labels, recipe.task, recipe.report.resamples
+    )
+    if run.pair.labels and asked["teacher"].targets.shape == asked["student"].targets.shape:
+        found = _regressions(run, texts, asked["teacher"], asked["student"])
+        card["quality"]["regressions"] = found
+    forwards: dict[str, Forward] = {
+        "teacher": _forward(run.pair.teacher, "teacher_inputs"),
+        "student": _forward(run.pair.student, "inputs"),
+    }
+    one = sample_batches(texts, 1, run.pads, run.device)
+    card["flops"] = {
+        **{name: flops_of(forward, one) for name, forward in forwards.items()},
+        "note": "Operations by torch's FlopCounterMode: matrix products, one text at a time.",
+    }
+    if recipe.report.exports:
+        example = collate([texts[0], texts[-1]], *run.pads)
+        made = make_exports(recipe.report.exports, run.pair.student, example, folder)
+        card["exports"] = [_row(run, texts, export, forwards) for export in made]
+    if not recipe.report.speed:
+        return
+    sizes = recipe.report.batches
+    seconds = recipe.report.seconds / max(1, len(sizes))
+    card["speed"] = []
+    for size in sizes:
+        row = speed_of(
+            forwards, sample_batches(texts, size, run.pads, run.device), seconds, run.device
+        )
+        row["speedup"] = row["teacher"]["p50"] / row["student"]["p50"]
+        card["speed"].append(row)
+    batches = sample_batches(texts, max(sizes, default=1), run.pads, run.device)
+    pair = {name: forwards[name] for name in ("teacher", "student")}
+    card["energy"] = energy_of(pair, batches, min(2.0, seconds / 4), run.device)
+    if recipe.report.memory:
+        card["memory"] = _memory(run, batches)
+
+
+def _forward(model: Any, inputs: str) -> Forward:
+    model.eval()
+
+    def forward(batch: Batch) -> object:
+        return model(**getattr(batch, inputs))
+
+    return forward
+
+
+def _row(
+    run: Engine, texts: Sequence[Encoded], export: Export, forwards: dict[str, Forward]
+) -> dict[str, Any]:
+    """A form's row; one that runs is measured with the others from here on."""
+    row: dict[str, Any] = {"name": export.name, "bytes": export.bytes, "problem": export.problem}
+    logits = export.logits
+    if logits is None:
+        return row
+    try:
+        found = answers(
+            _seen(logits),
+            texts,
+            batch=max(1, min(8 if run.recipe.task == "generation" else 64, run.recipe.train.batch)),
+            pads=run.pads,
+            device=torch.device("cpu"),
+        )
+    # A form that fails on some text is a row that says so.
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return {**row, "problem": lines[0][:300]}
+    row["quality"] = with_intervals(
+        found, run.pair.labels, run.recipe.task, run.recipe.report.resamples
+    )
+    forwards[export.name] = logits
+    return row
+
+
+def _seen(
+    logits: Callable[[Batch], torch.Tensor],
+) -> Callable[[Batch, dict[str, torch.Tensor]], Seen]:
+    def ask(batch: Batch, inputs: dict[str, torch.Tensor]) -> Seen:
+        rows = logits(batch)
+        return Seen(rows if batch.counted is None else rows[batch.counted])
+
+    return ask
+
+
+def _memory(run: Engine, batches: Sequence[Batch]) -> dict[str, Any]:
+    kind = AUTO_CLASS[run.recipe.task]
+    found: dict[str, Any] = {}
+    problems = []
+    for name, model, inputs in (
+        ("teacher", run.recipe.teacher.model, [b.teacher_inputs for b in batches[:2]]),
+        ("student", str(run.folder.student), [b.inputs for b in batches[:2]]),
+    ):
+        found[name], problem = peak_of(model, kind, inputs, run.device)
+        if problem:
+            problems.append(f"{name.capitalize()}: {problem}")
+    where = "of the GPU" if run.device.type == "cuda" else "of the whole process, torch included"
+    found["note"] = " ".join(
+        [f"Peak memory {where}, each model alone, batch {len(batches[0].texts)}.", *problems]
+    )
     return found
-
-
-def interval(
-    values: NDArray[Any], groups: NDArray[np.int64], resamples: int, seed: int = 0
-) -> list[float]:
-    """95 % bootstrap interval of a mean, whole texts drawn with replacement.
-
-    The percentile interval of Efron 1979; of a difference of two models on the same texts it is
-    the paired one.
-    """
-    _, inverse = np.unique(groups, return_inverse=True)
-    sums = np.bincount(inverse, weights=values.astype(float))
-    counts = np.bincount(inverse).astype(float)
-    generator = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for i in range(resamples):
-        drawn = generator.integers(0, len(sums), len(sums))
-        means[i] = sums[drawn].sum() / counts[drawn].sum()
-    low, high = np.quantile(means, [0.025, 0.975])
-    return [float(low), float(high)]
-
-
-def per_class(teacher: Answers, student: Answers, labels: Sequence[str]) -> list[dict[str, Any]]:
-    """For each class how many places it has, and the share of them that each model gets right."""
-    rows = []
-    for index, label in enumerate(labels):
-        own = teacher.targets == index
-        if own.any():
-            before = float((teacher.predicted[own] == index).mean())
-            after = float((student.predicted[own] == index).mean())
-            rows.append(
-                {
-                    "label": label,
-                    "places": int(own.sum()),
-                    "teacher": before,
-                    "student": after,
-                    "change": after - before,
-                }
-            )
-    return sorted(rows, key=lambda row: row["change"])
 
 
 def _regressions(
@@ -132,162 +183,60 @@ def _regressions(
         & (student.predicted != student.targets)
     )
     places = np.flatnonzero(worse)
-    order = places[np.argsort(-student.loss[places], kind="stable")][:10]
+    order = places[np.argsort(-student.loss[places], kind="stable")]
     labels = run.pair.labels
-    return [
-        {
-            "text": run.pair.tokenizer.decode(texts[student.text[i]].ids, skip_special_tokens=True),
-            "label": labels[student.targets[i]],
-            "student": labels[student.predicted[i]],
-            "loss": float(student.loss[i]),
-        }
-        for i in order
-    ]
-
-
-def _speed(run: Engine, texts: Sequence[Encoded], size: int) -> dict[str, Any]:
-    """Latency of a batch (p50, p95) and throughput of both models, one pass each in turn."""
-    sample = [texts[i % len(texts)] for i in range(size * 8)]
-    batches = [
-        collate(sample[i : i + size], *run.pads).to(run.device) for i in range(0, len(sample), size)
-    ]
-    asked = {
-        "teacher": (run.pair.teacher, "teacher_inputs"),
-        "student": (run.pair.student, "inputs"),
-    }
-    times: dict[str, list[float]] = {name: [] for name in asked}
-    end = time.monotonic() + run.recipe.report.seconds / max(1, len(run.recipe.report.batches))
-    count = 0
-    with torch.inference_mode():
-        while count < 6 or (time.monotonic() < end and count < 400):
-            batch = batches[count % len(batches)]
-            for name, (model, inputs) in asked.items():
-                model.eval()
-                begun = time.perf_counter()
-                model(**getattr(batch, inputs))
-                if run.device.type == "cuda":
-                    torch.cuda.synchronize()
-                if count >= 2:  # the first passes fill caches
-                    times[name].append(time.perf_counter() - begun)
-            count += 1
-    row: dict[str, Any] = {"batch": size, "passes": count - 2}
-    for name, values in times.items():
-        row[name] = {
-            "p50": float(np.quantile(values, 0.5)),
-            "p95": float(np.quantile(values, 0.95)),
-            "texts_per_second": size / float(np.mean(values)),
-        }
-    row["speedup"] = row["teacher"]["p50"] / row["student"]["p50"]
-    return row
+    found: dict[int, dict[str, Any]] = {}  # a text with several mistakes is one example
+    for i in order:
+        index = int(student.text[i])
+        if index not in found and len(found) < 10:
+            words = run.pair.tokenizer.decode(texts[index].ids, skip_special_tokens=True)
+            found[index] = {
+                "text": words,
+                "label": labels[student.targets[i]],
+                "student": labels[student.predicted[i]],
+                "loss": float(student.loss[i]),
+            }
+    return list(found.values())
 
 
 def _size(folder: Path) -> int:
     return sum(f.stat().st_size for f in folder.glob("*.safetensors"))
 
 
-def lines(card: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """The card as rows of what, teacher, student."""
-    rows = [
-        (
-            "Parameters",
-            f"{card['parameters']['teacher']:,}",
-            f"{card['parameters']['student']:,}",
-        ),
-        (
-            "Weights, MB",
-            f"{card['bytes']['teacher'] / 1e6:.1f}",
-            f"{card['bytes']['student'] / 1e6:.1f}",
-        ),
-    ]
-    quality = card.get("quality", {})
-    for name in ("accuracy", "f1", "loss"):
-        if name in quality.get("teacher", {}):
-            shown = []
-            for who in ("teacher", "student"):
-                text = f"{quality[who][name]:.4f}"
-                if name == "accuracy" and "accuracy_interval" in quality[who]:
-                    low, high = quality[who]["accuracy_interval"]
-                    text += f" ({low:.4f} to {high:.4f})"
-                shown.append(text)
-            rows.append((name.capitalize() if name != "f1" else "F1", shown[0], shown[1]))
-    if "change" in quality:
-        low, high = quality["change_interval"]
-        rows.append(("Change", "", f"{quality['change']:+.4f} ({low:+.4f} to {high:+.4f})"))
-    if "agreement" in quality:
-        rows.append(("Agreement", "", f"{quality['agreement']:.4f}"))
-    for one in card.get("speed", ()):
-        for key, what in (("p50", "median"), ("p95", "95th percentile")):
-            rows.append(
-                (
-                    f"Latency at batch {one['batch']}, {what}, ms",
-                    f"{one['teacher'][key] * 1e3:.2f}",
-                    f"{one['student'][key] * 1e3:.2f}",
-                )
-            )
-        rows.append((f"Speed at batch {one['batch']}", "1", f"{one['speedup']:.2f}"))
-    return rows
+def _recipe_told(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe for others to read: folders of this machine shortened to their names."""
 
+    def told(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: told(one) for name, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [told(one) for one in value]
+        if isinstance(value, str) and Path(value).is_absolute():
+            return Path(value).name
+        return value
 
-_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Distillation report</title>
-<meta name="viewport" content="width=device-width">
-<style>:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:52rem;
-margin:2rem auto;padding:0 1rem}table{border-collapse:collapse;margin:1rem 0 2rem;width:100%%}
-th,td{text-align:right;padding:.3rem .6rem;border-bottom:1px solid #8884;
-font-variant-numeric:tabular-nums}th:first-child,td:first-child{text-align:left;
-overflow-wrap:anywhere}caption{text-align:left;font-weight:600}</style>
-<h1>Distillation report</h1><p>%s taught %s: %d steps, best after %d; measured on %d texts.</p>%s
-</html>
-"""
+    found = told({name: one for name, one in recipe.items() if name != "out"})
+    assert isinstance(found, dict)
+    return found
 
 
 def to_html(card: dict[str, Any]) -> str:
-    """A page that needs nothing else; all text is escaped."""
-    tables = [_table("What was kept", ("", "Teacher", "Student"), lines(card))]
-    quality = card.get("quality", {})
-    if quality.get("per_class"):
-        rows = [
-            (
-                r["label"],
-                str(r["places"]),
-                f"{r['teacher']:.4f}",
-                f"{r['student']:.4f}",
-                f"{r['change']:+.4f}",
-            )
-            for r in quality["per_class"]
-        ]
-        head = ("Class", "Places", "Teacher right", "Student right", "Change")
-        tables.append(_table("By class, the greatest loss first", head, rows))
-    if quality.get("regressions"):
-        shown = [(r["text"], r["label"], r["student"]) for r in quality["regressions"]]
-        tables.append(
-            _table(
-                "What the teacher had right and the student has wrong",
-                ("Text", "Label", "Student says"),
-                shown,
-            )
-        )
-    return _PAGE % (
-        html.escape(card["teacher"]),
-        html.escape(Path(card["student"]).parent.name),
-        card["steps"],
-        card["best_step"],
-        card["texts"],
-        "".join(tables),
-    )
+    """The card as a page that needs nothing else.
 
-
-def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = "".join(f"<th scope=col>{html.escape(one)}</th>" for one in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(one)}</td>" for one in row) + "</tr>" for row in rows
-    )
-    return f"<table><caption>{html.escape(title)}</caption><tr>{cells}</tr>{body}</table>"
-
-
-def _model_card(card: dict[str, Any]) -> str:
-    rows = "\n".join(f"| {a} | {b} | {c} |" for a, b, c in lines(card))
-    return (
-        f"# A student of {card['teacher']}\n\nDistilled with lmkit. Task: {card['task']}; "
-        f"{card['steps']} steps, best after {card['best_step']}; measured on {card['texts']} "
-        f"texts.\n\n| | Teacher | Student |\n|---|---:|---:|\n{rows}\n"
+    Raises:
+        ReportError: it is not a report of this version.
+    """
+    shown = results(card)
+    wrong = (card.get("quality") or {}).get("regressions") or ()
+    code = ["import lmkit"] if wrong else []
+    code += [
+        f"lmkit.compare({card['teacher']!r}, {card['student']!r}, text={row['text']!r})"
+        for row in wrong[:3]
+    ]
+    return to_page(
+        f"What the student kept of {card['teacher']}",
+        f"{Path(card['student']).parent.name}: {card['task']}, {card['steps']:,} steps, the best "
+        f"after {card['best_step']:,}.",
+        shown,
+        code,
     )

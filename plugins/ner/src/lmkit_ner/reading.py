@@ -126,17 +126,19 @@ def read_rows(
         ModelError: the model gives no labels of tokens, or its tokenizer no places.
         Cancelled: the user pressed Stop.
     """
-    waiting: dict[int, list[Window]] = {}
+    # With its windows the row's own text: cleaning a megabyte once a window would take minutes.
+    waiting: dict[int, tuple[str, list[Window]]] = {}
     for batch in model.batches(rows, text=text, stride=stride, label=label):
         if isinstance(batch, RowProblem):
             yield batch
             continue
         scores = _scores(model, batch)
         for number, sequence in enumerate(batch.sequences):
-            row, own = sequence.row, clean(text(sequence.row))
-            window = _window(model, sequence, own, scores[number, batch.place(number)])
-            read = waiting.setdefault(row.index, [])
-            read.append(window)
+            row = sequence.row
+            if row.index not in waiting:
+                waiting[row.index] = (clean(text(row)), [])
+            own, read = waiting[row.index]
+            read.append(_window(model, sequence, own, scores[number, batch.place(number)]))
             if len(read) == sequence.windows:
                 del waiting[row.index]
                 yield row, _joined(own, read, label_names(model, scores.shape[-1]))

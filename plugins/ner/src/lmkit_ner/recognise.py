@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import numpy as np
@@ -11,6 +11,7 @@ from lmkit.api import (
     Change,
     Column,
     Field,
+    FieldError,
     LoadedModel,
     Result,
     Row,
@@ -107,7 +108,10 @@ class Ner(Task):
         self, model: LoadedModel, rows: RowStream, *, strategy: str, stride: int, window: int
     ) -> Iterator[tuple[Row, RowOutput] | RowProblem]:
         """The entities of each row, with the right ones where the data set has them."""
-        for item in read_rows(model, rows, text_of, stride):
+        empty: list[RowProblem] = []
+        for item in read_rows(model, with_text(rows, empty.append), text_of, stride):
+            yield from empty
+            empty.clear()
             if isinstance(item, RowProblem):
                 yield item
                 continue
@@ -132,6 +136,7 @@ class Ner(Task):
             if right is not None:
                 output["right"] = right
             yield row, output
+        yield from empty
 
     def report_rows(
         self,
@@ -145,6 +150,34 @@ class Ner(Task):
     ) -> Sequence[Result]:
         """Scores, confusions and errors; without right entities what was found."""
         return make_report(done, error=error, kinds=kinds)
+
+
+def with_text(rows: RowStream, problem: Callable[[RowProblem], None]) -> RowStream:
+    """The rows that have something to read.
+
+    Args:
+        rows: All of them.
+        problem: Told of each other one, by the column where its text should be.
+
+    Raises:
+        FieldError: the data set gives neither texts nor words, while it is read.
+    """
+
+    def read() -> Iterator[Row]:
+        for row in rows:
+            if text_of(row).strip():
+                yield row
+                continue
+            given = [name for name in ("text", "words") if name in row.values]
+            if not given:
+                raise FieldError(
+                    "The data set has no column of texts or words that can be told.",
+                    hint="Say text='COLUMN' or words='COLUMN'.",
+                )
+            what = "words" if given[0] == "words" else "text"
+            problem(RowProblem(row.index, given[0], f"Missing or empty {what}."))
+
+    return RowStream(len(rows), read)
 
 
 def text_of(row: Row) -> str:

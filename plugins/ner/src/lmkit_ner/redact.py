@@ -9,7 +9,10 @@ from lmkit.api import (
     Field,
     FieldError,
     LoadedModel,
+    ModelError,
     Result,
+    Row,
+    RowProblem,
     Span,
     Spans,
     Table,
@@ -17,7 +20,7 @@ from lmkit.api import (
     replace_values,
 )
 from lmkit_ner.aggregation import Strategy
-from lmkit_ner.reading import TokenPlaces, clean, read_text
+from lmkit_ner.reading import TokenPlaces, clean, read_rows, read_text
 from lmkit_ner.recognise import STRATEGY, STRIDE
 from lmkit_ner.redaction import kernel_key, placeholder_kind
 from lmkit_ner.tags import Mark
@@ -86,6 +89,23 @@ class Redact(Task):
             for start, end, kind in marks
         )
         return Spans(text=new, spans=spans, title=title), _table(new, marks)
+
+    def without_names(self, model: LoadedModel, texts: Sequence[str]) -> Sequence[str]:
+        """The texts of a notebook with placeholders, by this process's key."""
+        cleaned = [clean(text) for text in texts]
+        rows = [Row(index, {"text": text}) for index, text in enumerate(cleaned)]
+        marks: list[list[Mark]] = [[] for _ in texts]
+        for item in read_rows(model, rows, lambda one: str(one["text"]), STRIDE.default):
+            if isinstance(item, RowProblem):
+                # Without a token there is no name; what the model fails on may hold one.
+                if any(one.isalnum() for one in cleaned[item.row]):
+                    raise ModelError(f"{item} Nothing was changed.")
+                continue
+            row, reading = item
+            marks[row.index] = [
+                (one.start, one.end, one.label) for one in reading.entities("first")
+            ]
+        return [one.text for one in kernel_key.redact_all(cleaned, marks)]
 
 
 def read_kinds(given: str, labels: Sequence[str]) -> frozenset[str] | None:

@@ -1,4 +1,4 @@
-"""Which fonts write a text: for measuring, and to be embedded in PDF.
+"""Which fonts write a text: for measuring, for pictures, and to be embedded in PDF.
 
 The Latin font is Aileron (public domain), which Pillow brings as its default; other scripts are
 looked up among the fonts of the system. What no font has is written as its code point, never as a
@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Font", "fonts_for", "latin", "text_width", "writable"]
+__all__ = ["Font", "Runs", "fonts_for", "latin", "text_width", "writable"]
 
 _LIKELY = (
     "notosans-regular", "notosans", "dejavusans", "liberationsans-regular", "arial", "helvetica",
@@ -29,10 +29,16 @@ _LIKELY = (
 _NEVER = ("bold", "italic", "oblique", "mono", "serif", "condensed", "lastresort", "mathtex")
 MOST_FILES = 600
 """Fonts that are opened at most in search of a character."""
+QUICK_FILES = 60
+"""The same for the picture of an output, which a first look waits for."""
+_LATIN = frozenset(map(chr, range(0x20, 0x7F))) | frozenset("…·“”‘’")
+"""What Pillow's font has for certain: such text needs no look into any font."""
+_JOINERS = "\u200d\ufe0e\ufe0f"
+"""What joins characters or chooses their form, and is not seen itself."""
 _RESTRICTED = 0x0002
 """Bit of OS/2 fsType: the font's maker forbids embedding."""
 _INSTEAD = {
-    "⟨": "<", "⟩": ">", "↵": "¶", "↤": "«", "⇥": "»", "⍽": "·", "⬚": "·", "∅": "(empty)",
+    "⟨": "<", "⟩": ">", "↵": "\\n", "↤": "\\r", "⇥": "\\t", "⍽": "·", "⬚": "·", "∅": "(empty)",
     "→": "->", "×": "x", "−": "-", "…": "...", "\ufffd": "?",
 }  # fmt: skip
 """For marks of our own where the system has no font with them."""
@@ -54,7 +60,7 @@ class Font:
 
 def _joins(character: str) -> bool:
     """Marks that shape their neighbours and may have no glyph of their own."""
-    return character in "\u200d\ufe0e\ufe0f" or unicodedata.category(character) in ("Mn", "Me")
+    return character in _JOINERS or unicodedata.category(character) in ("Mn", "Me")
 
 
 @cache
@@ -150,8 +156,13 @@ def _opened(file: Path) -> Font | None:
     return Font(file.stem, file, None, characters)
 
 
-def fonts_for(text: str) -> list[Font]:
-    """The fonts that write a text: the Latin one first, then what its other characters need."""
+def fonts_for(text: str, most_files: int = MOST_FILES) -> list[Font]:
+    """The fonts that write a text: the Latin one first, then what its other characters need.
+
+    Args:
+        text: What is to be written.
+        most_files: Fonts of the system that are opened at most, the likely ones first.
+    """
     first = latin()
     chosen = [] if first is None else [first]
     left = {ord(one) for one in text if not _joins(one)}
@@ -159,7 +170,7 @@ def fonts_for(text: str) -> list[Font]:
         left -= font.characters
     if not left:
         return chosen
-    for file in _files():
+    for file in _files()[:most_files]:
         other = _opened(file)
         if other is not None and left & other.characters:
             chosen.append(other)
@@ -187,3 +198,91 @@ def writable(text: str, fonts: list[Font]) -> tuple[str, frozenset[int]]:
             missing.add(ord(one))
             made.append(f"[U+{ord(one):04X}]")
     return "".join(made), frozenset(missing)
+
+
+class Runs:
+    """Lines of text with Pillow, each stretch in a font that has its characters.
+
+    Args:
+        text: All characters that will be written. Fonts are looked for once, and not at all where
+            Pillow's own font is enough.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._fonts: list[Font | None] = [None]
+        self._sized: dict[tuple[int, int], Any] = {}
+        other = set(unicodedata.normalize("NFC", text)) - _LATIN
+        if other:
+            found = fonts_for("".join(sorted(other)), QUICK_FILES)
+            # A font of pictures (emoji in colour) comes in sizes of its own: such are left out.
+            self._fonts += [one for one in found if one.file and _pillow(one, 24) is not None]
+        self.missing = frozenset(
+            one for one in other.difference(_INSTEAD, _JOINERS) if not self._any(one)
+        )
+        """Characters that no font has, which are written as their code points."""
+
+    def width(self, text: str, size: int) -> float:
+        """How wide a text is, in pixels, at a font size in pixels."""
+        return float(sum(font.getlength(part) for part, font in self._split(text, size)))
+
+    def write(
+        self, pen: Any, place: tuple[float, float], text: str, size: int, colour: Any
+    ) -> None:
+        """Write a text, the top of its line at ``place``."""
+        x, top = place
+        line = top + self._at(0, size).getmetrics()[0]  # all fonts on one base line
+        for part, font in self._split(text, size):
+            pen.text((x, line), part, font=font, fill=colour, anchor="ls")
+            x += font.getlength(part)
+
+    def _at(self, number: int, size: int) -> Any:
+        if (number, size) not in self._sized:
+            self._sized[number, size] = _pillow(self._fonts[number], size)
+        return self._sized[number, size]
+
+    def _split(self, text: str, size: int) -> list[tuple[str, Any]]:
+        """Stretches of one font each; a character that any of them has stays with its neighbours.
+
+        Letters that join, as Arabic's, and marks on them are shaped within a stretch.
+        """
+        parts: list[tuple[str, int]] = []
+        for one in unicodedata.normalize("NFC", text):
+            before = parts[-1][1] if parts else 0
+            shown, number = one, before
+            if not (_joins(one) or one == " ") or not self._has(before, one):
+                if one in _JOINERS:
+                    continue  # what it joins is written apart
+                found = self._any(one)
+                if not found:
+                    shown = _INSTEAD.get(one, f"[U+{ord(one):04X}]")
+                number = found[0] if found else 0
+            if parts and before == number:
+                parts[-1] = (parts[-1][0] + shown, number)
+            else:
+                parts.append((shown, number))
+        return [(part, self._at(number, size)) for part, number in parts]
+
+    def _any(self, character: str) -> list[int]:
+        """The first font that has a character, or none."""
+        return [n for n in range(len(self._fonts)) if self._has(n, character)][:1]
+
+    def _has(self, number: int, character: str) -> bool:
+        font = self._fonts[number]
+        if font is not None:
+            return ord(character) in font.characters
+        if character in _LATIN:
+            return True
+        own = latin()
+        return own is not None and ord(character) in own.characters
+
+
+def _pillow(font: Font | None, size: int) -> Any:
+    """A font for Pillow; None where it can't be opened in this size."""
+    from PIL import ImageFont
+
+    if font is None:
+        return ImageFont.load_default(size)
+    try:
+        return ImageFont.truetype(str(font.file), size)
+    except OSError:
+        return None

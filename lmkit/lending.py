@@ -1,0 +1,46 @@
+"""What lmkit lends to plugins (:class:`lmkit.api.Tools`), from a given store of models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lmkit.api import LoadedModel
+    from lmkit.models import ModelStore
+
+__all__ = ["LentTools"]
+
+
+class LentTools:
+    """The tools of one session.
+
+    Args:
+        models: Gives its models; asked when the first is needed.
+    """
+
+    def __init__(self, models: Callable[[], ModelStore]) -> None:
+        self._models = models
+
+    def model(
+        self,
+        source: Any,
+        auto_class: str = "AutoModel",
+        *,
+        tokenizer: Any = None,
+        device: str | None = None,
+        dtype: str | None = None,
+    ) -> LoadedModel:
+        """See :meth:`lmkit.api.Tools.model`."""
+        return self._models().get(
+            source, auto_class, tokenizer=tokenizer, device=device, dtype=dtype
+        )
+
+    def capture(
+        self, model: Any, *, values: bool = False, gradients: bool = False
+    ) -> AbstractContextManager[Any]:
+        """See :meth:`lmkit.api.Tools.capture`."""
+        from lmkit.models.recording import record
+
+        return record(model, values=values, gradients=gradients)

@@ -1,0 +1,167 @@
+"""A run as its panel sees it: numbers and curves from the folder, attention from its students."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lmkit.api import Job, JobInfo, Result, Text, TextTrace, Tools
+from lmkit.views.compared import SideLens
+from lmkit.views.lenses import DifferenceTrace
+from lmkit_distillation.client import Run
+from lmkit_distillation.curves import charts, note
+from lmkit_distillation.errors import DistillationError
+from lmkit_distillation.folder import read_json
+from lmkit_distillation.history import History
+from lmkit_distillation.shown_card import card_results
+from lmkit_distillation.toml import shown_recipe
+
+if TYPE_CHECKING:
+    from lmkit_distillation.recipe import Recipe
+
+__all__ = ["WatchedRun", "info_of"]
+
+CLASSES = {
+    "classification": "AutoModelForSequenceClassification",
+    "ner": "AutoModelForTokenClassification",
+    "generation": "AutoModelForCausalLM",
+}
+
+
+def info_of(run: Run, history: History) -> JobInfo:
+    """Where a run is now."""
+    recipe = read_json(run.folder.path / "recipe.json")
+    plain = recipe.get("recipe", {}) if isinstance(recipe, dict) else {}
+    teacher = str(plain.get("teacher", {}).get("model", "")) or run.folder.path.name
+    layers = plain.get("student", {}).get("layers", 0)
+    history.read()
+    if run.active:
+        state = "paused" if run.folder.wish == "pause" else "running"
+    elif run.folder.running is not None:
+        state = "killed"
+    else:
+        state = history.end or "new"
+    actions: dict[str, tuple[str, ...]] = {
+        "running": ("pause", "stop"),
+        "paused": ("resume", "stop"),
+        "finished": (),
+    }
+    problem = history.problem if state == "failed" else ""
+    if state == "killed":
+        problem = "The process of this run is gone without a word; Resume goes on from its last"
+        problem += " checkpoint."
+    return JobInfo(
+        name=_shown_path(run.folder.path),
+        title=f"{Path(teacher).name} → {layers} layers" if layers else Path(teacher).name,
+        task="distillation",
+        state=state,  # type: ignore[arg-type]
+        step=history.step,
+        steps=history.total,
+        note=note(history) + (", writing the report" if _reporting(state, history) else ""),
+        problem=problem,
+        seconds_left=history.seconds_left if state == "running" else None,
+        actions=actions.get(state, ("resume",)),  # type: ignore[arg-type]
+    )
+
+
+class WatchedRun(Job):
+    """A run that a panel follows.
+
+    Args:
+        run: The run.
+        text: What both models read for the explorer; empty: no attention.
+    """
+
+    def __init__(self, run: Run, text: str = "") -> None:
+        self.run = run
+        self._text = text
+        self._history = History(run.folder.events_file)
+        self._recipe: Recipe | None = None
+        self._student: tuple[int, int] | None = None
+
+    def info(self) -> JobInfo:
+        """Where it is now."""
+        return info_of(self.run, self._history)
+
+    def results(self) -> Sequence[Result]:
+        """The report card where there is one, the curves, and the recipe."""
+        card = self.run.report if self._history.end == "finished" else None
+        found = list(card_results(card)) if card is not None else []
+        found += charts(self._history)
+        return [*found, Text(title="Recipe", text=shown_recipe(self._plan()))]
+
+    def act(self, name: str) -> None:
+        """Pause, stop or resume it."""
+        deeds = {"pause": self.run.pause, "stop": self.run.stop, "resume": self.run.resume}
+        if name not in deeds:
+            raise DistillationError(f"A run has no button {name!r}.")
+        if name != "resume" and not self.run.active:
+            raise DistillationError("This run does not go on at the moment.", hint="Press Resume.")
+        deeds[name]()
+
+    def attention(self, tools: Tools) -> TextTrace | None:
+        """Student minus teacher on the watched text, where there is a newer student."""
+        if not self._text.strip():
+            return None
+        folder = next((f for f in (self.run.student, self.run.folder.best) if f.is_dir()), None)
+        if folder is None:
+            return None
+        try:
+            stat = (folder / "config.json").stat()
+            mark = (stat.st_ino, stat.st_mtime_ns)
+            if mark == self._student:
+                return None
+            found = self._difference(folder, tools)
+        except FileNotFoundError:
+            return None  # a better one takes its place just now: at the next look
+        self._student = mark
+        return found
+
+    def _difference(self, folder: Path, tools: Tools) -> TextTrace:
+        import transformers
+
+        recipe = self._plan()
+        kind = CLASSES[recipe.task]
+        with _quietly():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+            student = getattr(transformers, kind).from_pretrained(folder).eval()
+        ours = tools.model(student, kind, tokenizer=tokenizer).trace(self._text)
+        theirs = tools.model(recipe.teacher.model, kind).trace(self._text)
+        trace: Any = DifferenceTrace(ours, theirs)  # type: ignore[arg-type]
+        trace.own_lenses = (
+            SideLens("first-alone", "Only the student", second=False),
+            SideLens("second-alone", "Only the teacher", second=True),
+        )
+        return trace  # type: ignore[no-any-return]
+
+    def _plan(self) -> Recipe:
+        if self._recipe is None:
+            self._recipe = self.run.folder.recipe()
+        return self._recipe
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without transformers' progress bars, which would land in some cell of the user's."""
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _reporting(state: str, history: History) -> bool:
+    return state == "running" and 0 < history.total <= history.step
+
+
+def _shown_path(path: Path) -> str:
+    """From the working directory where it lies below it: a notebook that is moved still fits."""
+    whole = path.expanduser().resolve()
+    here = Path.cwd()
+    return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole)

@@ -1,0 +1,237 @@
+"""The panel: what is read of a run folder, the recipe of the form, the run that is watched."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lmkit_distillation.client import Run
+from lmkit_distillation.curves import MOST, charts, note
+from lmkit_distillation.errors import DistillationError, RunFolderError
+from lmkit_distillation.folder import RunFolder
+from lmkit_distillation.history import History
+from lmkit_distillation.known import known_runs, remember
+from lmkit_distillation.recipe import load_recipe, recipe_from
+from lmkit_distillation.setup_form import PRESETS, recipe_of
+from lmkit_distillation.shown_card import card_results
+from lmkit_distillation.task import Distillation
+from lmkit_distillation.toml import to_toml
+from lmkit_distillation.watched import WatchedRun
+
+import lmkit
+from lmkit.api import Chart, FieldError, Table
+from lmkit.fields import defaults
+
+
+def step(number: int, **more: Any) -> dict[str, Any]:
+    return {"kind": "step", "step": number, "time": 100.0 + number, "loss": 1 / number, **more}
+
+
+def write(path: Path, *events: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(one) + "\n" for one in events))
+
+
+def form(folder: Path, **values: Any) -> dict[str, Any]:
+    return {**defaults(Distillation.fields), "folder": str(folder), **values}
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(0, 700), max_size=8))
+def test_history_read_in_any_pieces_is_that_read_at_once(tmp_path: Path, cuts: list[int]) -> None:
+    events = [{"kind": "start", "step": 0, "time": 1.0, "total": 6}, *map(step, range(1, 6))]
+    events.append({"kind": "evaluation", "step": 5, "time": 9.0, "accuracy": 0.5})
+    raw = "".join(json.dumps(one) + "\n" for one in events).encode()
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"")
+    history = History(path)
+    for cut in [*sorted(cuts), len(raw)]:
+        with path.open("r+b") as file:  # the same file grows
+            file.write(raw[:cut])
+        history.read()
+    assert [one["step"] for one in history.steps] == [1, 2, 3, 4, 5]
+    assert (history.total, history.step, len(history.evaluations)) == (6, 5, 1)
+    assert history.seconds_left == pytest.approx(1.0)
+    assert history.read() is False
+
+
+def test_history_forgets_what_a_resumed_run_writes_anew(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path, step(1), step(2), step(3), {"kind": "failed", "step": 3, "time": 1, "message": "x"})
+    history = History(path)
+    history.read()
+    assert (history.step, history.end, history.problem) == (3, "failed", "x")
+    again = tmp_path / "again"
+    write(again, step(1), {"kind": "start", "step": 1, "time": 200.0, "total": 9}, step(2, loss=7))
+    os.replace(again, path)
+    history.read()
+    assert (history.step, history.end, history.total) == (2, "", 9)
+    assert history.steps[-1]["loss"] == 7
+    assert history.seconds_left is None  # one step of this process has no pace
+
+
+def test_damaged_and_hostile_lines_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    write(path, step(1), {"kind": "step", "step": "two", "time": 1}, step(2, loss=float("nan")))
+    path.write_bytes(path.read_bytes() + b'[1]\n{"kind"\n\xff\xfe\n')
+    history = History(path)
+    history.read()
+    assert history.step == 2
+    (loss, *_) = (one for one in charts(history) if isinstance(one, Chart))
+    assert loss.series[0].y == (1.0, None)
+
+
+def test_long_curves_are_averaged_and_say_where_they_are() -> None:
+    history = History(Path("none"))
+    history.steps = [step(n, parts={"kl": 2.0, "ce": 0.5}, memory=5e6) for n in range(1, 2001)]
+    history.evaluations = [{"step": 9, "time": 1.0, "accuracy": 0.25, "agreement": 0.5}]
+    history.total = 4000
+    found = {one.title: one for one in charts(history) if isinstance(one, Chart)}
+    loss = found["Loss"]
+    assert [one.label for one in loss.series] == ["loss", "ce", "kl"]
+    assert all(len(one.x) <= MOST for one in loss.series)
+    assert loss.series[0].x[-1] == 2000
+    assert loss.x.high == 4000
+    assert found["Memory"].series[0].y[0] == pytest.approx(5.0)
+    assert [one.label for one in found["On the dev texts"].series] == ["accuracy", "agreement"]
+    assert note(history) == "loss 0.0005, 5 MB, accuracy 0.25, agreement 0.5"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_recipe_shown_is_the_recipe_run(preset: str, tmp_path: Path) -> None:
+    (tmp_path / 'odd "name".tsv').write_text("text\tlabel\na\t1\n")
+    values = form(tmp_path / "run", train=str(tmp_path / 'odd "name".tsv'), loss=preset, rate=1e-5)
+    recipe = recipe_of(values, "starter:sentiment")
+    (tmp_path / "recipe.toml").write_text(to_toml(recipe))
+    assert load_recipe(tmp_path / "recipe.toml") == recipe
+
+
+def test_toml_of_ramps_and_lists(tmp_path: Path) -> None:
+    recipe = recipe_from(
+        {
+            "out": str(tmp_path / "run"),
+            "teacher": {"model": "m"},
+            "student": {"layers": 2, "keep": [0, 3]},
+            "data": {"train": str(tmp_path / "train.tsv")},
+            "loss": [{"kind": "hidden", "weight": {"start": 1.0, "end": 0.0, "until": 0.5},
+                      "map": [[0, 1], [1, 3]]}, {"kind": "ce"}],
+        }
+    )  # fmt: skip
+    (tmp_path / "recipe.toml").write_text(to_toml(recipe))
+    assert load_recipe(tmp_path / "recipe.toml") == recipe
+
+
+def test_fields_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FieldError, match="Training texts"):
+        recipe_of(form(tmp_path), "m")
+    with pytest.raises(FieldError, match="Run folder"):
+        recipe_of({**form(tmp_path), "folder": " "}, "m")
+    assert Distillation().job({**form(tmp_path), "folder": ""}) is None
+    (tmp_path / "train.tsv").write_text("text\tlabel\na\t1\n")
+    with pytest.raises(FieldError, match="Dev texts"):
+        recipe_of(form(tmp_path, train=str(tmp_path / "train.tsv"), dev="nowhere"), "m")
+
+
+def test_a_folder_without_a_run_shows_nothing_and_one_with_a_run_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Distillation().job(form(tmp_path / "runs" / "one")) is None
+    made(tmp_path / "runs" / "one")
+    job = Distillation().job(form(tmp_path / "runs" / "one"))
+    assert job is not None
+    assert (job.info().state, job.info().name) == ("new", "runs/one")
+    assert next(run.folder.path.name for run in known_runs()) == "one"
+    assert job.info().actions == ("resume",)
+    with pytest.raises(DistillationError, match="does not go on"):
+        job.act("pause")
+    with pytest.raises(DistillationError, match="no button"):
+        job.act("explode")
+
+
+def made(folder: Path) -> RunFolder:
+    there = RunFolder(folder)
+    plain = {"out": str(folder), "teacher": {"model": "m"}, "student": {"layers": 2},
+             "data": {"train": str(folder / "train.tsv")}}  # fmt: skip
+    there.claim(recipe_from(plain))
+    return there
+
+
+def test_states_of_a_run_seen_from_outside(tmp_path: Path) -> None:
+    folder = made(tmp_path / "run")
+    job = WatchedRun(Run(folder.path))
+    folder.event("start", 0, total=4)
+    folder.mark(step=0)  # by this process, which is alive
+    assert (job.info().state, job.info().actions) == ("running", ("pause", "stop"))
+    job.act("pause")
+    assert (job.info().state, job.info().actions) == ("paused", ("resume", "stop"))
+    job.act("resume")
+    assert folder.wish == "run"
+    (folder.path / "running.json").write_text(json.dumps({"pid": 2**22 + 1, "born": "1"}))
+    assert job.info().state == "killed"
+    assert "last checkpoint" in job.info().problem
+    folder.unmark()
+    folder.event("failed", 2, message="The loss is NaN.")
+    assert (job.info().state, job.info().problem) == ("failed", "The loss is NaN.")
+
+
+def test_the_card_leads_from_a_mistake_to_its_attention() -> None:
+    quality = {"teacher": {"accuracy": 0.9}, "student": {"accuracy": 0.8}, "agreement": 0.85}
+    worse = [{"text": "<b>thin</b>", "label": "good", "student": "bad", "loss": 3.0}]
+    card = {
+        "texts": 8,
+        "parameters": {"teacher": 4, "student": 2},
+        "bytes": {"teacher": 4e6, "student": 2e6},
+        "quality": {**quality, "regressions": worse, "per_class": []},
+    }
+    first, last = card_results(card)
+    assert isinstance(first, Table)
+    assert ("Accuracy", "0.9000", "0.8000") in first.rows
+    assert isinstance(last, Table)
+    assert last.changes[0] is not None
+    assert last.changes[0].values == {"text": "<b>thin</b>"}
+
+
+def wait(condition: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.1)
+
+
+def test_the_panel_starts_follows_and_ends_a_run(tmp_path: Path) -> None:
+    rows = [f"{text} {n}\t{n % 2}" for n, text in enumerate(["a fine film", "a thin plot"] * 8)]
+    (tmp_path / "train.tsv").write_text("text\tlabel\n" + "\n".join(rows))
+    train = str(tmp_path / "train.tsv")
+    values = {"train": train, "dev": train, "layers": 2, "steps": 4, "batch": 4, "every": 2}
+    panel = lmkit.load("starter:sentiment").panel(
+        "distillation", folder=str(tmp_path / "run"), seconds=0, **values
+    )
+    panel.text = "The plot is thin."
+    panel.run()
+    view = panel._panel.view
+    wait(lambda: view.spec().job.state == "finished", "the run has no end")
+    wait(lambda: view.spec().attention, view.spec().attention_note)
+    titles = [getattr(one, "title", "") for one in view.spec().results]
+    assert titles[0].startswith("Report")
+    assert {"Loss", "On the dev texts", "Learning rate", "Recipe"} <= set(titles)
+    attention = view.spec().attention
+    assert [layer.heads for layer in attention.layers] == [12, 12]
+    assert [lens.title for lens in attention.lenses] == ["Only the student", "Only the teacher"]
+    # The same folder with another recipe is refused, and what was there stays.
+    with pytest.raises(RunFolderError, match="another recipe"):
+        panel.run(layers=3)
+    assert view.spec().job.state == "finished"
+    panel.close()
+    # A new panel on the folder needs no Run, and no form.
+    again = lmkit.load("starter:sentiment").panel("distillation", folder=str(tmp_path / "run"))
+    assert again._panel.view.spec().job.state == "finished"
+    assert remember(Run(tmp_path / "run")).state == "finished"
+    again.close()

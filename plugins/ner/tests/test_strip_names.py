@@ -1,0 +1,95 @@
+"""``lmkit strip --names``: texts stay readable, names are nowhere in the file."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lmkit_ner import kernel_key
+
+from lmkit.cli import main
+from lmkit.protocol.codec import MIME
+from lmkit.strip import StripError, named, strip_notebook
+
+GOLDEN = Path(__file__).parents[3] / "tests" / "golden" / "bundles.json"
+NAMES = ("lovelace", "babbage", "london", "ada ")
+
+
+@pytest.fixture(autouse=True)
+def _own_names() -> Iterator[None]:
+    """The command runs in this process: its names are not those of other tests."""
+    kernel_key.forget()
+    yield
+    kernel_key.forget()
+
+
+def output(text: str) -> dict[str, Any]:
+    """The golden bundle with a text wherever one may stand, whole and in pieces."""
+    data = copy.deepcopy(json.loads(GOLDEN.read_text(encoding="utf-8"))[0]["given"])
+    spec = data["spec"]
+    spec["values"] = {**spec["values"], "text": text}
+    tokens = spec["attention"]["tokens"]["text"]
+    tokens[:2] = ["love", "##lace"]
+    spec["attention"]["tokens"]["raw"] = ["Lovelace"] * len(tokens)
+    spec["results"][2]["text"] = text.upper()
+    spec["status"] = {"state": "error", "error": {"code": "x", "message": text}}
+    spec["warnings"] = [text]
+    spec["python"] = f"kit.classify({text!r})"
+    data["record"]["fields"]["text"] = text
+    return {
+        "output_type": "display_data",
+        "data": {MIME: data, "text/html": [f"<img alt='{text}'>"], "text/plain": [text]},
+        "metadata": {"image/png": {"alt": text}},
+    }
+
+
+def notebook(*outputs: dict[str, Any]) -> dict[str, Any]:
+    state = {"a": {"state": {"_session": "s", "_view": "v", "_esm": "", "text": "Ada Lovelace"}}}
+    widgets = {"application/vnd.jupyter.widget-state+json": {"state": state}}
+    cell = {"cell_type": "code", "source": ["r"], "outputs": list(outputs), "metadata": {}}
+    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {"widgets": widgets}, "cells": [cell]}
+
+
+def values(stripped: Any) -> list[str]:
+    data = [one["data"][MIME]["spec"]["values"]["text"] for one in stripped["cells"][0]["outputs"]]
+    return [str(one) for one in data]
+
+
+def test_names_are_placeholders_in_every_output_and_nowhere_else(tmp_path: Path) -> None:
+    file = tmp_path / "a.ipynb"
+    hostile = output("<script>alert(1)</script> [PERSON 7] met Ada Lovelace in London.")
+    unread = {"output_type": "display_data", "data": {MIME: "Ada Lovelace"}, "metadata": {}}
+    given = notebook(
+        output("Ada Lovelace worked with Charles Babbage in London."),
+        output("Yesterday Ada Lovelace wrote."),
+        hostile,
+        output("  "),
+    )
+    given["cells"].append({**given["cells"][0], "outputs": [unread]})
+    file.write_text(json.dumps(given), encoding="utf-8")
+    assert main(["strip", "--names", str(file)]) == 0
+    kept = file.read_text(encoding="utf-8")
+    assert [name for name in NAMES if name in kept.lower()] == []
+    assert "##lace" not in kept
+    first, second, third, blank = values(json.loads(kept))
+    assert first == "[PERSON 1] worked with [PERSON 2] in [LOCATION 1]."
+    assert second == "Yesterday [PERSON 1] wrote."
+    assert third == "<script>alert(1)</script> [PERSON 7] met [PERSON 1] in [LOCATION 1]."
+    assert blank == ""
+    assert main(["strip", "--names", "--check", str(file)]) == 0
+
+
+def test_what_fails_to_replace_changes_nothing(tmp_path: Path) -> None:
+    given = notebook(output("Ada Lovelace"))
+    before = copy.deepcopy(given)
+    with pytest.raises(StripError):
+        strip_notebook(given, named(given, lambda texts: []))
+    assert given == before
+    file = tmp_path / "a.ipynb"
+    file.write_text(json.dumps(given), encoding="utf-8")
+    assert main(["strip", "--names", "--model", "starter:nothing", str(file)]) == 1
+    assert json.loads(file.read_text(encoding="utf-8")) == before
