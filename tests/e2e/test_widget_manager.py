@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,28 @@ def editor(browser: Browser, lab: Lab) -> Iterator[Page]:
     assert (BUILT / "page.js").is_file(), "Run `make .venv/.widget-manager`: the page is missing."
     # The server's own policy for its API's answers allows no script.
     context = browser.new_context(bypass_csp=True, viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    watch = Watch(page)
+    try:
+        page = context.new_page()
+        watch = Watch(page)
+        wrong: list[str] = []  # the widget manager only writes to the console what went wrong
+        page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        _serve_scripts(page, lab)
+        context.request.get(f"{lab.url}/lab")  # its cookie lets the page start a kernel
+        # A document of the server itself: Chromium lets no other open a socket to this machine.
+        page.goto(f"{lab.url}/api/status")
+        page.set_content(HTML)
+        page.evaluate("([base, ms]) => start(base, ms)", [lab.url, WAIT])
+        yield page
+        page.evaluate("editor.stop()")
+        assert watch.left_for(lab.url.removeprefix("http://")) == []
+        assert watch.errors == []
+        assert wrong == []
+    finally:
+        context.close()
+
+
+def _serve_scripts(page: Page, lab: Lab) -> None:
+    """Answer for what VS Code serves to its webview: its own scripts, and nbextensions."""
     files = {"page.js": BUILT / "page.js", "require.js": BUILT / "requirejs" / "require.js"}
 
     def script(route: Route) -> None:
@@ -52,20 +73,12 @@ def editor(browser: Browser, lab: Lab) -> Iterator[Page]:
 
     page.route(f"{lab.url}/lmkit-test/**", script)
     page.route(f"{lab.url}/nbextensions/**", script)
-    context.request.get(f"{lab.url}/lab")  # its cookie lets the page start a kernel
-    # A document that the server itself sent: Chromium lets no other open a socket to this machine.
-    page.goto(f"{lab.url}/api/status")
-    page.set_content(HTML)
-    page.evaluate("base => start(base)", lab.url)
-    yield page
-    page.evaluate("editor.stop()")
-    context.close()
-    assert watch.left_for(lab.url.removeprefix("http://")) == []
-    assert watch.errors == []
 
 
 def run(page: Page, source: str) -> dict[str, Any]:
+    """Run code in the kernel and wait for its end; an exception in it fails the test."""
     answer: dict[str, Any] = page.evaluate("source => editor.run(source)", source)
+    assert answer["error"] == ""
     return answer
 
 
@@ -75,9 +88,15 @@ def python(page: Page, expression: str) -> str:
     return text.strip()
 
 
+def until(page: Page, expression: str, text: str) -> None:
+    """Wait for an expression of the kernel: a view tells it what was chosen after it shows it."""
+    deadline = time.monotonic() + WAIT / 1000
+    while (found := python(page, expression)) != text:
+        assert time.monotonic() < deadline, f"{expression} is {found}, not {text}"
+
+
 def test_a_panel_runs_in_the_manager_and_python_hears_it(editor: Page) -> None:
     shown = run(editor, PANEL)
-    assert shown["view"], shown["text"]
     assert MIME in shown["mimes"], shown["mimes"]
     editor.evaluate("view => editor.show(view)", shown["view"])
     view = editor.locator(".shown")
@@ -95,7 +114,7 @@ def test_a_panel_runs_in_the_manager_and_python_hears_it(editor: Page) -> None:
     view.locator('[data-lmkit="cell"][data-layer="2"][data-head="5"]').click()
     expect(part(view, "picture")).to_have_attribute("data-state", "ready")
     expect(part(view, "head-number")).to_have_text("5")
-    assert python(editor, "(panel.selection.layer, panel.selection.head)") == "(2, 5)"
+    until(editor, "(panel.selection.layer, panel.selection.head)", "(2, 5)")
 
     # From Python to the view.
     run(editor, "panel.text = 'dull and slow'")

