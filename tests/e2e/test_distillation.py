@@ -82,7 +82,7 @@ def test_from_the_form_through_pause_and_resume_to_the_report(
     part(other, "job-resume").click()
     state(other, "running")
     state(other, "finished")
-    expect(other).to_contain_text("Report: teacher and student")
+    expect(other).to_contain_text("What was kept")
     notebook.shot("distillation-report", notebook.cell(3))
 
     # The explorer shows student minus teacher; Run on a finished folder starts nothing.

@@ -20,13 +20,12 @@ from lmkit_distillation.history import History
 from lmkit_distillation.known import known_runs, remember
 from lmkit_distillation.recipe import load_recipe, recipe_from
 from lmkit_distillation.setup_form import PRESETS, recipe_of
-from lmkit_distillation.shown_card import card_results
 from lmkit_distillation.task import Distillation
 from lmkit_distillation.toml import to_toml
 from lmkit_distillation.watched import WatchedRun
 
 import lmkit
-from lmkit.api import Chart, FieldError, Table
+from lmkit.api import Chart, FieldError
 from lmkit.fields import defaults
 
 
@@ -182,23 +181,6 @@ def test_states_of_a_run_seen_from_outside(tmp_path: Path) -> None:
     assert (job.info().state, job.info().problem) == ("failed", "The loss is NaN.")
 
 
-def test_the_card_leads_from_a_mistake_to_its_attention() -> None:
-    quality = {"teacher": {"accuracy": 0.9}, "student": {"accuracy": 0.8}, "agreement": 0.85}
-    worse = [{"text": "<b>thin</b>", "label": "good", "student": "bad", "loss": 3.0}]
-    card = {
-        "texts": 8,
-        "parameters": {"teacher": 4, "student": 2},
-        "bytes": {"teacher": 4e6, "student": 2e6},
-        "quality": {**quality, "regressions": worse, "per_class": []},
-    }
-    first, last = card_results(card)
-    assert isinstance(first, Table)
-    assert ("Accuracy", "0.9000", "0.8000") in first.rows
-    assert isinstance(last, Table)
-    assert last.changes[0] is not None
-    assert last.changes[0].values == {"text": "<b>thin</b>"}
-
-
 def wait(condition: Callable[[], object], what: str) -> None:
     end = time.monotonic() + 120
     while not condition():
@@ -220,7 +202,7 @@ def test_the_panel_starts_follows_and_ends_a_run(tmp_path: Path) -> None:
     wait(lambda: view.spec().job.state == "finished", "the run has no end")
     wait(lambda: view.spec().attention, view.spec().attention_note)
     titles = [getattr(one, "title", "") for one in view.spec().results]
-    assert titles[0].startswith("Report")
+    assert titles[0] == "What was kept"
     assert {"Loss", "On the dev texts", "Learning rate", "Recipe"} <= set(titles)
     attention = view.spec().attention
     assert [layer.heads for layer in attention.layers] == [12, 12]

@@ -162,7 +162,7 @@ def test_the_page_shows_names_and_texts_as_text() -> None:
     assert body.count("<script") == body.count("\\<script") > 0
     changes = next(one for one in results(full) if isinstance(one, Table) and one.changes).changes
     assert changes[0] is not None
-    assert changes[0].values == {"text": evil, "compare": True}
+    assert changes[0].values == {"text": evil}
     kinds = {type(one) for one in pareto({"a": full, "b": full})}
     assert kinds == {Chart, Table}
 
@@ -194,7 +194,7 @@ def test_a_run_ends_in_a_whole_card_and_a_student_that_lmkit_takes(
     told = (student / "README.md").read_text()
     assert "## Licence" in told
     assert str(tmp_path) not in told
-    assert lmkit.explore("the film is old", model=str(student)) is not None
+    assert lmkit.explore(str(student), text="the film is old") is not None
     from lmkit_distillation.command import Distill
 
     target = tmp_path / "c.html"

@@ -22,8 +22,7 @@ _MISSING = "–"
 def results(report: dict[str, Any]) -> tuple[Table | Chart, ...]:
     """The card, most important first.
 
-    A row of the regressions sets the fields ``text`` and ``compare`` of its panel: the text that
-    both models are to read, and that they are to be compared.
+    A row of the regressions sets the field ``text`` of its panel: the text that both models read.
 
     Raises:
         ReportError: it is not a report of this version.
@@ -245,6 +244,6 @@ def _regressions(rows: Sequence[dict[str, Any]]) -> Table:
         rows=tuple(
             (str(r["text"]), str(r["label"]), str(r["student"]), round(r["loss"], 3)) for r in rows
         ),
-        changes=tuple(Change(values={"text": str(r["text"]), "compare": True}) for r in rows),
-        note="Each can be explored in both models.",
+        changes=tuple(Change(values={"text": str(r["text"])}) for r in rows),
+        note="The surest first. A click shows the attention of both models on that text.",
     )

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from lmkit_distillation.errors import DistillationError
-from lmkit_distillation.folder import RunFolder, read_json, writing
+from lmkit_distillation.folder import RunFolder, writing
 from lmkit_distillation.recipe import Recipe, load_recipe, recipe_from
+from lmkit_distillation.schema import read_report
 
 __all__ = ["Run", "start"]
 
@@ -74,9 +75,13 @@ class Run:
 
     @property
     def report(self) -> dict[str, Any] | None:
-        """The report card; None before the end."""
-        found = read_json(self.folder.path / "report.json")
-        return found if isinstance(found, dict) else None
+        """The report card; None before the end.
+
+        Raises:
+            ReportError: the file has another form.
+        """
+        path = self.folder.path / "report.json"
+        return read_report(path) if path.exists() else None
 
     @property
     def student(self) -> Path:

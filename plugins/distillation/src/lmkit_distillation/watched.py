@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from lmkit.api import Job, JobInfo, Result, Text, TextTrace, Tools
 from lmkit.views.compared import SideLens
 from lmkit.views.lenses import DifferenceTrace
+from lmkit_distillation.card_views import results
 from lmkit_distillation.client import Run
 from lmkit_distillation.curves import charts, note
 from lmkit_distillation.errors import DistillationError
 from lmkit_distillation.folder import read_json
 from lmkit_distillation.history import History
-from lmkit_distillation.shown_card import card_results
 from lmkit_distillation.toml import shown_recipe
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class WatchedRun(Job):
     def results(self) -> Sequence[Result]:
         """The report card where there is one, the curves, and the recipe."""
         card = self.run.report if self._history.end == "finished" else None
-        found = list(card_results(card)) if card is not None else []
+        found: list[Result] = [] if card is None else list(results(card))
         found += charts(self._history)
         return [*found, Text(title="Recipe", text=shown_recipe(self._plan()))]
 
