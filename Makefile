@@ -28,7 +28,7 @@ BUILT := lmkit/static/core.js lmkit/static/widget.js lmkit/labextension/package.
 # The extension of VS Code. Its tests run in a VS Code of their own, and in the widget manager of
 # VS Code's Jupyter extension: both are made from npm, below.
 VSIX := dist/lmkit.vsix
-VSCODE := $(FRONT_END) js/vscode/manifest.json js/vscode/README.md LICENSE \
+VSCODE := $(FRONT_END) $(wildcard js/vscode/*.json js/vscode/l10n/*) js/vscode/README.md LICENSE \
 	$(wildcard js/vscode/scripts/* js/vscode/media/* js/vscode/test/host/*)
 LABEXTENSION := $(VENV)/share/jupyter/labextensions/lmkit
 
