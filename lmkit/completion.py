@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "plugins": "the plugins and their state; with a name, its error in full",
     "tasks": "the tasks that can be run",
     "models": "the models loaded",
+    "evaluate": "a data set through a task: `evaluate TASK DATA --text COLUMN --label COLUMN`",
     "unload": "unload a model by name, or all",
     "device": "the devices; with a name, choose one",
     "budget": "how large a saved output may be; `budget 5MB` sets it",
@@ -109,6 +110,8 @@ def _options(registered: RegisteredTask, settled: Sequence[str]) -> list[str]:
 def _commands(settled: Sequence[str]) -> list[str]:
     if not settled:
         return [name for name in COMMANDS if name]
+    if settled == ["evaluate"]:
+        return [one.task.name for one in current_host().tasks if one.task.columns]
     if settled[0] == "plugins":
         return [plugin.name for plugin in current_host().plugins]
     if settled[0] == "unload":

@@ -142,9 +142,19 @@ class RemoteCodeError(ModelError):
 
 
 class WrongModelKindError(ModelError):
-    """The model does not have the head that the task needs."""
+    """The model does not have the head that the task needs.
+
+    Args:
+        suited: The auto class that the model is of, where that is known: it says which tasks fit.
+    """
 
     code = "model-kind"
+
+    def __init__(
+        self, message: str, *, hint: str = "", details: str = "", suited: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint, details=details)
+        self.suited = suited
 
 
 class DeviceError(ModelError):

@@ -30,6 +30,7 @@ from lmkit.errors import (
     RegistrationError,
     TaskError,
     UnknownTaskError,
+    WrongModelKindError,
 )
 from lmkit.protocol.codec import error_info
 from lmkit.protocol.messages import PluginInfo, TaskInfo
@@ -235,6 +236,30 @@ class PluginHost:
         if broken:
             hint += f" Not working: {', '.join(broken)} (see %lmkit plugins)."
         raise UnknownTaskError(f"There is no task {name!r}.", hint=hint)
+
+    def fitting(self, auto_class: str) -> list[RegisteredTask]:
+        """The tasks that take models of an auto class, or any model, by name."""
+        return [
+            one
+            for one in self.tasks
+            if not {auto_class, "AutoModel"}.isdisjoint(one.task.auto_class.split("|"))
+        ]
+
+    def with_fitting(self, error: WrongModelKindError) -> WrongModelKindError:
+        """The same error, whose hint also says which tasks fit the model, and how to call them."""
+        if not error.suited:
+            return error
+        named = ", ".join(
+            f"{one.task.name} (%%lm {one.task.name}, .{verb_of(one.task)}())"
+            for one in self.fitting(error.suited)
+        )
+        fit = f"Tasks that fit this model: {named}." if named else "No installed task fits it."
+        return WrongModelKindError(
+            error.message,
+            hint=f"{error.hint} {fit}".strip(),
+            details=error.details,
+            suited=error.suited,
+        )
 
     @property
     def views(self) -> list[RegisteredView]:

@@ -56,8 +56,7 @@ class Kit:
         """The model as a task gets it; raises WrongModelKindError where it lacks the head."""
         chosen = self.session.host.task(task).task
         source = self._source or chosen.default_model
-        model: LoadedModel = self.session.models.get(source, chosen.auto_class, **self._options)
-        return model
+        return self.session.load_for(chosen, source, self._options)
 
     def run(self, task: str, /, *body: str, **values: Any) -> Analysis:
         """Run a task in this cell.

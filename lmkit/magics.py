@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -153,6 +154,8 @@ def _lmkit(shell: Any, line: str, cell: str | None = None) -> Any:
         return None
     if not command:
         return _home()
+    if command == "evaluate":
+        return _evaluate(shell, rest)
     commands: dict[str, Callable[[list[str]], list[str]]] = {
         "plugins": lambda names: reports.plugins(current_host(), names),
         "tasks": lambda _: reports.tasks(current_host()),
@@ -166,10 +169,35 @@ def _lmkit(shell: Any, line: str, cell: str | None = None) -> Any:
     if command not in commands:
         import difflib
 
-        near = difflib.get_close_matches(command, commands, n=1)
+        near = difflib.get_close_matches(command, [*commands, "evaluate"], n=1)
         hint = f"Did you mean %lmkit {near[0]}?" if near else "See %lmkit help."
         raise arguments.OptionError(f"%lmkit has no command {command!r}.", hint=hint)
     sys.stdout.write("\n".join(commands[command](rest)) + "\n")
+    return None
+
+
+def _evaluate(shell: Any, words: list[str]) -> Any:
+    """A data set through a task; DATA and --model may be Python variables, as in ``%%lm``."""
+    from lmkit.kit import Kit
+
+    session = current_session()
+    if not words or words[0] in ("-h", "--help"):
+        lines = ["%lmkit evaluate TASK DATA [options]   DATA is a file or a Python variable", ""]
+        able = [one for one in session.host.tasks if one.task.columns]
+        lines += [f"  {one.task.name:<16} {one.task.help or one.task.title}" for one in able]
+        sys.stdout.write("\n".join(lines) + "\n")
+        return None
+    registered = session.host.task(words[0])
+    options = arguments.parse(arguments.rows_parser(registered, "%lmkit evaluate"), words[1:])
+    given = arguments.row_values(registered, options)
+    kit = Kit(session, _source(shell, options.model), arguments.load_options(options))
+    evaluation = kit.evaluate(registered.task.name, _source(shell, options.data), **given)
+    if options.out:
+        evaluation.save(options.out)
+    if not options.json:
+        return evaluation
+    found = {"rows": len(evaluation), "note": evaluation.note, "scores": evaluation.scores}
+    sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
     return None
 
 

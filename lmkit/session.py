@@ -30,6 +30,7 @@ from lmkit.errors import (
     TaskError,
     UnknownSessionError,
     UnknownViewError,
+    WrongModelKindError,
 )
 from lmkit.fields import check_values, defaults
 from lmkit.host import PluginHost, RegisteredTask
@@ -643,9 +644,19 @@ class Session:
 
     def load(self, panel: TaskPanel) -> LoadedModel:
         """The panel's model, loaded if it is not yet."""
-        model: LoadedModel = self.models.get(
-            panel.source, panel.registered.task.auto_class, **panel.options
-        )
+        return self.load_for(panel.registered.task, panel.source, panel.options)
+
+    def load_for(self, task: type[Task], source: Any, options: Mapping[str, Any]) -> LoadedModel:
+        """A model for a task.
+
+        Raises:
+            WrongModelKindError: it is of another kind; the hint names the tasks that fit it.
+            ModelError: anything else that keeps it from loading.
+        """
+        try:
+            model: LoadedModel = self.models.get(source, task.auto_class, **options)
+        except WrongModelKindError as error:
+            raise self.host.with_fitting(error) from error
         return model
 
     @staticmethod

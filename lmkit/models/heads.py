@@ -105,7 +105,7 @@ def check_config(config: Mapping[str, Any], name: str, auto_class: str) -> None:
             other = "Seq2SeqLM"
     if other:
         kind = {"Seq2SeqLM": "AutoModelForSeq2SeqLM"}.get(other, f"AutoModel{other}")
-        raise _wrong(name, architecture, need_of(kind), auto_class)
+        raise _wrong(name, architecture, need_of(kind), auto_class, suited_class(config))
 
 
 def check_class(model: Any, name: str, auto_class: str) -> None:
@@ -129,7 +129,11 @@ def check_class(model: Any, name: str, auto_class: str) -> None:
         return
     other = next((head for head in _HEADS if kind.endswith(head)), "")
     described = need_of(f"AutoModel{other}") if f"AutoModel{other}" in _NEEDS and other else ""
-    raise _wrong(name, kind, described, auto_class)
+    saved = {
+        "architectures": [kind],
+        "is_encoder_decoder": getattr(config, "is_encoder_decoder", False),
+    }
+    raise _wrong(name, kind, described, auto_class, suited_class(saved))
 
 
 def head_warnings(
@@ -210,7 +214,9 @@ def _classes_for(config: Any, auto_class: str) -> tuple[type, ...]:
     return tuple(found) if isinstance(found, (tuple, list)) else (found,)
 
 
-def _wrong(name: str, kind: str, described: str, auto_class: str) -> WrongModelKindError:
+def _wrong(
+    name: str, kind: str, described: str, auto_class: str, suited: str
+) -> WrongModelKindError:
     what = f"{name} is a {kind}" if name != kind else f"This model is a {kind}"
     what += f", {described}" if described else ""
     example = _EXAMPLES.get(auto_class, "")
@@ -218,6 +224,7 @@ def _wrong(name: str, kind: str, described: str, auto_class: str) -> WrongModelK
         f"{what}; this task needs {need_of(auto_class)}.",
         hint=f"Give a model that {auto_class} loads"
         + (f", such as {example}." if example else "."),
+        suited=suited,
     )
 
 

@@ -6,6 +6,7 @@ whether weights are initialised, the progress bars).
 
 from __future__ import annotations
 
+import json
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import Any
 
 from lmkit.errors import LmkitError, ModelError, RemoteCodeError, WrongModelKindError
 from lmkit.models.hardware import memory_errors
-from lmkit.models.heads import check_config, head_warnings, need_of
+from lmkit.models.heads import check_config, head_warnings, need_of, suited_class
 from lmkit.models.quiet import quietly
 from lmkit.models.safety import Checkpoint, check_code, has_vocabulary, read_json
 from lmkit.work import current_work
@@ -206,6 +207,15 @@ def _explained(name: str, folder: Path, auto_class: str = "") -> Iterator[None]:
         raise _explain(error, name, folder, auto_class) from error
 
 
+def _suited(folder: Path) -> str:
+    """The auto class that a checkpoint was saved for; empty where its config cannot be read."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return suited_class(config) if isinstance(config, dict) else ""
+
+
 def _explain(error: Exception, name: str, folder: Path, auto_class: str) -> LmkitError:
     text = str(error)
     details = f"{folder}\n" + "".join(traceback.format_exception(error))[-20_000:]
@@ -220,6 +230,7 @@ def _explain(error: Exception, name: str, folder: Path, auto_class: str) -> Lmki
             f"{name} has no model for this task, which needs {need_of(auto_class)}.",
             hint=f"Give a model that {auto_class} loads.",
             details=details,
+            suited=_suited(folder),
         )
     if "does not recognize this architecture" in text or text.startswith("Unrecognized model"):
         return ModelError(

@@ -397,6 +397,13 @@ def test_a_head_for_something_else_is_refused(
     assert is_a in error.message
     assert f"this task needs a model that {needs}" in error.message
     assert auto_class in error.hint
+    heads = {
+        "bert": "SequenceClassification",
+        "tagger": "TokenClassification",
+        "masked": "MaskedLM",
+        "t5": "Seq2SeqLM",
+    }
+    assert error.suited == f"AutoModelFor{heads[folder]}"
 
 
 def test_an_architecture_without_such_a_head(store: ModelStore, made: Path) -> None:

@@ -170,6 +170,24 @@ def test_python_completes_as_before(kernel: Kernel) -> None:
     assert "import" in kernel.complete("impor")
 
 
+def test_a_data_set_is_evaluated_by_one_line(kernel: Kernel, tiny: Path, tmp_path: Path) -> None:
+    data = tmp_path / "reviews.csv"
+    data.write_text("review,stars\na fine film,LABEL_1\na dull one,LABEL_0\n", encoding="utf-8")
+    columns = f"--model {tiny} --text review --label stars"
+    ran = kernel.run(f"%lmkit evaluate classification {data} {columns} --json")
+    assert ran.status == "ok", ran.error
+    found = json.loads(ran.text.strip().splitlines()[-1])
+    assert found["rows"] == 2
+    # a variable stands for a data set, as it does for a model; the report is the cell's output
+    kernel.run("rows = [{'review': 'a fine film', 'stars': 'LABEL_1'}] * 3")
+    ran = kernel.run(f"%lmkit evaluate classification rows {columns}")
+    assert ran.status == "ok", ran.error
+    assert len(ran.shown) >= 1
+    assert kernel.value("len(_)") == 3
+    assert "evaluate TASK DATA" in kernel.run("%lmkit evaluate").text
+    assert kernel.complete("%lmkit evaluate cl") == ["%lmkit evaluate classification"]
+
+
 def test_background_runs_after_the_cell(kernel: Kernel, tiny: Path) -> None:
     assert kernel.run(SLOW).status == "ok"
     ran = kernel.run(f"%lm count --model {tiny}")

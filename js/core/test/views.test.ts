@@ -629,6 +629,40 @@ describe("the form", () => {
     expect(set.view.one("more-fields").getAttribute("aria-expanded")).toBe("true");
   });
 
+  test("where some fields wait by their own word, the others stand beside the text", async () => {
+    const short = sample("short");
+    const number = (name: string, later: boolean) => ({
+      kind: "integer",
+      name,
+      label: name,
+      help: "",
+      default: 3,
+      minimum: 1,
+      maximum: 9,
+      step: 1,
+      later,
+    });
+    const fields = [
+      ...short.fields,
+      number("near", false),
+      number("set", true),
+      number("far", true),
+    ] as PanelSpec["fields"];
+    const { view } = await liveView({ ...short, fields, values: { ...short.values, set: 5 } });
+    const waits = (name: string) =>
+      view
+        .all("field")
+        .find((one) => one.dataset["field"] === name)
+        ?.closest("[hidden]") !== null;
+    const more = view.one("more-fields");
+    expect(more.getAttribute("aria-expanded")).toBe("false");
+    expect(["near", "set", "far"].map(waits)).toEqual([false, false, true]);
+    more.click();
+    expect(["near", "set", "far"].map(waits)).toEqual([false, false, false]);
+    more.click();
+    expect(["near", "set", "far"].map(waits)).toEqual([false, false, true]);
+  });
+
   test("numbers are bounded and shown by box and slider alike", async () => {
     const { view, kernel } = await liveView(sample("deep"));
     const by = (name: string, part: string) =>

@@ -260,13 +260,16 @@ export function form(
     { type: "button", class: "quiet more", "data-lmkit": "more-fields", "aria-controls": restId },
     t("field.more"),
   );
+  const differs = (item: Control) => item.get() !== item.field.default;
   const open = (on: boolean) => {
-    restBox.hidden = !on;
+    // A field that waits by its own word is seen alone where its value is not the default.
+    for (const item of waiting) item.element.hidden = !on && !differs(item);
+    restBox.hidden = waiting.every((item) => item.element.hidden);
     more.setAttribute("aria-expanded", String(on));
   };
   // What differs from its default must be seen; the rest may wait until it is asked for.
-  open(waiting.some((item) => item.get() !== item.field.default));
-  scope.on(more, "click", () => open(restBox.hasAttribute("hidden")));
+  open(all && waiting.some(differs));
+  scope.on(more, "click", () => open(more.getAttribute("aria-expanded") !== "true"));
   const buttons = h("div", { class: "buttons" }, run, stop, waiting.length > 0 ? more : null);
   const line = h(
     "div",

@@ -42,68 +42,71 @@ class Generation(Task):
     default_model = "starter:chat"
     fields = (
         Field.text("prompt", label="Prompt", placeholder="What the model reads"),
+        Field.choice("preset", PRESETS, label="Preset", help="Put around the prompt."),
         Field.choice(
             "mode",
             ("write", "score"),
             label="Do",
-            help="Write on from the prompt, or score the prompt itself: its perplexity.",
+            help="Go on from it, or score it.",
         ),
         Field.choice(
             "strategy",
             ("greedy", "sample", "beams"),
             label="Strategy",
-            help="Take the likeliest token, draw one, or search with several beams.",
+            help="Likeliest, drawn, or beams.",
         ),
         Field.integer(
             "max_new_tokens", label="Most tokens", minimum=1, maximum=4096, default=60,
         ),
-        Field.choice("preset", PRESETS, label="Preset", help="What the prompt is put into."),
         Field.choice(
             "template",
             ("auto", "chat", "plain"),
             label="Template",
             help="The chat template of the tokenizer, or the prompt as it is; "
             "auto is a chat where there is a template.",
+            later=True,
         ),
         Field.text(
             "system",
             label="System prompt",
             help="How the model is told to behave, in a chat.",
             required=False,
+            later=True,
         ),
         Field.number(
             "temperature", label="Temperature", help="Sampling: below 1 surer, above 1 bolder.",
-            minimum=0.05, maximum=5.0, default=0.8,
+            minimum=0.05, maximum=5.0, default=0.8, later=True,
         ),
         Field.integer(
             "top_k", label="Top k", help="Sampling: only the k likeliest; 0 takes all.",
-            minimum=0, maximum=1000, default=50,
+            minimum=0, maximum=1000, default=50, later=True,
         ),
         Field.number(
             "top_p", label="Top p",
             help="Sampling: only the likeliest that make up this probability together.",
-            minimum=0.01, maximum=1.0, default=1.0,
+            minimum=0.01, maximum=1.0, default=1.0, later=True,
         ),
         Field.number(
             "min_p", label="Min p",
             help="Sampling: only tokens of this share of the likeliest one's probability.",
-            minimum=0.0, maximum=1.0, default=0.0,
+            minimum=0.0, maximum=1.0, default=0.0, later=True,
         ),
         Field.number(
             "repetition_penalty", label="Repetition penalty",
             help="Above 1, tokens that were there already become less likely.",
-            minimum=1.0, maximum=2.0, default=1.0,
+            minimum=1.0, maximum=2.0, default=1.0, later=True,
         ),
         Field.integer(
             "seed", label="Seed", help="Of the draws: the same seed gives the same text.",
-            minimum=0, maximum=2**31 - 1, default=0,
+            minimum=0, maximum=2**31 - 1, default=0, later=True,
         ),
-        Field.integer("beams", label="Beams", minimum=2, maximum=16, default=4),
+        Field.integer("beams", label="Beams", minimum=2, maximum=16, default=4, later=True),
         Field.text(
             "stop_at",
             label="Stop sequences",
             help="One a line: writing ends where one of them comes; \\n stands for a line break.",
             required=False,
+            later=True,
         ),
         Field.text(
             "begin",

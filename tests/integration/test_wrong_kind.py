@@ -1,0 +1,116 @@
+"""A task with a model of the wrong kind says what it needs, and which tasks fit the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lmkit
+from lmkit.api import LoadedModel, Task, Text, hookimpl
+from lmkit.errors import WrongModelKindError
+from lmkit.host import PluginHost
+from lmkit.models import ModelStore
+from lmkit.session import Session
+from tests.tiny import tiny_bert, tiny_llama
+
+CLASSIFICATION = "classification (%%lm classification, .classify())"
+GENERATION = "generation (%%lm generation, .generate())"
+NER = "ner (%%lm ner, .recognise())"
+ATTENTION = "attention (%%lm attention"
+
+
+def hint_of(source: Any, task: str) -> tuple[str, str]:
+    with pytest.raises(WrongModelKindError) as caught:
+        lmkit.load(source).loaded(task)
+    return caught.value.message, caught.value.hint
+
+
+@pytest.mark.parametrize("task", ["generation", "ner"])
+def test_a_classifier(tmp_path: Path, task: str) -> None:
+    message, hint = hint_of(str(tiny_bert(tmp_path)), task)
+    assert "classifies whole texts" in message
+    assert "needs a model that" in message
+    assert CLASSIFICATION in hint
+    assert ATTENTION in hint
+    assert GENERATION not in hint
+    assert NER not in hint
+
+
+def test_a_model_that_writes(tmp_path: Path) -> None:
+    # transformers has no Llama that fills in words; heads to be trained are only warned of
+    class Fills(Task):
+        """Needs a model that fills in masked words."""
+
+        name = "fills"
+        auto_class = "AutoModelForMaskedLM"
+
+    kit = lmkit.load(str(tiny_llama(tmp_path)))
+    with pytest.raises(WrongModelKindError) as caught:
+        kit.session.load_for(Fills, str(tmp_path), {})
+    assert "needs a model that fills in masked words" in caught.value.message
+    assert GENERATION in caught.value.hint
+    assert ATTENTION in caught.value.hint
+    assert CLASSIFICATION not in caught.value.hint
+    assert NER not in caught.value.hint
+
+
+@pytest.mark.parametrize("task", ["classification", "generation"])
+def test_a_model_that_labels_tokens(task: str) -> None:
+    message, hint = hint_of("starter:ner", task)
+    assert "labels tokens" in message
+    assert NER in hint
+    assert ATTENTION in hint
+    assert CLASSIFICATION not in hint
+    assert GENERATION not in hint
+
+
+def test_a_model_in_memory(tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = tiny_bert(tmp_path)
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    _, hint = hint_of((model, AutoTokenizer.from_pretrained(folder)), "ner")
+    assert CLASSIFICATION in hint
+    assert GENERATION not in hint
+
+
+def test_no_installed_task_fits(tmp_path: Path) -> None:
+    class Marks(Task):
+        """Needs a model that labels tokens."""
+
+        name = "marks"
+        auto_class = "AutoModelForTokenClassification"
+
+        def run(self, model: LoadedModel) -> Text:
+            return Text(text=model.name)
+
+    class Plugin:
+        @hookimpl
+        def lmkit_register_tasks(self, register: Any) -> None:
+            register(Marks)
+
+    host = PluginHost(entry_points=lambda: ())
+    host.register(Plugin(), "marks")
+    session = Session(host, ModelStore(device="cpu"))
+    with pytest.raises(WrongModelKindError) as caught:
+        session.load_for(Marks, str(tiny_bert(tmp_path)), {})
+    session.stop()
+    assert caught.value.hint.endswith("No installed task fits it.")
+
+
+def test_the_panel_shows_which_tasks_fit(tmp_path: Path) -> None:
+    kit = lmkit.load(str(tiny_bert(tmp_path)))
+    session = kit.session
+    task = session.host.task("generation")
+    panel = session.open_panel(task, str(tmp_path), model_name="tiny", values={"prompt": "a film"})
+    with pytest.raises(WrongModelKindError):
+        session.run_now(panel)
+    status = panel.view.status
+    assert status.state == "error"
+    assert status.error is not None
+    assert status.error.code == "model-kind"
+    assert CLASSIFICATION in status.error.hint
+    assert "continues text" in status.error.message
+    session.close(panel.view.id)
