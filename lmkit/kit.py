@@ -79,11 +79,11 @@ class Kit:
         )  # fmt: skip
         try:
             with terminal_progress(panel.view):
-                outcome = self.session.run_now(panel)
+                self.session.run_now(panel)
         except BaseException:
             self.session.close(panel.view.id)
             raise
-        return Analysis(self.session, panel, outcome)
+        return Analysis(self.session, panel)
 
     def evaluate(self, task: str, data: Any, /, **given: Any) -> Evaluation:
         """Send the rows of a data set through a task, in batches by length.
@@ -204,14 +204,14 @@ class Analysis:
     what the last run gave.
     """
 
-    def __init__(self, session: Session, panel: TaskPanel, outcome: Outcome) -> None:
+    def __init__(self, session: Session, panel: TaskPanel) -> None:
         self._session = session
         self._panel = panel
         self._widget: Any = None
         # A result that is never shown needs no open view: it goes with this object.
         self._closer = weakref.finalize(self, session.close, panel.view.id)
         self._closer.atexit = False
-        assert outcome is panel.view.outcome
+        assert panel.view.outcome is not None  # of the run, or of a job that has moved on since
 
     @property
     def _outcome(self) -> Outcome:

@@ -21,7 +21,7 @@ from tests.e2e.conftest import ARTIFACTS
 from tests.e2e.lab import Lab
 from tests.e2e.notebook import Notebook, Watch, code, part, write
 from tests.e2e.picture import attention_at, map_place, pixels
-from tests.tiny import tiny_bart, tiny_bert
+from tests.tiny import tiny_bart, tiny_bert, tiny_llama
 
 TEXT = "the plot is thin, but i was moved."
 
@@ -244,6 +244,61 @@ def test_every_view_in_notebook_7(
     expect(part(view, "sentence-item")).to_contain_text(f"{weights.max():#.3g}")
     assert violations(notebook.page) == []
     notebook.shot("seven-cross", notebook.cell(2))
+
+
+def test_differences_and_written_steps_in_notebook_7(
+    lab: Lab, tmp_path: Path, open_notebook: Callable[..., Notebook]
+) -> None:
+    bert, llama = str(tiny_bert(tmp_path / "bert")), str(tiny_llama(tmp_path / "llama"))
+    cells = [
+        code("import lmkit"),
+        code(
+            f"d = lmkit.load({bert!r}).compare({TEXT!r}, 'the film is thin, but i was moved.')\nd"
+        ),
+        code(
+            f"g = lmkit.load({llama!r}).trace_generation('the plot is', max_new_tokens=6)\n"
+            "g = lmkit.explore(g)\ng"
+        ),
+    ]
+    notebook = open_notebook(write(lab.root / "steps.ipynb", cells), classic=True)
+    notebook.run_all()
+
+    # -- a difference: the weights that moved most, by mouse and by keys
+    view = notebook.view(1)
+    the_grid_is_walked(view)
+    moved = np.array(notebook.ask("d[1, 3].tolist()"))
+    assert moved.min() < 0 < moved.max()
+    to(view, "2", "map")
+    assert coloured(part(view, "picture-canvas"))
+    to(view, "1", "arcs")
+    part(view, "picture").focus()
+    notebook.page.keyboard.press("ArrowDown")
+    expect(part(view, "live-region")).to_contain_text(re.compile(r"\d"))
+    biggest = np.abs(moved[0]).max()
+    assert abs(first_number(part(view, "live-region")) - biggest) < 0.005
+    notebook.page.keyboard.press("Escape")
+    assert violations(notebook.page) == []
+    notebook.shot("seven-difference", notebook.cell(1))
+
+    # -- steps of a written text: the row of each is that of the cached run
+    view = notebook.view(2)
+    steps = notebook.ask("[(s.first, s.last) for s in g._shown.view.spec().attention.steps]")
+    assert len(steps) == 6
+    part(view, "step-next").click()
+    expect(part(view, "step-now")).to_contain_text("1 of 6")
+    expect(part(view, "picture")).to_have_attribute("data-state", "ready")
+    slider = part(view, "step-slider")
+    slider.focus()
+    for _ in range(3):
+        notebook.page.keyboard.press("ArrowRight")
+    expect(part(view, "step-now")).to_contain_text("4 of 6")
+    row = steps[3][0]
+    weights = np.array(notebook.ask(f"g[0, 0][{row}].tolist()"))
+    expect(part(view, "sentence-item").first).to_contain_text(f"{weights.max():#.3g}")
+    assert violations(notebook.page) == []
+    notebook.shot("seven-steps", notebook.cell(2))
+    part(view, "step-all").click()
+    expect(part(view, "step-all")).to_be_hidden()
 
 
 @pytest.fixture

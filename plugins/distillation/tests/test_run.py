@@ -225,6 +225,23 @@ def test_a_student_of_another_tokenizer_is_refused(files: Path, tmp_path: Path) 
         run(plain(files, tmp_path / "out", student=student))
 
 
+def test_an_untrained_head_takes_the_names_of_the_teachers_classes(
+    files: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    tiny_bert(other)
+    config = json.loads((other / "config.json").read_text())
+    names = config["id2label"]
+    config |= {
+        "id2label": {"0": "LABEL_0", "1": "LABEL_1"},
+        "label2id": {"LABEL_0": 0, "LABEL_1": 1},
+    }
+    (other / "config.json").write_text(json.dumps(config))
+    student = {"start": "model", "model": str(other), "layers": 0}
+    made = run(plain(files, tmp_path / "out", student=student, train={"steps": 1}))
+    assert json.loads((made / "config.json").read_text())["id2label"] == names
+
+
 def test_faults_are_named_in_a_sentence(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -148,7 +148,11 @@ def _check_labels(student: Any, teacher: Any, recipe: Recipe) -> None:
         return
     mine = [student.config.id2label[i] for i in range(student.config.num_labels)]
     theirs = [teacher.config.id2label[i] for i in range(teacher.config.num_labels)]
-    if mine != theirs:
+    if mine == [f"LABEL_{i}" for i in range(len(theirs))]:
+        # A head that was never trained has transformers' placeholders for names, and no classes.
+        student.config.id2label = dict(enumerate(theirs))
+        student.config.label2id = {name: i for i, name in enumerate(theirs)}
+    elif mine != theirs:
         raise DistillationError(
             f"Student and teacher have different labels: {', '.join(mine[:8])} and "
             f"{', '.join(theirs[:8])}.",
