@@ -25,9 +25,10 @@ FRONT_END := $(shell find js -name node_modules -prune -o \( -path '*/src/*' -o 
 STARTERS := $(shell find lmkit/models/starters -path '*/__pycache__' -prune -o -type f -print)
 # What the front end's build leaves in the Python package.
 BUILT := lmkit/static/core.js lmkit/static/widget.js lmkit/labextension/package.json
-# The extension of VS Code, and the VS Code that its tests run in.
+# The extension of VS Code. Its tests run in a VS Code of their own, and in the widget manager of
+# VS Code's Jupyter extension: both are made from npm, below.
 VSIX := dist/lmkit.vsix
-VSCODE := $(FRONT_END) js/vscode/manifest.json js/vscode/README.md LICENSE \
+VSCODE := $(FRONT_END) $(wildcard js/vscode/*.json js/vscode/l10n/*) js/vscode/README.md LICENSE \
 	$(wildcard js/vscode/scripts/* js/vscode/media/* js/vscode/test/host/*)
 LABEXTENSION := $(VENV)/share/jupyter/labextensions/lmkit
 
@@ -43,7 +44,7 @@ lab: $(VENV)/.lab $(VENV)/.starters ## JupyterLab on notebooks/quickstart.ipynb
 demo: $(VENV)/.lab $(VENV)/.starters ## run the quickstart without a browser; writes demo/
 	$(BIN)/python notebooks/run.py notebooks/quickstart.ipynb --out demo
 
-test: check $(VSIX) $(VENV)/.code-server ## all tests: linters, types, TypeScript, Python, browser
+test: check $(VSIX) $(VENV)/.code-server $(VENV)/.widget-manager ## all tests: linters, types, TypeScript, Python, browser
 	cd js && npm test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
@@ -130,6 +131,11 @@ $(VSIX): js/node_modules/.package-lock.json $(VSCODE)
 
 $(VENV)/.code-server: $(VENV)/bin/python $(wildcard tests/e2e/code-server/*)
 	bash tests/e2e/code-server/setup.sh $(VENV)/code-server
+	@touch $@
+
+$(VENV)/.widget-manager: js/node_modules/.package-lock.json $(wildcard tests/e2e/widget-manager/*) \
+		| $(VENV)/bin/python
+	bash tests/e2e/widget-manager/setup.sh $(VENV)/widget-manager
 	@touch $@
 
 $(VENV)/.starters: $(VENV)/.package $(STARTERS)

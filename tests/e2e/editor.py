@@ -93,7 +93,8 @@ def _entry() -> Path:
 
 @contextlib.contextmanager
 def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None = None,
-          settings: Mapping[str, Any] | None = None) -> Iterator[Editor]:  # fmt: skip
+          settings: Mapping[str, Any] | None = None,
+          language: str = "en") -> Iterator[Editor]:  # fmt: skip
     """Install the extension in a fresh profile in ``folder`` and serve it until the block ends.
 
     Args:
@@ -101,6 +102,7 @@ def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None
         trust: False: workspaces are asked about and untrusted until then.
         environ: Further environment variables.
         settings: Further settings of the user.
+        language: What VS Code speaks; other than "en" it needs a language pack in the profile.
     """
     assert VSIX.is_file(), f"{VSIX} is not built: run `make test`."
     (folder / "workspace").mkdir(exist_ok=True)
@@ -129,7 +131,7 @@ def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None
         with log.open("ab") as output:
             process = subprocess.Popen(
                 [*profile, "--auth", "none", "--bind-addr", f"127.0.0.1:{port}",
-                 "--disable-telemetry", "--disable-update-check", *more],
+                 "--disable-telemetry", "--disable-update-check", "--locale", language, *more],
                 stdout=output, stderr=output, env=environment, start_new_session=True,
             )  # fmt: skip
         editor = Editor(f"http://127.0.0.1:{port}", folder, process)

@@ -45,6 +45,7 @@ await Promise.all([
 ]);
 
 const manifest = JSON.parse(readFileSync(here("manifest.json"), "utf8"));
+const words = JSON.parse(readFileSync(here("package.nls.json"), "utf8"));
 const escaped = (text) => text.replace(/[<>&"']/g, (character) => `&#${character.charCodeAt(0)};`);
 const files = new Map([
   ["extension/package.json", readFileSync(here("manifest.json"))],
@@ -54,7 +55,14 @@ const files = new Map([
 for (const name of ["extension.js", "web.js", "renderer.js", "page.js"]) {
   files.set(`extension/${name}`, readFileSync(`${out}/${name}`));
 }
-for (const name of ["media/icon.png", "media/lmkit.svg"]) {
+const asTheyStand = [
+  "media/icon.png",
+  "media/lmkit.svg",
+  "package.nls.json",
+  "package.nls.zh-cn.json",
+  "l10n/bundle.l10n.zh-cn.json",
+];
+for (const name of asTheyStand) {
   files.set(`extension/${name}`, readFileSync(here(name)));
 }
 const types = {
@@ -87,7 +95,7 @@ files.set(
 <Metadata>
 <Identity Language="en-US" Id="${manifest.name}" Version="${manifest.version}" Publisher="${manifest.publisher}"/>
 <DisplayName>${escaped(manifest.displayName)}</DisplayName>
-<Description xml:space="preserve">${escaped(manifest.description)}</Description>
+<Description xml:space="preserve">${escaped(words.description)}</Description>
 <Tags>${escaped(manifest.keywords.join(","))}</Tags>
 <Categories>${escaped(manifest.categories.join(","))}</Categories>
 <Properties>

@@ -28,11 +28,14 @@ export async function chooseTask(
   const fit = withText ? tasks.filter((task) => task.body !== "") : tasks;
   if (wish.task !== undefined) {
     const found = fit.find((task) => task.name === wish.task);
-    if (!found) throw new Error(`No installed plugin has the task "${wish.task}".`);
+    if (!found)
+      throw new Error(vscode.l10n.t('No installed plugin has the task "{0}".', wish.task));
     return found;
   }
   if (fit.length === 0) {
-    throw new Error("No plugin with a task is installed: pip install lmkit-classification.");
+    throw new Error(
+      vscode.l10n.t("No plugin with a task is installed: pip install lmkit-classification."),
+    );
   }
   const items = fit.map((task) => ({
     label: task.title,
@@ -40,11 +43,9 @@ export async function chooseTask(
     detail: task.help,
     task,
   }));
-  const title = "lmkit: which task?";
+  const title = vscode.l10n.t("lmkit: which task?");
   return (await vscode.window.showQuickPick(items, { title, matchOnDetail: true }))?.task;
 }
-
-const OTHER = "Another model…";
 
 /** A model for the task: empty for its own default one, undefined when nothing was chosen. */
 export async function chooseModel(
@@ -59,23 +60,24 @@ export async function chooseModel(
   ]);
   const items: vscode.QuickPickItem[] = [];
   if (task.defaultModel)
-    items.push({ label: task.defaultModel, description: "the task's default" });
-  for (const { name } of models) items.push({ label: name, description: "loaded" });
+    items.push({ label: task.defaultModel, description: vscode.l10n.t("the task's default") });
+  for (const { name } of models) items.push({ label: name, description: vscode.l10n.t("loaded") });
   for (const one of starters) {
     items.push({
       label: `starter:${one.name}`,
-      description: one.installed ? one.title : `${one.title}, not installed`,
+      description: one.installed ? one.title : vscode.l10n.t("{0}, not installed", one.title),
     });
   }
   const seen = new Set<string>();
   const unique = items.filter(({ label }) => !seen.has(label) && seen.add(label));
-  const title = `lmkit: which model for ${task.title}?`;
-  const chosen = await vscode.window.showQuickPick([...unique, { label: OTHER }], { title });
-  if (chosen?.label !== OTHER) return chosen?.label;
+  const title = vscode.l10n.t("lmkit: which model for {0}?", task.title);
+  const other = vscode.l10n.t("Another model…");
+  const chosen = await vscode.window.showQuickPick([...unique, { label: other }], { title });
+  if (chosen?.label !== other) return chosen?.label;
   return vscode.window.showInputBox({
     title,
-    prompt: "A hub id, or a folder with a model",
+    prompt: vscode.l10n.t("A hub id, or a folder with a model"),
     ignoreFocusOut: true,
-    validateInput: (text) => (text.trim() ? "" : "Name a model."),
+    validateInput: (text) => (text.trim() ? "" : vscode.l10n.t("Name a model.")),
   });
 }

@@ -49,7 +49,7 @@ export function activate(context: vscode.ExtensionContext): Api {
   const analyseSelection = async (argument: unknown): Promise<void> => {
     const editor = vscode.window.activeTextEditor;
     const text = editor?.document.getText(editor.selection) ?? "";
-    if (text.trim() === "") throw new Error("Select a text first.");
+    if (text.trim() === "") throw new Error(vscode.l10n.t("Select a text first."));
     const task = await chooseTask(server, given(argument), true);
     if (!task) return;
     const wish = given(argument);
@@ -89,7 +89,7 @@ export function activate(context: vscode.ExtensionContext): Api {
         const { message, hint } = errorOf(error);
         const shown = await vscode.window.showErrorMessage(
           [message, hint].filter(Boolean).join(" "),
-          "Show Log",
+          vscode.l10n.t("Show Log"),
         );
         if (shown) log.show(true);
       }

@@ -82,6 +82,7 @@ export class Home implements vscode.TreeDataProvider<Node>, vscode.Disposable {
         this.server.request<StarterList>("starters"),
       ]);
       await setState("ready");
+      const noPlugin = vscode.l10n.t("No plugin is installed");
       return [
         {
           id: "python",
@@ -89,12 +90,23 @@ export class Home implements vscode.TreeDataProvider<Node>, vscode.Disposable {
           description: `lmkit ${about.version}`,
           tooltip: about.executable,
           icon: "vm-running",
-          command: { command: "lmkit.choosePython", title: "Choose Python" },
+          command: { command: "lmkit.choosePython", title: vscode.l10n.t("Choose Python") },
         },
-        group("tasks", "Tasks", tasks.tasks.map(taskNode), "No plugin is installed"),
-        group("plugins", "Plugins", plugins.plugins.map(pluginNode), "No plugin is installed"),
-        group("models", "Loaded models", models.models.map(modelNode), "None yet: run a task"),
-        group("starters", "Starter models", starters.starters.map(starterNode), "None", false),
+        group("tasks", vscode.l10n.t("Tasks"), tasks.tasks.map(taskNode), noPlugin),
+        group("plugins", vscode.l10n.t("Plugins"), plugins.plugins.map(pluginNode), noPlugin),
+        group(
+          "models",
+          vscode.l10n.t("Loaded models"),
+          models.models.map(modelNode),
+          vscode.l10n.t("None yet: run a task"),
+        ),
+        group(
+          "starters",
+          vscode.l10n.t("Starter models"),
+          starters.starters.map(starterNode),
+          vscode.l10n.t("None"),
+          false,
+        ),
       ];
     } catch {
       await setState("failed");
@@ -126,21 +138,34 @@ function taskNode(task: TaskDeclaration): Node {
     description: task.name,
     tooltip: task.help,
     icon: "beaker",
-    command: { command: "lmkit.openPanel", title: "Open Panel", arguments: [{ task: task.name }] },
+    command: {
+      command: "lmkit.openPanel",
+      title: vscode.l10n.t("Open Panel"),
+      arguments: [{ task: task.name }],
+    },
   };
 }
 
 const STATES = { ready: "pass", quarantined: "error", blocked: "circle-slash" } as const;
+
+function stateWord(state: keyof typeof STATES): string {
+  const words = {
+    ready: vscode.l10n.t("ready"),
+    quarantined: vscode.l10n.t("quarantined"),
+    blocked: vscode.l10n.t("blocked"),
+  };
+  return words[state];
+}
 
 function pluginNode(plugin: PluginList["plugins"][number]): Node {
   const wrong = plugin.error ? `\n${plugin.error.message} ${plugin.error.hint}` : "";
   return {
     id: `plugin:${plugin.name}:${plugin.version}`,
     label: plugin.name,
-    description: [plugin.version, plugin.state === "ready" ? "" : plugin.state]
+    description: [plugin.version, plugin.state === "ready" ? "" : stateWord(plugin.state)]
       .filter(Boolean)
       .join(" "),
-    tooltip: `${plugin.name}: ${plugin.state}${wrong}`,
+    tooltip: `${plugin.name}: ${stateWord(plugin.state)}${wrong}`,
     icon: STATES[plugin.state],
   };
 }
@@ -151,7 +176,12 @@ function modelNode(model: ModelList["models"][number]): Node {
     id: `model:${model.name}`,
     label: model.name,
     description: `${model.device}, ${megabytes} MiB`,
-    tooltip: `${model.kind}, ${(model.parameters / 1e6).toFixed(1)} M parameters, ${model.dtype}`,
+    tooltip: vscode.l10n.t(
+      "{0}, {1} M parameters, {2}",
+      model.kind,
+      (model.parameters / 1e6).toFixed(1),
+      model.dtype,
+    ),
     icon: "chip",
     context: "model",
   };
@@ -161,7 +191,7 @@ function starterNode(starter: StarterList["starters"][number]): Node {
   return {
     id: `starter:${starter.name}`,
     label: `starter:${starter.name}`,
-    description: starter.installed ? starter.title : "not installed",
+    description: starter.installed ? starter.title : vscode.l10n.t("not installed"),
     tooltip: starter.installed ? starter.title : `${starter.title}: lmkit starter install`,
     icon: starter.installed ? "package" : "cloud-download",
   };

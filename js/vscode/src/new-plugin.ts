@@ -9,19 +9,24 @@ const NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/;
 
 export async function newPlugin(server: Server): Promise<void> {
   const name = await vscode.window.showInputBox({
-    title: "lmkit: New Plugin",
-    prompt: "Its name, which is that of its task too",
+    title: vscode.l10n.t("lmkit: New Plugin"),
+    prompt: vscode.l10n.t("Its name, which is that of its task too"),
     placeHolder: "my-task",
     validateInput: (text) =>
-      NAME.test(text) ? "" : "Lower-case letters, digits and hyphens, for instance my-task.",
+      NAME.test(text)
+        ? ""
+        : vscode.l10n.t("Lower-case letters, digits and hyphens, for instance my-task."),
   });
   if (!name) return;
   const folder = await chooseFolder();
   if (!folder) return;
   const made = await server.request<NewPluginMade>("newPlugin", { name, folder: folder.fsPath });
   await vscode.window.showTextDocument(vscode.Uri.file(made.main));
-  const install = "Install in a Terminal";
-  const said = `lmkit-${name} was written. Installed in place, it is found by Refresh.`;
+  const install = vscode.l10n.t("Install in a Terminal");
+  const said = vscode.l10n.t(
+    "{0} was written. Installed in place, it is found by Refresh.",
+    `lmkit-${name}`,
+  );
   if ((await vscode.window.showInformationMessage(said, install)) === install) {
     installInTerminal(await findPython(), "-e", made.folder);
   }
@@ -34,7 +39,7 @@ async function chooseFolder(): Promise<vscode.Uri | undefined> {
   const chosen = await vscode.window.showOpenDialog({
     canSelectFolders: true,
     canSelectFiles: false,
-    openLabel: "Write the plugin here",
+    openLabel: vscode.l10n.t("Write the plugin here"),
   });
   return chosen?.[0];
 }

@@ -6,11 +6,13 @@ import type { Server } from "./server.ts";
 
 const NOTEBOOK = "jupyter-notebook";
 
-export const MAGICS: readonly (readonly [string, string])[] = [
-  ["%%lm", "run a task on the text of this cell"],
-  ["%lm", "open a task's panel"],
-  ["%lmkit", "plugins, device, models, memory"],
-];
+function magics(): readonly (readonly [string, string])[] {
+  return [
+    ["%%lm", vscode.l10n.t("run a task on the text of this cell")],
+    ["%lm", vscode.l10n.t("open a task's panel")],
+    ["%lmkit", vscode.l10n.t("plugins, device, models, memory")],
+  ];
+}
 
 /** The part of the line that a magic's completion looks at, or null where it is none of lmkit's. */
 export function magicLine(text: string, line: number): string | null {
@@ -42,7 +44,7 @@ export function completion(server: Server): vscode.Disposable {
           return one;
         };
         if (/^%{1,2}\w*$/.test(text)) {
-          const fit = MAGICS.filter(([name]) => position.line === 0 || !name.startsWith("%%"));
+          const fit = magics().filter(([name]) => position.line === 0 || !name.startsWith("%%"));
           return fit.map(([name, help]) => item(name, help));
         }
         const line = magicLine(text, position.line);
@@ -73,7 +75,7 @@ const EXAMPLE = "The plot is thin, but I was moved.";
 export async function insertCell(server: Server, argument: unknown): Promise<void> {
   const editor = vscode.window.activeNotebookEditor;
   if (!editor || editor.notebook.notebookType !== NOTEBOOK) {
-    throw new Error("Open a Jupyter notebook first.");
+    throw new Error(vscode.l10n.t("Open a Jupyter notebook first."));
   }
   const wish = given(argument);
   const task = await chooseTask(server, wish, false);

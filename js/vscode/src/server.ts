@@ -57,6 +57,11 @@ export function errorOf(error: unknown): {
   return { code: "server", message, hint, details: "" };
 }
 
+/** How a process ended: the signal's name, or its status. */
+function endOf(code: number | null, signal: string | null): string {
+  return signal ?? vscode.l10n.t("status {0}", String(code));
+}
+
 export class Server implements vscode.Disposable {
   readonly #state = new vscode.EventEmitter<ServerState>();
   readonly #events = new vscode.EventEmitter<Readonly<Record<string, unknown>>>();
@@ -124,8 +129,8 @@ export class Server implements vscode.Disposable {
 
   #ensure(): Promise<Running> {
     if (!vscode.workspace.isTrusted) {
-      const hint = "Trust the workspace to run models in it.";
-      return Promise.reject(new ServerError("This workspace is not trusted.", hint));
+      const hint = vscode.l10n.t("Trust the workspace to run models in it.");
+      return Promise.reject(new ServerError(vscode.l10n.t("This workspace is not trusted."), hint));
     }
     this.#running ??= this.#start().catch((error: unknown) => {
       this.#running = null;
@@ -157,17 +162,21 @@ export class Server implements vscode.Disposable {
       child.once("error", (error) =>
         reject(
           new ServerError(
-            `${python} cannot be started: ${error.message}.`,
-            "Choose another Python.",
+            vscode.l10n.t("{0} cannot be started: {1}.", python, error.message),
+            vscode.l10n.t("Choose another Python."),
           ),
         ),
       );
       child.once("exit", (code, signal) => {
-        const how = signal ? `by ${signal}` : `with status ${code}`;
         const hint = /No module named '?lmkit/.test(last)
-          ? "lmkit is not in this Python: install lmkit-core."
-          : "The log says why.";
-        reject(new ServerError(`lmkit's Python process ended ${how}.`, hint));
+          ? vscode.l10n.t("lmkit is not in this Python: install lmkit-core.")
+          : vscode.l10n.t("The log says why.");
+        reject(
+          new ServerError(
+            vscode.l10n.t("lmkit's Python process ended ({0}).", endOf(code, signal)),
+            hint,
+          ),
+        );
       });
     });
     gone.catch(() => {});
@@ -186,7 +195,10 @@ export class Server implements vscode.Disposable {
       timer = setTimeout(
         () =>
           reject(
-            new ServerError("lmkit's Python process does not answer.", "The log may say why."),
+            new ServerError(
+              vscode.l10n.t("lmkit's Python process does not answer."),
+              vscode.l10n.t("The log may say why."),
+            ),
           ),
         START_MS,
       );
@@ -221,21 +233,35 @@ export class Server implements vscode.Disposable {
     if (this.#process !== child) return; // it was asked to go
     this.#process = null;
     this.#running = null;
-    const how = signal ? `by ${signal}` : `with status ${code}`;
-    this.log.appendLine(`The Python process ended ${how}.`);
+    const how = endOf(code, signal);
+    this.log.appendLine(`The Python process ended (${how}).`);
     const now = Date.now();
     this.#deaths = [...this.#deaths.filter((then) => now - then < SPELL_MS), now];
     const again = this.#deaths.length < MOST_DEATHS;
     this.#become(again ? "stopped" : "failed");
     if (again) {
-      this.#tell(`lmkit's Python process ended ${how} and was started again.`, []);
+      this.#tell(
+        vscode.l10n.t("lmkit's Python process ended ({0}) and was started again.", how),
+        false,
+      );
       this.#ended.fire(); // panels open again, and that starts it
     } else {
       this.#running = Promise.reject(
-        new ServerError("lmkit's Python process keeps ending.", "The log says why."),
+        new ServerError(
+          vscode.l10n.t("lmkit's Python process keeps ending."),
+          vscode.l10n.t("The log says why."),
+        ),
       );
       this.#running.catch(() => {});
-      this.#tell(`lmkit's Python process ended ${how}, the ${MOST_DEATHS}rd time.`, ["Try Again"]);
+      this.#tell(
+        vscode.l10n.t(
+          "lmkit's Python process ended ({0}), {1} times in {2} minutes, and is not started again.",
+          how,
+          MOST_DEATHS,
+          SPELL_MS / 60_000,
+        ),
+        true,
+      );
       this.#ended.fire();
     }
   }
@@ -247,10 +273,13 @@ export class Server implements vscode.Disposable {
     await this.about();
   }
 
-  #tell(message: string, more: readonly string[]): void {
-    void vscode.window.showErrorMessage(message, ...more, "Show Log").then((chosen) => {
-      if (chosen === "Show Log") this.log.show(true);
-      else if (chosen === "Try Again") void this.restart().catch(() => {});
+  #tell(message: string, givenUp: boolean): void {
+    const showLog = vscode.l10n.t("Show Log");
+    const tryAgain = vscode.l10n.t("Try Again");
+    const offered = givenUp ? [tryAgain, showLog] : [showLog];
+    void vscode.window.showErrorMessage(message, ...offered).then((chosen) => {
+      if (chosen === showLog) this.log.show(true);
+      else if (chosen === tryAgain) void this.restart().catch(() => {});
     });
   }
 }
