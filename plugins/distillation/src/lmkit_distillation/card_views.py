@@ -31,7 +31,7 @@ def results(report: dict[str, Any]) -> tuple[Table | Chart, ...]:
     found: list[Table | Chart] = [
         Table(
             title="What was kept",
-            columns=("", "Teacher", "Student"),
+            columns=("Measure", "Teacher", "Student"),
             rows=tuple(lines(card)),
             note=_note(card),
         )
@@ -118,9 +118,9 @@ def lines(card: dict[str, Any]) -> list[tuple[str, str, str]]:
     ):
         if name in quality:
             low, high = quality[f"{name}_interval"]
-            rows.append((title, "", f"{quality[name]:+.4f} ({low:+.4f} to {high:+.4f})"))
+            rows.append((title, _MISSING, f"{quality[name]:+.4f} ({low:+.4f} to {high:+.4f})"))
     if "agreement" in quality:
-        rows.append(("Agreement with the teacher", "", f"{quality['agreement']:.4f}"))
+        rows.append(("Agreement with the teacher", _MISSING, f"{quality['agreement']:.4f}"))
     rows.append(("Parameters", *both(card["parameters"], ",")))
     rows.append(("Weights, MB", *both(card["bytes"], ",.1f", 1e-6)))
     if card.get("memory"):
