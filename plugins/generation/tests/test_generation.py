@@ -129,6 +129,27 @@ def test_beams_are_those_of_generate_and_their_tree_ends_in_them(llama: lmkit.Ki
     assert len(leaves) == 3
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_node_of_the_tree_is_written_on_from(llama: lmkit.Kit, begun: bool) -> None:
+    made = write(llama, strategy="beams", beams=3)
+    prompt = len(ids_of(made)) - 12
+    first: tuple[int, ...] = ()
+    if begun:  # a search that itself goes on from two tokens
+        first = tuple(ids_of(made)[prompt : prompt + 2])
+        made = write(llama, strategy="beams", beams=3, begin=json.dumps(first))
+    tree = made.results[1]
+    assert isinstance(tree, Tree)
+    node = next(one for one in tree.nodes if not one.kept and one.parent is not None)
+    assert node.change is not None
+    begin = json.loads(str(node.change.values["begin"]))
+    assert tuple(begin[: len(first)]) == first
+    on = write(llama, **node.change.values)
+    assert ids_of(on)[prompt : prompt + len(begin)] == begin
+    said = llama.loaded("generation").tokenizer.decode([begin[-1]])
+    assert node.text == said
+    assert on.results[0].tokens[len(begin) - 1].forced
+
+
 def test_an_encoder_decoder_model_writes_and_does_not_score(t5: lmkit.Kit) -> None:
     made = write(t5, preset="summary")
     loaded = t5.loaded("generation")

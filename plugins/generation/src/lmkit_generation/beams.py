@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lmkit.api import Tree, TreeNode
+from lmkit.api import Change, Tree, TreeNode
 
 if TYPE_CHECKING:
     import torch
@@ -69,12 +69,21 @@ class BeamWatch:
             return None
         return base + float(scores[row, written[-1]])
 
+    def _path(self, at: int | None) -> tuple[int, ...]:
+        """The ids from the prompt to a node, its own the last."""
+        path: list[int] = []
+        while at is not None:
+            path.append(self._nodes[at].token)
+            at = self._nodes[at].parent
+        return tuple(reversed(path))
+
     def tree(
         self,
         returned: Sequence[Sequence[int]],
         said: Callable[[int], str],
         *,
         ends: Iterable[int] = (),
+        go_on: Callable[[tuple[int, ...]], Change] | None = None,
         title: str = "",
         note: str = "",
     ) -> Tree:
@@ -84,6 +93,7 @@ class BeamWatch:
             returned: The sequences that the search returned, best first, prompt included.
             said: What a token says.
             ends: Ids after which a sequence is padding.
+            go_on: What a click on a node does, given the ids from the prompt to it.
             title: Drawn above.
             note: Drawn below.
         """
@@ -105,6 +115,7 @@ class BeamWatch:
                 kept=at in kept,
                 best=at in best,
                 detail="" if one.score is None else f"log-probability so far {one.score:.4f}",
+                change=None if go_on is None else go_on(self._path(at)),
             )
             for at, one in enumerate(self._nodes)
         )

@@ -167,14 +167,23 @@ def _write(model: LoadedModel, values: Mapping[str, Any]) -> Sequence[Result]:
     choices = _choices(trace, values, len(begin))
     if not beams:
         return (choices,)
+
+    def go_on(path: tuple[int, ...]) -> Change:
+        most = max(values["max_new_tokens"], len(begin) + len(path) + 1)
+        ids = json.dumps([*begin, *path])
+        # The other fields stay: hundreds of nodes with a long prompt each would burst an output.
+        return Change(values={"strategy": "greedy", "max_new_tokens": most, "begin": ids})
+
     ends = {*_many(getattr(model.model.generation_config, "eos_token_id", None))}
     tree = watch.tree(
         trace.sequences,
         lambda identity: str(tokenizer.decode([identity])),
         ends=ends,
+        go_on=go_on,
         title="Beams",
-        note="Bold is the best, solid was kept to the end, dashed was given up. Numbers are "
-        "log-probabilities from the prompt on; the search divides them by the length.",
+        note="Bold is the best, solid was kept to the end, dashed was given up. A click writes on "
+        "from there, greedily. Numbers are log-probabilities from the prompt on; the search "
+        "divides them by the length.",
     )
     return (choices, tree)
 
