@@ -1,0 +1,200 @@
+import { Blob } from "node:buffer";
+import type { Chart, PanelSpec, Table } from "@lmkit/protocol";
+import { parseViewSpec } from "@lmkit/protocol";
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { FakeKernel, HOSTILE, VIEWS } from "../dev/samples.ts";
+import { mountBundle } from "../src/index.ts";
+import { bounds, roundSteps } from "../src/panel/chart.ts";
+import { sorted } from "../src/panel/table.ts";
+import { Mounted } from "./mounted.ts";
+
+beforeEach(() => {
+  vi.stubGlobal("Blob", Blob);
+  vi.spyOn(HTMLCanvasElement.prototype, "getContext").mockReturnValue(null);
+});
+
+afterEach(() => {
+  Mounted.undoAll();
+  document.body.replaceChildren();
+});
+
+const live = { session: "session-1", view: "view-1" };
+const options = { theme: "light", locale: "en" } as const;
+
+function specOf(...results: object[]): PanelSpec {
+  const short = (VIEWS["short"] as () => PanelSpec)();
+  return parseViewSpec({ ...short, results }) as PanelSpec;
+}
+
+async function shown(...results: object[]) {
+  const spec = specOf(...results);
+  const kernel = new FakeKernel(spec, 0);
+  const data = JSON.parse(
+    JSON.stringify({ version: "0.1.0", spec, live, heads: 72, headsCarried: 0 }),
+  );
+  const view = new Mounted((element) => mountBundle(element, data, kernel, options));
+  await vi.waitFor(() => expect(view.one("badge").dataset["state"]).toBe("live"));
+  return { view, kernel };
+}
+
+const runs = (kernel: FakeKernel) => kernel.sent.filter((message) => message.type === "run");
+const tableOf = (rows: unknown[][], more: object = {}) => ({
+  kind: "table",
+  columns: ["text", "score"],
+  rows,
+  ...more,
+});
+
+describe("a table", () => {
+  test("is sorted by a column, falling and rising, and nothing comes last both times", async () => {
+    const { view } = await shown(
+      tableOf([
+        ["b", 2],
+        ["none", null],
+        ["a", 10],
+        ["c", 0.5],
+      ]),
+    );
+    const score = view.all<HTMLButtonElement>("sort")[1] as HTMLButtonElement;
+    score.click();
+    expect(texts(view)).toEqual(["a", "b", "c", "none"]);
+    expect(score.closest("th")?.getAttribute("aria-sort")).toBe("descending");
+    score.click();
+    expect(texts(view)).toEqual(["c", "b", "a", "none"]);
+    expect(score.closest("th")?.getAttribute("aria-sort")).toBe("ascending");
+  });
+
+  test("has pages of 50, and its rows lead where they say", async () => {
+    const rows = Array.from({ length: 120 }, (_, index) => [`row ${index}`, index]);
+    const changes = rows.map((_, index) => (index % 2 ? null : { values: { text: `t${index}` } }));
+    const { view, kernel } = await shown(tableOf(rows, { changes }));
+    expect(view.all("row")).toHaveLength(50);
+    expect(view.text("page-range")).toContain("120");
+    view.one<HTMLButtonElement>("page-later").click();
+    view.one<HTMLButtonElement>("page-later").click();
+    expect(texts(view)[0]).toBe("row 100");
+    expect(view.all("row")).toHaveLength(20);
+    expect(view.one<HTMLButtonElement>("page-later").disabled).toBe(true);
+    view.all<HTMLButtonElement>("row-go")[0]?.click();
+    await vi.waitFor(() => expect(runs(kernel)).toHaveLength(1));
+    expect(runs(kernel)[0]).toMatchObject({ values: { text: "t100" } });
+  });
+
+  test("holds every row once, in the order of its numbers", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.option(fc.integer({ min: -5, max: 5 })), { maxLength: 30 }),
+        fc.boolean(),
+        (values, falling) => {
+          const table = { rows: values.map((value) => [value]) } as unknown as Table;
+          const order = sorted(table, 0, falling);
+          expect([...order].sort((a, b) => a - b)).toEqual(values.map((_, index) => index));
+          const there = order.map((row) => values[row]).filter((one) => one !== null) as number[];
+          const wanted = [...there].sort((a, b) => (falling ? b - a : a - b));
+          expect(there).toEqual(wanted);
+        },
+      ),
+    );
+  });
+
+  test("draws hostile texts as text, and none at all", async () => {
+    const { view } = await shown(tableOf(HOSTILE.map((text) => [text, 1])), tableOf([]));
+    expect(view.root.querySelector("script, img, iframe")).toBeNull();
+    expect(view.all("row")).toHaveLength(HOSTILE.length);
+    expect(view.all("result-table")[1]?.textContent).toContain("score");
+  });
+});
+
+describe("a matrix", () => {
+  const pair = {
+    kind: "matrix",
+    rows: ["good", "<b>bad</b>"],
+    columns: ["good", "<b>bad</b>"],
+    cells: [
+      [3, 1],
+      [null, 2],
+    ],
+    changes: [
+      [{ values: { text: "0" } }, { values: { text: "1" } }],
+      [null, { values: { text: "3" } }],
+    ],
+  };
+
+  test("is walked by the arrows and acts by a click", async () => {
+    const { view, kernel } = await shown(pair);
+    const cells = view.all<HTMLButtonElement>("matrix-cell");
+    expect(cells.map((one) => one.textContent)).toEqual(["3", "1", "–", "2"]);
+    cells[0]?.focus();
+    view.key(cells[0] as HTMLElement, "ArrowRight");
+    expect(view.root.activeElement).toBe(cells[1]);
+    expect(cells.map((one) => one.tabIndex)).toEqual([-1, 0, -1, -1]);
+    view.key(cells[1] as HTMLElement, "ArrowDown");
+    expect(view.root.activeElement).toBe(cells[3]);
+    cells[3]?.click();
+    await vi.waitFor(() => expect(runs(kernel)).toHaveLength(1));
+    expect(runs(kernel)[0]).toMatchObject({ values: { text: "3" } });
+    expect(cells[3]?.getAttribute("aria-label")).toContain("<b>bad</b>");
+    expect(view.root.querySelector("b")).toBeNull();
+  });
+});
+
+describe("a chart", () => {
+  const curve = {
+    kind: "chart",
+    title: "ROC",
+    x: { title: "false positives" },
+    y: { title: "true positives" },
+    series: [
+      { label: "<i>model</i>", x: [0, 0.5, 1], y: [0, 0.75, 1] },
+      { label: "chance", x: [0, 1], y: [0, 1], reference: true },
+    ],
+  };
+
+  test("is read point by point with the arrows, and has its numbers in a table", async () => {
+    const { view } = await shown(curve);
+    const frame = view.one("chart-frame");
+    expect(frame.getAttribute("aria-label")).toContain("ROC");
+    frame.focus();
+    view.key(frame, "ArrowRight");
+    view.key(frame, "ArrowRight");
+    expect(view.text("chart-reading")).toContain("0.750");
+    view.key(frame, "Escape");
+    const numbers = view.one<HTMLDetailsElement>("chart-numbers");
+    numbers.open = true;
+    numbers.dispatchEvent(new Event("toggle"));
+    expect(numbers.textContent).toContain("<i>model</i>");
+    expect(view.root.querySelector("i")).toBeNull();
+  });
+
+  test("steps are round, within their bounds and at most as many as asked for", () => {
+    const edge = fc.double({ min: -1e9, max: 1e9, noNaN: true });
+    fc.assert(
+      fc.property(edge, edge, (a, b) => {
+        const [low, high] = [Math.min(a, b), Math.max(a, b)];
+        fc.pre(high - low > 1e-6 * Math.max(1, Math.abs(low), Math.abs(high)));
+        const steps = roundSteps(low, high);
+        const slack = 1e-6 * (high - low);
+        expect(steps.length).toBeLessThanOrEqual(8);
+        for (const step of steps) {
+          expect(step).toBeGreaterThanOrEqual(low - slack);
+          expect(step).toBeLessThanOrEqual(high + slack);
+        }
+      }),
+    );
+  });
+
+  test("has bounds that hold all its numbers, also where there are none", () => {
+    const empty = specOf({ kind: "chart", series: [] }).results[0] as Chart;
+    expect(bounds(empty, "x")).toEqual([0, 1]);
+    const flat = specOf({ kind: "chart", series: [{ label: "", x: [1], y: [3] }] })
+      .results[0] as Chart;
+    const [low, high] = bounds(flat, "y");
+    expect(low).toBeLessThan(3);
+    expect(high).toBeGreaterThan(3);
+  });
+});
+
+function texts(view: Mounted): string[] {
+  return view.all("row").map((row) => row.querySelector("td")?.textContent ?? "");
+}
