@@ -164,7 +164,7 @@ describe("a chart", () => {
     numbers.open = true;
     numbers.dispatchEvent(new Event("toggle"));
     expect(numbers.textContent).toContain("<i>model</i>");
-    expect(view.root.querySelector("i")).toBeNull();
+    expect(view.one("chart-frame").parentElement?.querySelector("i")).toBeNull();
   });
 
   test("steps are round, within their bounds and at most as many as asked for", () => {
