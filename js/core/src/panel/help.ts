@@ -14,6 +14,7 @@ const KEYS: readonly (readonly [readonly string[], MessageKey | null])[] = [
   [["+", "-", "0"], "key.zoom"],
   [["s"], "key.scale"],
   [["/"], "key.find"],
+  [["F2"], "key.edit"],
   [["Esc"], "key.escape"],
   [["Ctrl+Enter"], "key.run"],
   [["?"], "key.help"],

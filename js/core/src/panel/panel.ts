@@ -25,6 +25,7 @@ import { jobBar } from "./job.ts";
 import { drawResult, type ResultActions } from "./results.ts";
 import { saveMenu } from "./save.ts";
 import { progressBar, statusLine } from "./status.ts";
+import type { EditedText } from "./token-edit.ts";
 import { tokenStrip } from "./tokens.ts";
 
 /** Draw a panel into `root` until `scope` ends. */
@@ -182,6 +183,17 @@ export function panel(
   let overRows = first.dataSet !== null && first.results.length === 0;
   /** A row was clicked: its results come into sight when they are there. */
   let seek: "" | "asked" | "running" = "";
+
+  /** The text that the tokens came from, where a kernel can read another one. */
+  const editedText = (): EditedText | null => {
+    const body = spec.fields.find((field) => field.kind === "text" && field.body);
+    if (!body) return null;
+    return {
+      can: () => source.state === "live" && status.state !== "running",
+      get: () => String(fields.get(body.name) ?? ""),
+      run: (text) => apply({ values: { [body.name]: text }, run: true }),
+    };
+  };
 
   let theData: DataSetView | null = null;
   const drawData = () => {
@@ -418,7 +430,15 @@ export function panel(
   };
   const drawSeen = (seen: Seen) => {
     const model = new HeadModel(seen.spec, store, seen.context, attentionScope);
-    strip = tokenStrip(tokensHost, model, model.queries, store, seen.context, attentionScope);
+    strip = tokenStrip(
+      tokensHost,
+      model,
+      model.queries,
+      store,
+      seen.context,
+      attentionScope,
+      editedText(),
+    );
     if (seen.spec.steps.length > 1) {
       scrubber(tokensHost, seen.spec, store, seen.context, attentionScope);
     }

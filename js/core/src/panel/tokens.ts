@@ -10,6 +10,7 @@ import { count, exact, quoted } from "../numbers.ts";
 import { css, placeOn, type Rgb, rampOf, SHARES, strengthOf } from "../scale.ts";
 import { clickToken, type Store, type ViewState } from "../store.ts";
 import { codePoints, shortToken, visibleProse, visibleToken } from "../text.ts";
+import { type EditedText, tokenEdit } from "./token-edit.ts";
 
 const FIRST = 600;
 const LONG = 40;
@@ -62,6 +63,7 @@ export function tokenStrip(
   store: Store<ViewState>,
   context: Context,
   scope: Scope,
+  edited: EditedText | null = null,
 ): { find(): void } {
   const { t, theme } = context;
   const anySpecial = tokens.some((token) => token.special);
@@ -94,15 +96,21 @@ export function tokenStrip(
   const body = h("div", { class: "strips" });
   const whole = h("div", { class: "whole-token", "data-lmkit": "whole-token" });
   whole.hidden = true;
-  host.append(
-    h(
-      "div",
-      { class: "tokens", role: "group", "data-lmkit": "tokens", "aria-label": t("tokens.label") },
-      bar,
-      body,
-      whole,
-    ),
+  const frame = h(
+    "div",
+    { class: "tokens", role: "group", "data-lmkit": "tokens", "aria-label": t("tokens.label") },
+    bar,
+    body,
+    whole,
   );
+  host.append(frame);
+  const editor = edited && tokenEdit(frame, edited, context, scope);
+  const replace = (strip: Strip, index: number | null): boolean => {
+    const [item, token] = [strip.items[index ?? -1], strip.tokens[index ?? -1]];
+    if (!editor || !edited?.can() || !item || !token) return false;
+    if (!editor.open(token, item)) context.announce(t("token.replace.no"));
+    return true;
+  };
 
   let strips: Strip[] = [];
   let inner = scope.child();
@@ -210,8 +218,14 @@ export function tokenStrip(
       store.set({ tokens: clickToken(store.state.tokens, index, anchor, held) });
       if (!event.shiftKey) anchor = index;
     });
+    inner.on(box, "dblclick", (event) => replace(strip, at(event)));
     inner.on<KeyboardEvent>(box, "keydown", (event) => {
       const index = at(event);
+      if (event.key === "F2" && replace(strip, index)) {
+        event.preventDefault();
+        event.stopPropagation();
+        return;
+      }
       if (index === null || event.ctrlKey || event.metaKey || event.altKey) return;
       const moves: Record<string, number> = {
         ArrowLeft: -1,
