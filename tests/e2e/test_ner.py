@@ -73,6 +73,18 @@ def test_a_span_leads_to_its_attention_and_its_attribution(
     expect(result).to_contain_text(re.compile("of .?london", re.IGNORECASE), timeout=WAIT)
     notebook.shot("ner-attribution", notebook.cell(1))
 
+    # -- another word in place of a token: F2, and the run follows
+    token = part(view, "token-list").locator('[data-lmkit="token"]').filter(has_text="london")
+    token.focus()
+    notebook.page.keyboard.press("F2")
+    expect(part(view, "token-edit")).to_have_value("London")
+    notebook.shot("token-edit", notebook.cell(1))
+    notebook.page.keyboard.type("Berlin")
+    notebook.page.keyboard.press("Enter")
+    field = view.locator('textarea[data-field="text"]')
+    expect(field).to_have_value(TEXT.replace("London", "Berlin"), timeout=WAIT)
+    expect(view.locator('[data-lmkit="labelled-tokens"]')).to_contain_text("berlin", timeout=WAIT)
+
 
 def test_a_long_text_stops_in_the_middle_and_leads_to_its_windows(
     lab: Lab, open_notebook: Callable[..., Notebook]
