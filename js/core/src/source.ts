@@ -169,6 +169,8 @@ export class KernelSource implements Source {
   readonly #where: Where | null;
   /** Digest of the saved spec while that is what the page shows. */
   #saved: string;
+  /** Selections on their way to the kernel. */
+  #choosing = 0;
   /** What was selected before the kernel was there. */
   #unsent: Selection | null = null;
   #channel: Channel | null = null;
@@ -299,10 +301,18 @@ export class KernelSource implements Source {
     if (this.#select) clearTimeout(this.#select.timer);
     const timer = setTimeout(() => {
       this.#select = null;
-      if (this.#state === "live") this.#tell({ type: "select", selection });
+      if (this.#state === "live") this.#choose(selection);
       else this.#unsent = selection;
     }, SELECT_DELAY);
     this.#select = { selection, timer };
+  }
+
+  #choose(selection: Selection): void {
+    this.#choosing += 1;
+    const done = () => {
+      this.#choosing -= 1;
+    };
+    this.#ask({ type: "select", selection }).answer.then(done, done);
   }
 
   async action(name: string, argument: string): Promise<void> {
@@ -528,7 +538,8 @@ export class KernelSource implements Source {
       this.#emit({ type: "status", status: message.status });
     } else if (message.type === "partial") {
       this.#emit({ type: "partial", run: message.run, results: message.results });
-    } else {
+    } else if (this.#select === null && this.#choosing === 0) {
+      // The kernel tells every copy: while a newer choice is on its way, this is an older one.
       this.#emit({ type: "selected", selection: message.selection });
     }
   }

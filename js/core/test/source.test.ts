@@ -76,6 +76,23 @@ describe("the connection", () => {
     expect(events).toEqual([{ type: "state", state: "live" }]);
   });
 
+  test("what the kernel says of an older choice does not undo a newer one", async () => {
+    const { source, kernel, events } = await live();
+    const attention = spec.attention?.selection as Selection;
+    const told = () => events.filter((event) => event.type === "selected");
+    source.select({ ...attention, layer: 1 });
+    const selected = { type: "selected", view: "view-1", selection: { ...attention, layer: 2 } };
+    kernel.say(selected);
+    expect(told()).toEqual([]);
+    await vi.waitFor(() => expect(kernel.sent.at(-1)?.type).toBe("select"));
+    kernel.say(selected);
+    expect(told()).toEqual([]);
+    kernel.release();
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    kernel.say(selected);
+    expect(told()).toHaveLength(1);
+  });
+
   test("what was selected before the kernel came is told then", async () => {
     const kernel = new FakeKernel(spec);
     let open = (_: FakeKernel): void => undefined;
