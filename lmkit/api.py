@@ -100,6 +100,7 @@ __all__ = [
     "RowResults",
     "RowSequence",
     "RowStream",
+    "RowTable",
     "Series",
     "Span",
     "Spans",
@@ -751,9 +752,36 @@ class View:
         raise TypeError(f"{type(self).__name__} defines no show(self, trace, *, ...).")
 
 
+class RowTable(Protocol):
+    """Rows under named columns, whatever holds them; a cell is read when it is asked for."""
+
+    @property
+    def name(self) -> str:
+        """What the data set is called."""
+        ...
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """Names of its columns, in order."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """How many rows it has."""
+        ...
+
+    def read(self, column: str, rows: Sequence[int]) -> list[Any]:
+        """Cells of one column as Python values, None where a row has none.
+
+        Raises:
+            DataSetError: there is no such column.
+        """
+        ...
+
+
 @runtime_checkable
 class Tools(Protocol):
-    """What lmkit lends to a command: models by name, and the attention of their passes."""
+    """What lmkit lends to a command: models by name, attention of their passes, rows of data."""
 
     def model(
         self,
@@ -786,6 +814,14 @@ class Tools(Protocol):
         Gives a :class:`lmkit.capture.Trace`; ``trace.tensors(layer)`` holds queries, keys and
         values of the batch, with ``gradients`` as the pass made them, so that a loss may be
         computed from them. The model stays on its own kernel.
+        """
+        ...
+
+    def rows(self, data: Any) -> RowTable:
+        """Open a data set: all that ``kit.evaluate`` takes, see docs/datasets.md.
+
+        Raises:
+            DataSetError: it holds no rows that can be read, saying why.
         """
         ...
 

@@ -6,6 +6,7 @@ import inspect
 import keyword
 import re
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import msgspec
 
@@ -61,19 +62,32 @@ RESERVED_VERBS = frozenset({
 model's; a test holds that none is missing."""
 
 
-def check_task(task: object) -> type[Task]:
-    """Return ``task`` if it is a sound declaration.
+Declared = TypeVar("Declared", Task, View, Command)
+
+
+def _declared(found: object, kind: type[Declared]) -> type[Declared]:
+    """``found`` where it is a subclass of ``kind`` with a sound name."""
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise RegistrationError(
+            f"register() got {found!r}, not a subclass of lmkit.api.{kind.__name__}.",
+            hint=f"Register the class itself: register(My{kind.__name__}).",
+        )
+    _check_name(found.name, _who(found, kind))
+    return found
+
+
+def _who(found: type, kind: type) -> str:
+    return f"{kind.__name__} {found.__module__}.{found.__qualname__}"
+
+
+def check_task(found: object) -> type[Task]:
+    """Return ``found`` if it is a sound declaration.
 
     Raises:
         RegistrationError: naming the class and the first thing that is wrong with it.
     """
-    if not (isinstance(task, type) and issubclass(task, Task)):
-        raise RegistrationError(
-            f"register() got {task!r}, not a subclass of lmkit.api.Task.",
-            hint="Register the class itself: register(MyTask).",
-        )
-    who = f"Task {task.__module__}.{task.__qualname__}"
-    _check_name(task.name, who)
+    task = _declared(found, Task)
+    who = _who(task, Task)
     for attribute in ("title", "help", "verb", "default_model"):
         if not isinstance(getattr(task, attribute), str):
             raise RegistrationError(f"{who}: {attribute} is not a string.")
@@ -124,19 +138,14 @@ def _check_columns(task: type[Task], who: str) -> None:
     _check_signature(task.report_rows, who, report, "done")
 
 
-def check_view(view: object) -> type[View]:
-    """Return ``view`` if it is a sound declaration.
+def check_view(found: object) -> type[View]:
+    """Return ``found`` if it is a sound declaration.
 
     Raises:
         RegistrationError: naming the class and the first thing that is wrong with it.
     """
-    if not (isinstance(view, type) and issubclass(view, View)):
-        raise RegistrationError(
-            f"register() got {view!r}, not a subclass of lmkit.api.View.",
-            hint="Register the class itself: register(MyView).",
-        )
-    who = f"View {view.__module__}.{view.__qualname__}"
-    _check_name(view.name, who)
+    view = _declared(found, View)
+    who = _who(view, View)
     for attribute in ("title", "help"):
         if not isinstance(getattr(view, attribute), str):
             raise RegistrationError(f"{who}: {attribute} is not a string.")
@@ -152,19 +161,14 @@ def check_view(view: object) -> type[View]:
     return view
 
 
-def check_command(command: object) -> type[Command]:
-    """Return ``command`` if it is a sound declaration.
+def check_command(found: object) -> type[Command]:
+    """Return ``found`` if it is a sound declaration.
 
     Raises:
         RegistrationError: naming the class and the first thing that is wrong with it.
     """
-    if not (isinstance(command, type) and issubclass(command, Command)):
-        raise RegistrationError(
-            f"register() got {command!r}, not a subclass of lmkit.api.Command.",
-            hint="Register the class itself: register(MyCommand).",
-        )
-    who = f"Command {command.__module__}.{command.__qualname__}"
-    _check_name(command.name, who)
+    command = _declared(found, Command)
+    who = _who(command, Command)
     if not isinstance(command.help, str):
         raise RegistrationError(f"{who}: help is not a string.")
     if command.name in RESERVED_COMMANDS:

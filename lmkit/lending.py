@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lmkit.api import LoadedModel
+    from lmkit.api import LoadedModel, RowTable
     from lmkit.models import ModelStore
 
 __all__ = ["LentTools"]
@@ -44,3 +44,9 @@ class LentTools:
         from lmkit.models.recording import record
 
         return record(model, values=values, gradients=gradients)
+
+    def rows(self, data: Any) -> RowTable:
+        """See :meth:`lmkit.api.Tools.rows`."""
+        from lmkit.datasets import open_rows
+
+        return open_rows(data)

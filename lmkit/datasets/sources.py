@@ -65,7 +65,7 @@ def open_rows(data: Any, name: str = "") -> Table:
     Args:
         data: A pandas or polars DataFrame, a ``pyarrow.Table``, a ``datasets.Dataset``, a list of
             dicts, a dict of columns, or the path of a CSV, TSV, JSON Lines, JSON, Parquet, Arrow or
-            Feather file.
+            Feather file, or of a folder that ``datasets.Dataset.save_to_disk`` wrote.
         name: What to call it; else the file's name or the kind of object and its length.
 
     Raises:
@@ -201,6 +201,8 @@ def _records(data: Iterable[Any], name: str) -> Table:
 
 def _file(path: Path, name: str) -> Table:
     name = name or path.name
+    if path.is_dir():
+        return _read_folder(path, name)
     suffix = path.suffix.lower()
     try:
         if suffix in _CSV:
@@ -222,6 +224,23 @@ def _file(path: Path, name: str) -> Table:
             hint="Save it as UTF-8, or give a DataFrame that was read with its encoding.",
         ) from error
     raise DataSetError(f"{name} ends in {suffix or 'no suffix'}.", hint=f"Give a {_SUFFIXES} file.")
+
+
+def _read_folder(path: Path, name: str) -> Table:
+    try:
+        import datasets
+    except ImportError as error:
+        raise DataSetError(
+            f"To read the folder {name} takes datasets, which is not installed.",
+            hint="pip install datasets",
+        ) from error
+    try:
+        return open_rows(datasets.load_from_disk(str(path)), name)
+    except (OSError, ValueError) as error:
+        raise DataSetError(
+            f"{name} is no folder of a data set: {error}.",
+            hint="Give one that Dataset.save_to_disk wrote, or a file.",
+        ) from error
 
 
 def _read_csv(path: Path, name: str, delimiter: str) -> Table:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from lmkit_distillation.data import read_examples
 from lmkit_distillation.engine import Engine
 from lmkit_distillation.errors import DataError, DistillationError, RecipeError, RunFolderError
 from lmkit_distillation.folder import RunFolder
@@ -21,6 +22,7 @@ from lmkit_distillation.memory import MicroBatches
 from lmkit_distillation.recipe import load_recipe, recipe_from
 from safetensors.torch import load_file
 
+from lmkit.errors import DataSetError
 from lmkit.tools import KernelTools
 from tests.tiny import tiny_bert, tiny_llama
 
@@ -242,12 +244,36 @@ def test_an_untrained_head_takes_the_names_of_the_teachers_classes(
     assert json.loads((made / "config.json").read_text())["id2label"] == names
 
 
+def test_a_table_without_a_header_and_a_folder_are_read_alike(tmp_path: Path) -> None:
+    import datasets
+
+    rows = [(f"text {number}", number % 2) for number in range(5)]
+    (tmp_path / "sst2.tsv").write_text("\n".join(f"{text}\t{label}" for text, label in rows))
+    datasets.Dataset.from_list([{"text": a, "label": b} for a, b in rows]).save_to_disk(
+        tmp_path / "folder"
+    )
+    recipe = recipe_from(
+        {
+            "teacher": {"model": "m"},
+            "student": {"layers": 1},
+            "data": {"train": "t"},
+            "out": "o",
+        }
+    )
+    for name in ("sst2.tsv", "folder"):
+        table = KernelTools().rows(str(tmp_path / name))
+        found = read_examples(table, recipe, ["negative", "positive"])
+        assert [(one.text, one.label) for one in found] == rows
+    with pytest.raises(DataSetError, match="is no folder of a data set"):
+        KernelTools().rows(str(tmp_path))
+
+
 def test_faults_are_named_in_a_sentence(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "wrong.csv").write_text("text,label\nthe plot,spam\n")
     wrong = plain(files, tmp_path / "a", data={"train": str(tmp_path / "wrong.csv")})
-    with pytest.raises(DataError, match=r"line 2: label is 'spam'.*negative, positive"):
+    with pytest.raises(DataError, match=r"row 0: label is 'spam'.*negative, positive"):
         run(wrong)
     out = tmp_path / "b"
     recipe = plain(files, out, train={"steps": 4, "checkpoint_every": 1})

@@ -1,23 +1,20 @@
-"""Texts of a run: files read and checked, texts turned into token ids, batches made.
+"""Texts of a run: rows checked, texts turned into token ids, batches made.
 
 A text has an id that is a hash of what the models read, so that the teacher's cached answers find
-it in any order and in any file. Files are csv, tsv, jsonl, json, or a folder of the ``datasets``
-package.
+it in any order and in any file.
 """
 
 from __future__ import annotations
 
-import csv
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from lmkit.api import RowTable
 from lmkit_distillation.errors import DataError
 from lmkit_distillation.recipe import Data, Recipe
 
@@ -31,9 +28,10 @@ __all__ = [
     "collate",
     "epoch_order",
     "read_examples",
-    "read_rows",
 ]
 
+BLOCK = 1000
+"""Rows read at once."""
 IGNORED = -100
 """A label that no loss counts, as everywhere in transformers."""
 
@@ -64,97 +62,27 @@ class Example:
         return blake2b(body.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
 
 
-def read_rows(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of a file with their places.
-
-    Raises:
-        DataError: no such file, an unknown kind, or a line that can't be read.
-    """
-    file = Path(path)
-    if not file.exists():
-        raise DataError(f"The data file {path} is not there.")
-    if file.is_dir():
-        yield from _folder_rows(file)
-        return
-    kind = file.suffix.lower()
-    try:
-        if kind in (".csv", ".tsv"):
-            # A quotation mark is an ordinary sign in a tsv, as SST-2 and CoNLL write them.
-            csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-            with file.open(encoding="utf-8-sig", newline="") as handle:
-                delimiter = "\t" if kind == ".tsv" else ","
-                quoting: Any = csv.QUOTE_NONE if kind == ".tsv" else csv.QUOTE_MINIMAL
-                reader = csv.reader(handle, delimiter=delimiter, quoting=quoting)
-                yield from _table_rows(reader, file)
-        elif kind in (".jsonl", ".ndjson"):
-            with file.open(encoding="utf-8") as handle:
-                for number, line in enumerate(handle, 1):
-                    if line.strip():
-                        yield f"{file.name}, line {number}", _object(line, file, number)
-        elif kind == ".json":
-            rows = json.loads(file.read_text(encoding="utf-8"))
-            if not isinstance(rows, list):
-                raise DataError(f"{file} holds no list of rows.")
-            for number, row in enumerate(rows, 1):
-                if not isinstance(row, dict):
-                    raise DataError(f"Row {number} of {file} is no object.")
-                yield f"{file.name}, row {number}", row
-        else:
-            raise DataError(
-                f"{file} is of no known kind.",
-                hint="Data files are .csv, .tsv, .jsonl, .json, or a folder of the datasets "
-                "package.",
-            )
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
-        raise DataError(f"{file} can't be read: {error}.") from error
+def _rows(table: RowTable) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows with their places, as messages name them: counted from 0, as everywhere in lmkit."""
+    names = list(table.columns)
+    if len(names) == 2 and names[1] in ("0", "1"):
+        # SST-2 and its like come without a header: its first row was read as one.
+        yield f"{table.name}, first line", {"text": names[0], "label": names[1]}
+        cells = {"text": names[0], "label": names[1]}
+    else:
+        cells = {name: name for name in names}
+    for start in range(0, table.count, BLOCK):
+        block = range(start, min(start + BLOCK, table.count))
+        read = [table.read(column, block) for column in cells.values()]
+        for row, values in zip(block, zip(*read, strict=True), strict=True):
+            yield f"{table.name}, row {row}", dict(zip(cells, values, strict=True))
 
 
-def _table_rows(reader: Any, file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    header: list[str] | None = None
-    for cells in reader:
-        if not cells:
-            continue
-        if header is None:
-            header = [cell.strip() for cell in cells]
-            if len(header) == 2 and header[1] in ("0", "1") and "text" not in header:
-                # SST-2 and its like come without a header: text, label.
-                header = ["text", "label"]
-            else:
-                continue
-        place = f"{file.name}, line {reader.line_num}"
-        if len(cells) != len(header):
-            raise DataError(f"{place} has {len(cells)} cells; the header has {len(header)}.")
-        yield place, dict(zip(header, cells, strict=True))
-
-
-def _object(line: str, file: Path, number: int) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{file.name}, line {number} is no JSON: {error.msg}.") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{file.name}, line {number} is no JSON object.")
-    return found
-
-
-def _folder_rows(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        import datasets
-    except ImportError as error:
-        raise DataError(
-            f"{folder} is a folder, which the package datasets reads.",
-            hint="pip install datasets, or give a csv or jsonl file.",
-        ) from error
-    loaded = datasets.load_from_disk(str(folder))
-    for number, row in enumerate(loaded, 1):
-        yield f"{folder.name}, row {number}", dict(row)
-
-
-def read_examples(path: str, recipe: Recipe, labels: Sequence[str]) -> list[Example]:
-    """Read and check one file.
+def read_examples(table: RowTable, recipe: Recipe, labels: Sequence[str]) -> list[Example]:
+    """Read and check one data set.
 
     Args:
-        path: The file.
+        table: Its rows.
         recipe: Says which columns hold what.
         labels: The teacher's classes, by index.
 
@@ -182,7 +110,7 @@ def read_examples(path: str, recipe: Recipe, labels: Sequence[str]) -> list[Exam
         return found
 
     found = []
-    for place, row in read_rows(path):
+    for place, row in _rows(table):
         if recipe.task == "ner":
             found.append(_ner(row, data, place, label_of))
         elif recipe.task == "generation" and data.prompt:
@@ -195,7 +123,7 @@ def read_examples(path: str, recipe: Recipe, labels: Sequence[str]) -> list[Exam
             label = None if no_label else label_of(raw, place, data.label)
             found.append(Example(_cell(row, data.text, place), pair, label, place=place))
     if not found:
-        raise DataError(f"{path} has no rows.")
+        raise DataError(f"{table.name} has no rows.")
     return found
 
 

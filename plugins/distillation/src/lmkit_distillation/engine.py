@@ -202,7 +202,7 @@ class Engine:
         if not path:
             return []
         found = []
-        for example in read_examples(path, self.recipe, self.pair.labels):
+        for example in read_examples(self.tools.rows(path), self.recipe, self.pair.labels):
             one = self.coder(example)
             found.append(replace(one, other=self.other(example)) if self.other else one)
         return found
