@@ -27,8 +27,9 @@ function specOf(...results: object[]): PanelSpec {
   return parseViewSpec({ ...short, results }) as PanelSpec;
 }
 
-async function shown(...results: object[]) {
-  const spec = specOf(...results);
+const shown = (...results: object[]) => opened(specOf(...results));
+
+async function opened(spec: PanelSpec) {
   const kernel = new FakeKernel(spec, 0);
   const data = JSON.parse(
     JSON.stringify({ version: "0.1.0", spec, live, heads: 72, headsCarried: 0 }),
@@ -103,6 +104,21 @@ describe("a table", () => {
     expect(view.root.querySelector("script, img, iframe")).toBeNull();
     expect(view.all("row")).toHaveLength(HOSTILE.length);
     expect(view.all("result-table")[1]?.textContent).toContain("score");
+  });
+});
+
+describe("spans", () => {
+  test("without tokens to select make their change, by a click on the chip", async () => {
+    const change = { values: { text: "further on" } };
+    const spec = specOf({
+      kind: "spans",
+      text: "Ada lived here.",
+      spans: [{ start: 0, end: 3, label: "PER", change }],
+    });
+    const { view, kernel } = await opened({ ...spec, attention: null });
+    view.one<HTMLButtonElement>("span-chip").click();
+    await vi.waitFor(() => expect(runs(kernel)).toHaveLength(1));
+    expect(runs(kernel)[0]).toMatchObject({ values: { text: "further on" } });
   });
 });
 

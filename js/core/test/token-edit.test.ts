@@ -82,9 +82,11 @@ describe("a token of the text", () => {
 });
 
 describe("the place of a token", () => {
+  const alone = (text: string, one: Token) => placeOf(text, [one], 0);
+
   test("counts code points, and forgives case, accents and blanks", () => {
-    expect(placeOf("👍 Café", token("cafe", 2, 6))).toEqual([3, 7]);
-    expect(placeOf("a film", token(" film", 1, 6))).toEqual([1, 6]);
+    expect(alone("👍 Café", token("cafe", 2, 6))).toEqual([3, 7]);
+    expect(alone("a film", token(" film", 1, 6))).toEqual([1, 6]);
   });
 
   test.each([
@@ -93,7 +95,18 @@ describe("the place of a token", () => {
     ["no place", "a film", token("film", 0, 0)],
     ["blanks alone", "a   b", token("", 1, 4)],
   ])("is none in %s", (_, text, one) => {
-    expect(placeOf(text, one)).toBeNull();
+    expect(alone(text, one)).toBeNull();
+  });
+
+  test("is none in the second text of a pair, whose word stands there by chance", () => {
+    const tokens = [token("the", 0, 3), token("film", 4, 8), token("the", 0, 3)];
+    expect(placeOf("the film", tokens, 0)).toEqual([0, 3]);
+    expect(placeOf("the film", tokens, 2)).toBeNull();
+  });
+
+  test("is none where a template was put around the text", () => {
+    const tokens = [token("you", 0, 3), token("are", 4, 7), token("a", 8, 9), token("bot", 10, 13)];
+    expect(placeOf("say in a way", tokens, 2)).toBeNull();
   });
 
   test("leads to the very characters", () => {
@@ -103,7 +116,7 @@ describe("the place of a token", () => {
         const start = points.length ? a % points.length : 0;
         const end = Math.min(points.length, start + 1 + (b % 4));
         const wanted = points.slice(start, end).join("");
-        const place = placeOf(text, token(wanted, start, end));
+        const place = alone(text, token(wanted, start, end));
         if (place) expect(text.slice(...place)).toBe(wanted);
       }),
     );

@@ -165,7 +165,6 @@ function listen(
   scope.on(box, "pointerleave", () => point(null));
   scope.on(box, "focusin", (event) => point(at(event)));
   scope.on(box, "focusout", () => point(null));
-  if (!store) return;
   scope.on(box, "click", (event) => {
     const index = at(event);
     // A drag over the text is for copying it.
@@ -195,6 +194,7 @@ function listen(
     event.preventDefault();
     event.stopPropagation();
   });
+  if (!store) return;
   const show = (chosen: readonly number[]) => {
     const held = new Set<HTMLElement>();
     for (const [index, span] of spans.entries()) {

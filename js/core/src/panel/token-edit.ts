@@ -20,17 +20,37 @@ const plain = (text: string): string =>
     .toLocaleLowerCase();
 
 /**
- * Where a token stands in a text, in UTF-16 units; null where it does not stand there: a special
- * token, one of another text of a pair, or a text that was edited since.
+ * Where a token stands in the text of the form, in UTF-16 units; null where it does not stand there:
+ * a special token, one of the second text of a pair, or of a text that was edited or put into a
+ * template since. One word may stand at the same place of another text by chance, so most of the
+ * tokens have to be where they say.
  */
-export function placeOf(text: string, token: Token): readonly [number, number] | null {
-  if (token.special || token.end <= token.start) return null;
+export function placeOf(
+  text: string,
+  tokens: readonly Token[],
+  index: number,
+): readonly [number, number] | null {
   const points = Array.from(text);
-  if (token.end > points.length) return null;
-  const there = points.slice(token.start, token.end).join("");
-  if (plain(there) === "" || plain(there) !== plain(token.text)) return null;
+  const there = (token: Token) => points.slice(token.start, token.end).join("");
+  const matches = (token: Token) => {
+    const found = token.end <= points.length ? plain(there(token)) : "";
+    return found !== "" && found === plain(token.text);
+  };
+  let [placed, right, last] = [0, 0, 0];
+  for (const [at, token] of tokens.entries()) {
+    if (token.special || token.end <= token.start) continue;
+    if (token.start < last) {
+      if (at <= index) return null; // a second text begins
+      break;
+    }
+    last = token.start;
+    placed += 1;
+    if (matches(token)) right += 1;
+  }
+  const token = tokens[index];
+  if (!token || token.special || !matches(token) || 2 * right < placed) return null;
   const start = points.slice(0, token.start).join("").length;
-  return [start, start + there.length];
+  return [start, start + there(token).length];
 }
 
 /** The line below the tokens. `open` gives false where the token cannot be replaced. */
@@ -39,7 +59,7 @@ export function tokenEdit(
   edited: EditedText,
   context: Context,
   scope: Scope,
-): { open(token: Token, back: HTMLElement): boolean; close(): void } {
+): { open(tokens: readonly Token[], index: number, back: HTMLElement): boolean; close(): void } {
   const { t } = context;
   const id = uniqueId("replace");
   const label = h("label", { for: id });
@@ -78,10 +98,11 @@ export function tokenEdit(
     event.preventDefault();
   });
   return {
-    open(token, back) {
+    open(tokens, index, back) {
       const text = edited.get();
-      place = placeOf(text, token);
-      if (!place) return false;
+      const token = tokens[index];
+      place = placeOf(text, tokens, index);
+      if (!place || !token) return false;
       from = back;
       refill(label, t("token.replace"), " ", bdi(shortToken(token.text), { class: "code" }));
       input.value = text.slice(place[0], place[1]);

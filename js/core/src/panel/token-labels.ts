@@ -105,7 +105,7 @@ export function tokenLabels(
     // One selection in the whole panel: a token chosen elsewhere is looked at here too, and of an
     // entity the first one, which begins it.
     const follow = ({ tokens: chosen, lens }: ViewState) =>
-      hold(lens === "" && chosen.length > 0 ? Math.min(...chosen) : null);
+      hold(lens === "" ? (chosen[0] ?? null) : null);
     follow(store.state);
     scope.add(
       store.subscribe((state, before) => {

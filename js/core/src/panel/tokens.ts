@@ -106,9 +106,9 @@ export function tokenStrip(
   host.append(frame);
   const editor = edited && tokenEdit(frame, edited, context, scope);
   const replace = (strip: Strip, index: number | null): boolean => {
-    const [item, token] = [strip.items[index ?? -1], strip.tokens[index ?? -1]];
-    if (!editor || !edited?.can() || !item || !token) return false;
-    if (!editor.open(token, item)) context.announce(t("token.replace.no"));
+    const item = strip.items[index ?? -1];
+    if (!editor || !edited?.can() || !item || index === null) return false;
+    if (!editor.open(strip.tokens, index, item)) context.announce(t("token.replace.no"));
     return true;
   };
 
