@@ -162,7 +162,7 @@ def test_a_start_after_the_kernel_killed_for_memory_halves_by_itself(
     folder = RunFolder(tmp_path / "out")
     folder.claim(recipe)
     (folder.path / "running.json").write_text(
-        json.dumps({"pid": 2**22 + 1, "born": "1", "step": 0, "oom_kills": 7})
+        json.dumps({"pid": 2**22 + 1, "born": "1", "step": 0, "doing": "step", "oom_kills": 7})
     )
     Engine(recipe, KernelTools(), kills=lambda: 8).run()
     sizes = {e["micro_batch"] for e in folder.events() if e["kind"] == "step"}
