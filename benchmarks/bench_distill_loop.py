@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from lmkit_distillation.data import Encoded
 from lmkit_distillation.engine import Engine
 from lmkit_distillation.losses.layers import layer_pairs
 from lmkit_distillation.memory import MicroBatches
 from lmkit_distillation.models import load_pair, shape_of
 from lmkit_distillation.recipe import recipe_from
+from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lmkit.tools import KernelTools
@@ -33,21 +33,49 @@ __all__ = ["rows"]
 
 Row = dict[str, Any]
 WARM, STEPS = 3, 24
-WORDS = (
-    "the plot is thin but i was moved by a film of old rivers and slow music that nobody in the "
-    "cinema had heard before we left it in the rain"
-).split()
+WORDS = [
+    "the",
+    "plot",
+    "is",
+    "thin",
+    "but",
+    "i",
+    "was",
+    "moved",
+    "by",
+    "a",
+    "film",
+    "of",
+    "old",
+    "rivers",
+    "and",
+    "slow",
+    "music",
+    "that",
+    "nobody",
+    "in",
+    "the",
+    "cinema",
+    "had",
+    "heard",
+    "before",
+    "we",
+    "left",
+    "it",
+    "in",
+    "the",
+    "rain",
+]
 
 
 def rows() -> dict[str, Row]:
     """Ratios of texts a second, engine over loop."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or torch.get_num_threads())
     with tempfile.TemporaryDirectory(prefix="lmkit-loop-") as folder:
-        found = {
+        return {
             "distill: engine / loop by hand, 3 layers, ce + kl + hidden": _classifier(Path(folder)),
             "distill: engine / loop by hand, causal, ce + kl": _causal(Path(folder)),
         }
-    return found
 
 
 def _classifier(folder: Path) -> Row:
@@ -71,11 +99,11 @@ def _classifier(folder: Path) -> Row:
             theirs = pair.teacher(**inputs, output_hidden_states=True)
         mine = pair.student(**inputs, output_hidden_states=True)
         hidden = torch.stack([
-            F.mse_loss(mine.hidden_states[a + 1][mask], theirs.hidden_states[b + 1][mask])
+            functional.mse_loss(mine.hidden_states[a + 1][mask], theirs.hidden_states[b + 1][mask])
             for a, b in pairs
         ])  # fmt: skip
         return (
-            0.5 * F.cross_entropy(mine.logits, labels)
+            0.5 * functional.cross_entropy(mine.logits, labels)
             + 4.0 * _kl(mine.logits / 2, theirs.logits / 2)
             + hidden.mean()
         )
@@ -90,13 +118,8 @@ def _causal(folder: Path) -> Row:
         num_attention_heads=8, num_key_value_heads=4, tie_word_embeddings=True,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder / "teacher")
-    tools = KernelTools()
-    tools.model("starter:sentiment", "AutoModelForSequenceClassification").tokenizer.save_pretrained(
-        folder / "teacher"
-    )
-    (folder / "train.jsonl").write_text(
-        "\n".join(f'{{"text": "{_text(i)}"}}' for i in range(8 * (WARM + STEPS)))
-    )
+    words = KernelTools().model("starter:sentiment", "AutoModelForSequenceClassification").tokenizer
+    words.save_pretrained(folder / "teacher")
     engine = _engine(
         folder / "causal",
         task="generation",
@@ -114,9 +137,9 @@ def _causal(folder: Path) -> Row:
             theirs = pair.teacher(**inputs, use_cache=False).logits[:, :-1]
         mine = pair.student(**inputs, use_cache=False).logits[:, :-1]
         real = mask[:, 1:]
-        return 0.5 * F.cross_entropy(mine[real], inputs["input_ids"][:, 1:][real]) + 4.0 * _kl(
-            mine[real] / 2, theirs[real] / 2
-        )
+        return 0.5 * functional.cross_entropy(
+            mine[real], inputs["input_ids"][:, 1:][real]
+        ) + 4.0 * _kl(mine[real] / 2, theirs[real] / 2)
 
     return _compared(engine, pair.student, loss)
 
@@ -207,7 +230,7 @@ def _padded(
 
 
 def _kl(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    return F.kl_div(
-        F.log_softmax(student, -1), F.log_softmax(teacher, -1), log_target=True,
+    return functional.kl_div(
+        functional.log_softmax(student, -1), functional.log_softmax(teacher, -1), log_target=True,
         reduction="batchmean",
     )  # fmt: skip

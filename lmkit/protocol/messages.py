@@ -822,8 +822,9 @@ class JobInfo(Struct, frozen=True, kw_only=True):
     """Long work that a process of its own does, as it stands now.
 
     ``name`` is what it is known by in any kernel, as a rule its folder; ``task`` the task whose
-    panel opens on it, where ``field`` of its form is given that name (empty: none does). ``killed``: its process is gone without a word. ``note`` is a line of its latest
-    numbers, ``actions`` are the buttons that have a meaning now.
+    panel opens on it, where ``field`` of its form is given that name (empty: none does).
+    ``killed``: its process is gone without a word. ``note`` is a line of its latest numbers,
+    ``actions`` are the buttons that have a meaning now.
     """
 
     name: Line

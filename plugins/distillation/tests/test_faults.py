@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -92,9 +93,10 @@ def small_disk(folder: Path, size: int) -> Iterator[bool]:
     """A disk of ``size`` bytes on a folder; False where this user may not mount one."""
     folder.mkdir()
     words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    mounted = shutil.which("mount") is not None and not subprocess.run(
-        words, capture_output=True
-    ).returncode
+    mounted = (
+        shutil.which("mount") is not None
+        and not subprocess.run(words, capture_output=True).returncode
+    )
     try:
         yield mounted
     finally:
@@ -221,7 +223,11 @@ def test_a_start_that_fails_shows_in_the_panel(
 
 @contextmanager
 def limited(size: int) -> Iterator[list[str] | None]:
-    """Words before a command that run it in a cgroup of so many bytes; None where none is ours."""
+    """Words before a command that run it in a cgroup of so many bytes; None where none is ours.
+
+    Args:
+        size: Whole pages.
+    """
     group = Path(tempfile.mkdtemp(prefix="lmkit-"))
     first, second = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
     made: Path | None = None
@@ -231,8 +237,10 @@ def limited(size: int) -> Iterator[list[str] | None]:
         made.mkdir()
         limit = "memory.limit_in_bytes" if version_1 else "memory.max"
         (made / limit).write_text(str(size))
-    usable = made is not None and (made / "cgroup.procs").exists() and os.access(
-        made / "cgroup.procs", os.W_OK
+    usable = (
+        made is not None
+        and (made / "cgroup.procs").exists()
+        and os.access(made / "cgroup.procs", os.W_OK)
     )
     usable = usable and any(
         (made / name).exists() and str(size) in (made / name).read_text()
@@ -245,8 +253,11 @@ def limited(size: int) -> Iterator[list[str] | None]:
     finally:
         group.rmdir()
         if made is not None and made.is_dir():
-            with suppress(OSError):
-                made.rmdir()
+            end = time.monotonic() + 10
+            while made.is_dir() and time.monotonic() < end:  # until the last process is out of it
+                with suppress(OSError):
+                    made.rmdir()
+                time.sleep(0.05)
 
 
 def test_what_the_kernel_kills_for_memory_goes_on_with_half_the_texts(
@@ -257,9 +268,13 @@ def test_what_the_kernel_kills_for_memory_goes_on_with_half_the_texts(
     (tmp_path / "recipe.json").write_text(json.dumps(recipe))
     counter = tmp_path / "counter"
     counter.write_text("under_oom 0\noom_kill 0\n")
-    words = [sys.executable, str(Path(__file__).with_name("dies.py")), str(tmp_path / "recipe.json")]
+    words = [
+        sys.executable,
+        str(Path(__file__).with_name("dies.py")),
+        str(tmp_path / "recipe.json"),
+    ]
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    with limited(1_500_000_000) as before:
+    with limited(3 << 29) as before:
         words = [*words, str(counter)] if before is None else [*before, *words]
         done = subprocess.run(words, env=environ, capture_output=True, timeout=240)
     assert done.returncode == -9, done.stderr[-2000:]
