@@ -1,8 +1,8 @@
 """``python -m benchmarks [--only load,capture]`` prints a table and writes benchmarks/latest.json.
 
 Each ``bench_NAME.py`` that has ``rows()`` is one: name -> {value, unit, goal, better, runs} and,
-where a figure needs a word, note. Values are medians; what can be a ratio of one run is one: times of
-different machines cannot be compared.
+where a figure needs a word, note. Values are medians; what can be a ratio of one run is one: times
+of different machines cannot be compared.
 """
 
 from __future__ import annotations
