@@ -259,7 +259,7 @@ def _attention(canvas: Any, pen: Pen, y: int, bundle: Bundle) -> int:
     layers = spec.attention.layers
     top = _text(pen, MARGIN, y, "Heads (layers down)", 12, FAINT)
     cell = _cell(layers)
-    for index, layer in enumerate(layers):
+    for index in range(len(layers)):
         tile = tiles.get(format_key(Key("thumb", index)))
         if tile is None:
             continue
