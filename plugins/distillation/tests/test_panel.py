@@ -182,7 +182,7 @@ def test_states_of_a_run_seen_from_outside(tmp_path: Path) -> None:
 
 
 def wait(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < end, what
         time.sleep(0.1)

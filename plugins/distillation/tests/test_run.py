@@ -86,7 +86,7 @@ def launch(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def kill_when(process: subprocess.Popen[bytes], ready: Any) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not ready() and process.poll() is None:
         assert time.monotonic() < end
         time.sleep(0.002)
