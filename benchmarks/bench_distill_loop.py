@@ -120,6 +120,8 @@ def _causal(folder: Path) -> Row:
     LlamaForCausalLM(config).save_pretrained(folder / "teacher")
     words = KernelTools().model("starter:sentiment", "AutoModelForSequenceClassification").tokenizer
     words.save_pretrained(folder / "teacher")
+    lines = [f'{{"text": "{_text(i)}"}}' for i in range(8 * (WARM + STEPS))]
+    (folder / "train.jsonl").write_text("\n".join(lines))
     engine = _engine(
         folder / "causal",
         task="generation",
