@@ -47,10 +47,19 @@ class Augmenter:
         tools: Lends the model that makes them.
         folder: Where they are kept.
         device: Where that model runs.
+        labels: The teacher's classes; words tagged ``O`` belong to no entity.
     """
 
-    def __init__(self, recipe: Recipe, tools: Tools, folder: Path, device: torch.device) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        tools: Tools,
+        folder: Path,
+        device: torch.device,
+        labels: Sequence[str],
+    ) -> None:
         self.recipe, self.tools, self.device = recipe, tools, device
+        self._outside = list(labels).index("O") if "O" in labels else None
         self.wish = recipe.data.augment
         self.kept = KeptTexts(folder, self._settings())
 
@@ -129,13 +138,6 @@ class Augmenter:
             return ["words", wish.masked, wish.probability, wish.top, *common]
         return ["rewrite", wish.writer, wish.temperature, *common]
 
-    _outside: int | None = None
-    """The tag of words that belong to no entity."""
-
-    def know_tags(self, labels: Sequence[str]) -> None:
-        """Tell which tag is that of words outside of entities."""
-        self._outside = list(labels).index("O") if "O" in labels else None
-
     def _replace_words(
         self, sources: Sequence[tuple[str, Example]], done: Callable[[int, int], None]
     ) -> None:
@@ -178,7 +180,7 @@ class Augmenter:
     def _rewrite(self, texts: Sequence[tuple[str, str]], done: Callable[[int, int], None]) -> None:
         lent = self.tools.model(self.wish.writer, "AutoModelForCausalLM", device=str(self.device))
         with lent.hold():
-            writer = Writer.of(lent.model, lent.tokenizer, len(lent.tokenizer))
+            writer = Writer.of(lent.model, lent.tokenizer)
             rewrite(
                 texts, writer, lent.tokenizer, self.kept, self.wish, self.recipe.seed,
                 longest(lent.model), done,

@@ -17,7 +17,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,6 @@ from lmkit_distillation.data import (
     Encoded,
     collate,
     epoch_order,
-    read_examples,
-    without_label,
 )
 from lmkit_distillation.errors import DistillationError, NotFiniteError, RunFolderError
 from lmkit_distillation.evaluate import Answers, answers, metrics
@@ -51,8 +48,11 @@ from lmkit_distillation.memory import (
 )
 from lmkit_distillation.models import load_pair, longest, shape_of
 from lmkit_distillation.objective import Inside, Objective, Seen
+from lmkit_distillation.on_policy import OnPolicyTexts
 from lmkit_distillation.recipe import Recipe
+from lmkit_distillation.sampling import Writer
 from lmkit_distillation.tensorboard import EventWriter
+from lmkit_distillation.training_texts import Texts
 
 __all__ = ["Engine"]
 
@@ -162,7 +162,21 @@ class Engine:
         self.other = (
             None if pair.aligned else Coder(pair.teacher_tokenizer, recipe, longest(pair.teacher))
         )
-        self.texts = self._texts()
+        teacher = f"{recipe.teacher.model} {_checksum(pair.teacher)}"
+        self.sources = Texts(
+            recipe=recipe,
+            tools=self.tools,
+            pair=pair,
+            coder=self.coder,
+            other=self.other,
+            folder=self.folder.path,
+            teacher=teacher,
+            device=self.device,
+            leader=self.leader,
+            wait=self.state.wait_for_everyone,
+            log=self._log,
+        )
+        self.texts = self.sources.training()
         self.dev = self._read(recipe.data.dev)
         self.ask_student = Inside(pair.student, recipe, self.tools, pair.head)
         self.ask_teacher = Inside(pair.teacher, recipe, self.tools, pair.teacher_head)
@@ -170,7 +184,14 @@ class Engine:
         self.objective.to(self.device)
         self.cache: TeacherCache | None = None
         if recipe.cache.use and recipe.needs_teacher:
-            self._fill_cache()
+            self._fill_cache(teacher)
+        self.own_texts = OnPolicyTexts(
+            recipe,
+            Writer.of(pair.student, pair.tokenizer),
+            self.coder,
+            share=(self.rank, self.world),
+            gather=self._gathered,
+        )
         train = recipe.train
         self.per_epoch = len(epoch_order(self._lengths(), train.batch, recipe.seed, 0))
         self.total = train.steps or max(1, round(train.epochs * self.per_epoch))
@@ -184,35 +205,22 @@ class Engine:
         self.teacher_dev: Answers | None = None
         self.board = EventWriter(self.folder.path / "tensorboard") if self.leader else None
 
-    def _texts(self) -> list[Encoded]:
-        data = self.recipe.data
-        known = self._read(data.train)
-        if data.labelled < 1:
-            generator = torch.Generator().manual_seed(self.recipe.seed)
-            order = torch.randperm(len(known), generator=generator).tolist()
-            kept = set(order[: max(1, round(data.labelled * len(known)))])
-            known = [
-                one if i in kept else without_label(one)
-                for i, one in enumerate(known)
-                if i in kept or not data.drop_rest
-            ]
-        return known + [without_label(one) for one in self._read(data.unlabelled)]
-
     def _read(self, path: str) -> list[Encoded]:
-        if not path:
-            return []
-        found = []
-        for example in read_examples(self.tools.rows(path), self.recipe, self.pair.labels):
-            one = self.coder(example)
-            found.append(replace(one, other=self.other(example)) if self.other else one)
-        return found
+        return self.sources.measured(path)
 
     def _lengths(self) -> list[int]:
         return [len(one.ids) for one in self.texts]
 
-    def _fill_cache(self) -> None:
+    def _fill_cache(self, name: str) -> None:
+        if self.recipe.on_policy.lambda_:
+            self._log(
+                "cache",
+                message="The teacher's cache knows the texts of the data alone; on those that the "
+                "student writes the teacher itself is asked.",
+            )
+            if self.recipe.on_policy.lambda_ == 1:
+                return
         folder = self.recipe.cache.folder or str(self.folder.path / "teacher")
-        name = f"{self.recipe.teacher.model} {_checksum(self.pair.teacher)}"
         self.cache = TeacherCache(Path(folder), self.recipe, name)
 
         def done(count: int, total: int) -> None:
@@ -294,13 +302,15 @@ class Engine:
                 return False
             if self.leader:
                 self.folder.mark(step=self.step, oom_kills=self._kills())
-            texts = self._texts_of(self.step)
+            with self._precision():
+                texts = self.own_texts(self._texts_of(self.step), self.step)
             parts, norm = self._step_or_halve(texts, micro)
             self.step += 1
             places += len(texts)
             now = time.monotonic()
             if self.leader:
-                self._report_step(parts, norm, places / max(now - since, 1e-9), micro)
+                speed = places / max(now - since, 1e-9)
+                self._report_step(parts, norm, speed, micro, sampled=texts[0].sampled)
                 since, places = now, 0
             at_end = self.step == self.total
             if self.dev and (self.step % self.evaluate_every == 0 or at_end):
@@ -377,7 +387,7 @@ class Engine:
         return sums
 
     def _teacher(self, batch: Any) -> Seen:
-        if self.cache is not None:
+        if self.cache is not None and not batch.texts[0].sampled:
             return self.cache.seen(batch, self.device)
         with torch.no_grad():
             return self.ask_teacher(batch, batch.teacher_inputs)
@@ -509,6 +519,14 @@ class Engine:
 
         return broadcast_object_list([value])[0]
 
+    def _gathered(self, items: list[Any]) -> list[Any]:
+        """The lists of all processes as one."""
+        if self.world == 1:
+            return items
+        from accelerate.utils import gather_object
+
+        return list(gather_object(items))
+
     def _any(self, value: bool) -> bool:
         if self.world == 1:
             return value
@@ -539,8 +557,17 @@ class Engine:
                 self._say(str(values["message"]))
 
     def _report_step(
-        self, parts: dict[str, float], norm: float, speed: float, micro: MicroBatches
+        self,
+        parts: dict[str, float],
+        norm: float,
+        speed: float,
+        micro: MicroBatches,
+        *,
+        sampled: bool = False,
     ) -> None:
+        if sampled:  # nobody says what the next token of the student's own text should be
+            kinds = dict(zip(self.objective.names, self.recipe.loss, strict=True))
+            parts = {name: value for name, value in parts.items() if kinds[name].kind != "ce"}
         weights = self.objective.weights((self.step - 1) / self.total)
         loss = sum(weights[name] * value for name, value in parts.items())
         rate = self._rate(self.step - 1)
@@ -553,6 +580,7 @@ class Engine:
             texts_per_second=round(speed, 2),
             memory=peak_bytes(self.device),
             micro_batch=micro.at(self.step - 1),
+            **({"on_policy": True} if sampled else {}),
         )
         self._board(
             loss=loss,

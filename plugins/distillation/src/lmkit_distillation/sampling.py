@@ -55,23 +55,25 @@ class Writer:
         model: Runs where it stands.
         pad: Fills prompts at the left.
         ends: Tokens that end a text; the one that ended it is its last.
-        vocabulary: Logits from here on stand for no token and are never chosen; None: all do.
+        vocabulary: Logits from here on stand for no token, and are never chosen.
     """
 
     model: Any
     pad: int
     ends: tuple[int, ...]
-    vocabulary: int | None = None
+    vocabulary: int
 
     @staticmethod
-    def of(model: Any, tokenizer: Any, vocabulary: int | None = None) -> Writer:
+    def of(model: Any, tokenizer: Any) -> Writer:
         """A writer with the ends that the tokenizer and the model's own settings name."""
         end = tokenizer.eos_token_id
         own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
         named = [end, *(own if isinstance(own, list | tuple) else [own])]
         ends = tuple(dict.fromkeys(int(one) for one in named if one is not None))
         pad = tokenizer.pad_token_id
-        return Writer(model, int(pad if pad is not None else (ends or (0,))[0]), ends, vocabulary)
+        return Writer(
+            model, int(pad if pad is not None else (ends or (0,))[0]), ends, len(tokenizer)
+        )
 
     def sample(
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], room: int, temperature: float
@@ -117,8 +119,7 @@ class Writer:
         """
 
         def choose(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-            if self.vocabulary is not None:
-                scores[:, self.vocabulary :] = -torch.inf
+            scores[:, self.vocabulary :] = -torch.inf
             return scores
 
         return self._write(prompts, room, choose, beams, length_penalty)
@@ -144,8 +145,7 @@ class Writer:
             max_new_tokens=room,
             do_sample=False,
             num_beams=beams,
-            length_penalty=length_penalty,
-            early_stopping=False,
+            **({"length_penalty": length_penalty} if beams > 1 else {}),
             eos_token_id=list(self.ends) or None,
             pad_token_id=self.pad,
             use_cache=True,
@@ -155,6 +155,7 @@ class Writer:
                 made = self.model.generate(
                     ids.to(device),
                     attention_mask=mask.to(device),
+                    generation_config=settings,
                     logits_processor=LogitsProcessorList([choose]),
                 )
             except (RuntimeError, MemoryError) as error:
@@ -169,7 +170,7 @@ class Writer:
 
     @contextmanager
     def _as_it_is(self, settings: Any) -> Iterator[None]:
-        """In eval mode and without the model's own penalties: they would be another distribution."""
+        """In eval mode, and without the model's own penalties: they make another distribution."""
         training, before = self.model.training, self.model.generation_config
         self.model.eval()
         self.model.generation_config = settings

@@ -1,16 +1,15 @@
 """Words replaced by others that fit, as TinyBERT made its training texts.
 
-Jiao et al. 2020, arXiv:1909.10351, algorithm 1. A word of one token is masked, and the masked-language
-model's most probable whole words stand in for it. For a word of several pieces the paper takes the
-nearest words by GloVe; here they are nearest by the model's own input embeddings (the mean of the
-pieces), so that no further vectors are needed.
+Jiao et al. 2020, arXiv:1909.10351, algorithm 1. A word of one token is masked, and the
+masked-language model's most probable whole words stand in for it. For a word of several pieces the
+paper takes the nearest words by GloVe; here they are nearest by the model's own input embeddings
+(the mean of the pieces), so that no further vectors are needed.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from random import Random
 from typing import Any
 
 import torch
@@ -83,12 +82,12 @@ class WordReplacer:
         ]
         if not able:
             return []
-        random = Random(seed)
+        # As many numbers for each copy: one copy more changes none of those before it.
+        generator = torch.Generator().manual_seed(seed)
+        size = self.wish.copies, 2 * len(able) + 1
         drawn: list[list[tuple[int, float]]] = []
-        for _ in range(self.wish.copies):
-            # Always as many numbers a copy: one copy more changes none of those before it.
-            numbers = [(random.random(), random.random()) for _ in able]
-            last = random.random()
+        for *pairs, last in torch.rand(size, generator=generator, dtype=torch.float64).tolist():
+            numbers = list(zip(pairs[::2], pairs[1::2], strict=True))
             picked = [
                 (i, which)
                 for i, (chance, which) in zip(able, numbers, strict=True)
