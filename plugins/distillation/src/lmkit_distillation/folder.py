@@ -4,6 +4,7 @@
     events.jsonl      what happened: one JSON object a line, each with its step and time
     micro.jsonl       from which step on which micro-batch size holds
     running.json      which process runs, since when, and where it is
+    kills             the kernel's counter of kills for memory, as it was when a process died
     wish              "run", "pause" or "stop": what the user wants
     checkpoints/      step-00000012: complete by the rename that gives it this name
     best/             the best student so far, likewise
@@ -49,6 +50,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.best = self.path / "best"
         self.student = self.path / "student"
+        self.kills_file = self.path / "kills"
 
     # the recipe
 

@@ -25,32 +25,28 @@ class KeptTexts:
         settings: All that what is written depends on, as JSON has it.
 
     Attributes:
+        values: What is kept, by id.
         damaged: Lines of the file that hold nothing whole.
     """
 
     def __init__(self, folder: Path, settings: object) -> None:
         mark = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
         self.file = folder / f"{mark}.jsonl"
-        self._known: dict[str, Any] = {}
-        self.damaged = 0
-        self.read()
-
-    def read(self) -> None:
-        """Read the file anew."""
+        self.values: dict[str, Any] = {}
         whole = 0
         for line in read_lines(self.file):
             name, value = line.get("id"), line.get("value")
             if isinstance(name, str) and line.get("sum") == _sum(name, value):
-                self._known[name] = value
+                self.values[name] = value
                 whole += 1
         raw = self.file.read_bytes() if self.file.is_file() else b""
         self.damaged = len(raw.splitlines()) - whole
 
     def __contains__(self, name: str) -> bool:
-        return name in self._known
+        return name in self.values
 
     def __getitem__(self, name: str) -> Any:
-        return self._known[name]
+        return self.values[name]
 
     def add(self, values: Iterable[tuple[str, Any]]) -> None:
         """Keep some values, each as JSON has it; what is there under an id stays.
@@ -61,9 +57,9 @@ class KeptTexts:
         with writing(self.file.parent):
             self.file.parent.mkdir(parents=True, exist_ok=True)
         for name, value in values:
-            if name not in self._known:
+            if name not in self.values:
                 append_line(self.file, {"id": name, "value": value, "sum": _sum(name, value)})
-                self._known[name] = value
+                self.values[name] = value
 
 
 def _sum(name: str, value: object) -> str:

@@ -11,11 +11,11 @@ being saved but the weights, and neither micro-batches nor processes change what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from lmkit_distillation.data import Coder, Encoded
+from lmkit_distillation.peers import Peers
 from lmkit_distillation.recipe import Recipe
 from lmkit_distillation.sampling import Writer, groups, seed_of
 from lmkit_distillation.sequences import continued, room_after
@@ -30,22 +30,12 @@ class OnPolicyTexts:
         recipe: Share, temperature, length, seed.
         writer: The student.
         coder: Of the student.
-        share: This process and how many there are: each samples some groups.
-        gather: Makes one list of the lists of all processes.
+        peers: The processes of the run: each samples some groups.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        writer: Writer,
-        coder: Coder,
-        *,
-        share: tuple[int, int] = (0, 1),
-        gather: Callable[[list[Any]], list[Any]] = list,
-    ) -> None:
+    def __init__(self, recipe: Recipe, writer: Writer, coder: Coder, peers: Peers) -> None:
         self.wish, self.seed = recipe.on_policy, recipe.seed
-        self.writer, self.coder = writer, coder
-        self.share, self.gather = share, gather
+        self.writer, self.coder, self.peers = writer, coder, peers
 
     def chosen(self, step: int) -> bool:
         """Whether a step learns from the student's own texts."""
@@ -62,19 +52,21 @@ class OnPolicyTexts:
             return list(texts)
         prompts = [prompt_of(one) for one in texts]
         rooms = [room_after(one, self.coder, self.wish.max_new_tokens) for one in prompts]
-        mine: list[tuple[int, tuple[int, ...]]] = []
-        rank, world = self.share
-        for chosen in groups([len(one.ids) for one in prompts], rooms, self.wish.batch)[
-            rank::world
-        ]:
-            drawn = self.writer.sample(
-                [prompts[i].ids for i in chosen],
-                [seed_of(self.seed, "continuation", step, i) for i in chosen],
-                rooms[chosen[0]],
-                self.wish.temperature,
-            )
-            mine += zip(chosen, drawn, strict=True)
-        written = dict(self.gather(mine))
+        parts = groups([len(one.ids) for one in prompts], rooms, self.wish.batch)
+
+        def sample() -> list[tuple[int, tuple[int, ...]]]:
+            found: list[tuple[int, tuple[int, ...]]] = []
+            for chosen in parts[self.peers.rank :: self.peers.count]:
+                drawn = self.writer.sample(
+                    [prompts[i].ids for i in chosen],
+                    [seed_of(self.seed, "continuation", step, i) for i in chosen],
+                    rooms[chosen[0]],
+                    self.wish.temperature,
+                )
+                found += zip(chosen, drawn, strict=True)
+            return found
+
+        written = dict(self.peers.gathered(self.peers.together(sample)))
         return [
             replace(continued(one, written.get(i, ()), self.coder, known=False), sampled=True)
             for i, one in enumerate(prompts)

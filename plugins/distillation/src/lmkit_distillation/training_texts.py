@@ -15,6 +15,7 @@ from lmkit_distillation.data import Coder, Encoded, Example, read_examples, with
 from lmkit_distillation.errors import DataError
 from lmkit_distillation.kept_texts import KeptTexts
 from lmkit_distillation.models import Pair
+from lmkit_distillation.peers import Peers
 from lmkit_distillation.recipe import Recipe
 from lmkit_distillation.sampling import Writer
 from lmkit_distillation.sequences import continued, room_after, settings_of, write_targets
@@ -35,8 +36,7 @@ class Texts:
         folder: The run folder.
         teacher: Name and checksum of the teacher.
         device: Where models that make texts run.
-        leader: Whether this process makes texts; the others wait and read them.
-        wait: Returns once all processes have called it.
+        peers: The processes of the run: the leader makes texts, and all have them from it.
         log: Told of an event: its kind and values.
     """
 
@@ -48,8 +48,7 @@ class Texts:
     folder: Path
     teacher: str
     device: torch.device
-    leader: bool
-    wait: Callable[[], None]
+    peers: Peers
     log: Callable[..., None]
 
     def training(self) -> list[Encoded]:
@@ -59,20 +58,17 @@ class Texts:
             DataError: a row is not what its column promises, or lacks the completion it needs.
             DistillationError: a model that makes texts can't be had, or its texts not be kept.
         """
-        data = self.recipe.data
-        found = self._labelled(self._examples(data.train))
-        found += [(one, False) for one in self._examples(data.unlabelled)]
-        if data.augment.copies:
+        found = self.peers.together(self._read)
+        if self.recipe.data.augment.copies:
             found += self._augmented(found)
         if self.recipe.sequences.use:
             return self._by_teacher([example for example, _ in found])
-        if self.recipe.on_policy.lambda_:
-            self._check_prompts(example for example, _ in found)
-        encoded = [self._encoded(example) for example, _ in found]
-        return [
-            one if known else without_label(one)
-            for one, (_, known) in zip(encoded, found, strict=True)
-        ]
+        return self.peers.together(
+            lambda: [
+                self._encoded(one) if known else without_label(self._encoded(one))
+                for one, known in found
+            ]
+        )
 
     def measured(self, path: str) -> list[Encoded]:
         """Dev or test texts; the teacher writes the completions that they lack where it writes.
@@ -80,7 +76,7 @@ class Texts:
         Raises:
             DataError: as :meth:`training`.
         """
-        examples = self._examples(path)
+        examples = self.peers.together(lambda: self._examples(path))
         lacking = [i for i, one in enumerate(examples) if self._lacks(one)]
         if lacking and not self.recipe.sequences.use:
             raise DataError(
@@ -89,13 +85,21 @@ class Texts:
                 hint="Dev and test texts need completions; training texts don't where the student "
                 "writes them.",
             )
-        found = [self._encoded(one) for one in examples]
+        found = self.peers.together(lambda: [self._encoded(one) for one in examples])
         written = self._by_teacher([examples[i] for i in lacking]) if lacking else []
         for i, one in zip(lacking, written, strict=True):
             found[i] = one
         return found
 
     # reading
+
+    def _read(self) -> list[tuple[Example, bool]]:
+        data = self.recipe.data
+        found = self._labelled(self._examples(data.train))
+        found += [(one, False) for one in self._examples(data.unlabelled)]
+        if self.recipe.on_policy.lambda_ and not self.recipe.sequences.use:
+            self._check_prompts([example for example, _ in found])
+        return found
 
     def _examples(self, path: str) -> list[Example]:
         if not path:
@@ -121,7 +125,7 @@ class Texts:
     def _lacks(self, example: Example) -> bool:
         return self.recipe.made_up and not example.pair
 
-    def _check_prompts(self, examples: Any) -> None:
+    def _check_prompts(self, examples: Sequence[Example]) -> None:
         share = self.recipe.on_policy.lambda_
         if share == 1:
             return
@@ -158,11 +162,8 @@ class Texts:
                 hint="Set data.max_length higher.",
             )
         if full:
-            self.log(
-                "left-out",
-                message=f"{full} of {len(prompts)} prompts fill data.max_length: nothing is "
-                "written after them.",
-            )
+            words = f"{full} of {len(prompts)} prompts fill data.max_length: nothing is written "
+            self.peers.led(lambda: self.log("left-out", message=words + "after them."))
 
     # copies
 
@@ -170,9 +171,11 @@ class Texts:
         data = self.recipe.data
         folder = Path(data.augment.folder or self.folder / "augmented")
         maker = Augmenter(self.recipe, self.tools, folder, self.device, self.pair.labels)
-        held_out = {
-            plain_form(one) for path in (data.dev, data.test) for one in self._examples(path)
-        }
+        held_out = self.peers.together(
+            lambda: {
+                plain_form(one) for path in (data.dev, data.test) for one in self._examples(path)
+            }
+        )
         # A text that is in dev or test too is not made more of: its copies would be that text in
         # other words.
         able = [i for i, (one, _) in enumerate(found) if plain_form(one) not in held_out]
@@ -184,20 +187,19 @@ class Texts:
         said += [f"{made.unfit} could not be made"] if made.unfit else []
         said += [f"{leaks} texts of dev or test had none"] if leaks else []
         said += [f"{made.held_out} that are texts of dev or test left out"] * bool(made.held_out)
-        self.log("augmented", copies=len(made.copies), unfit=made.unfit, leaks=leaks,
-                 held_out=made.held_out, message="; ".join(said) + ".")  # fmt: skip
+        self.peers.led(lambda: self.log("augmented", message="; ".join(said) + "."))
         own = data.augment.labels == "copy"
         return [(copy, own and found[able[index]][1]) for index, copy in made.copies]
 
     def _once(
         self, kept: KeptTexts, make: Callable[[Callable[[int, int], None]], None], what: str
     ) -> None:
-        """Let the leader make what is not there, and all read it."""
+        """Let the leader make what is not there, and all processes have it, whatever their disk."""
 
         def done(count: int, total: int) -> None:
             self.log("prepare", what=what, done=count, total=total)
 
-        if self.leader:
+        def made() -> dict[str, Any]:
             if kept.damaged:
                 self.log(
                     "damaged",
@@ -205,6 +207,6 @@ class Texts:
                     "is made again.",
                 )
             make(done)
-        self.wait()
-        if not self.leader:
-            kept.read()
+            return kept.values
+
+        kept.values = self.peers.led(made)

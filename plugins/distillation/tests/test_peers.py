@@ -1,0 +1,127 @@
+"""Several processes of one run: the same as one, and a fault in one of them ends all."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lmkit_distillation.engine import Engine
+from lmkit_distillation.folder import RunFolder
+from lmkit_distillation.recipe import recipe_from
+
+from lmkit.tools import KernelTools
+from tests.tiny import tiny_bert
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pair")
+    torch.manual_seed(0)
+    tiny_bert(folder / "teacher", num_hidden_layers=3)
+    rows = [f"the {'plot' if i % 2 else 'film'} is {'old' * (i % 3)}\t{i % 2}" for i in range(24)]
+    (folder / "d.tsv").write_text("\n".join(["text\tlabel", *rows]))
+    return folder
+
+
+def plain(files: Path, out: Path) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "teacher": {"model": str(files / "teacher")},
+        "student": {"layers": 2, "dropout": 0.0},
+        "data": {"train": str(files / "d.tsv"), "dev": str(files / "d.tsv")},
+        "loss": [{"kind": "ce", "weight": 0.5}, {"kind": "kl"}, {"kind": "hidden"}],
+        "train": {"steps": 4, "batch": 6, "rate": 1e-3, "checkpoint_every": 1, "threads": 1},
+        "report": {"speed": False, "resamples": 100},
+    }
+
+
+def run_pair(folder: Path, orders: list[dict[str, Any]]) -> tuple[list[list[list[str]]], list[int]]:
+    """What each process says of each order, and how each ended."""
+    (folder / "orders.json").write_text(json.dumps(orders))
+    processes = []
+    for rank in range(2):
+        # What `accelerate launch` and torchrun set.
+        told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+        environ = {
+            **os.environ,
+            **{name: str(value) for name, value in told.items()},
+            "ACCELERATE_USE_CPU": "true",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(ROOT),
+        }
+        script = str(Path(__file__).with_name("pair.py"))
+        words = [script, str(rank), str(folder / "store"), str(folder / "orders.json")]
+        with (folder / f"said-{rank}").open("wb") as said:
+            processes.append(
+                subprocess.Popen([sys.executable, *words], env=environ, stdout=said, stderr=said)
+            )
+    try:
+        codes = [process.wait(timeout=300) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    outcomes = [json.loads((folder / f"outcome-{rank}.json").read_text()) for rank in range(2)]
+    return outcomes, codes
+
+
+def losses(out: Path) -> list[float]:
+    return [e["loss"] for e in RunFolder(out).events() if e["kind"] == "step"]
+
+
+def test_two_processes_equal_one_through_every_fault(files: Path, tmp_path: Path) -> None:
+    Engine(recipe_from(plain(files, tmp_path / "one")), KernelTools()).run()
+    expected = losses(tmp_path / "one")
+    assert len(expected) == 4
+    full = "is full; everything up to the last checkpoint is kept."
+    faults: list[tuple[str, int, str]] = [
+        ("disk", 0, full),
+        ("events", 0, "Input/output error"),
+        ("teacher", 0, "The teacher can't be reached. Plug in."),
+        ("report", 0, "RuntimeError: no page"),
+        ("step", 1, "ValueError: no such token"),
+    ]
+    orders: list[dict[str, Any]] = [
+        {"fault": "none", "rank": 0, "recipe": plain(files, tmp_path / "two")},
+        {"fault": "pause", "rank": 0, "recipe": plain(files, tmp_path / "pause"), "timeout": 2},
+    ]
+    for name, rank, _ in faults:
+        recipe = plain(files, tmp_path / f"{name}-{rank}")
+        orders += [{"fault": name, "rank": rank, "recipe": recipe}]
+        orders += [{"fault": "none", "rank": 0, "recipe": recipe}]
+    # A machine whose folder is not the leader's goes on from the leader's checkpoint.
+    apart = {"recipe": plain(files, tmp_path / "apart"), "other": {"out": str(tmp_path / "other")}}
+    orders += [{"fault": "step", "rank": 0, **apart}, {"fault": "none", "rank": 0, **apart}]
+    orders += [{"fault": "killed", "rank": 1, "recipe": plain(files, tmp_path / "killed")}]
+
+    (lead, other), codes = run_pair(tmp_path, orders)
+    assert len(lead) == len(orders), (tmp_path / "said-0").read_text()[-3000:]
+    assert codes[1] == -9
+    for place, (name, rank, words) in enumerate(faults):
+        failed, resumed = 2 + 2 * place, 3 + 2 * place
+        assert words in lead[failed][0], name
+        assert lead[failed][1] == "failed"
+        # The leader's own error may be of another class; the sentence is the same.
+        assert lead[failed][0].endswith(other[failed][0]) or rank == 1
+        assert lead[failed][0].startswith("Process 1 of 2: ") == (rank == 1)
+        assert lead[resumed] == ["", "finished"], name
+        assert other[resumed][0] == "", name
+    assert lead[-3][0] == other[-3][0] != ""
+    assert (lead[-2][0], other[-2][0]) == ("", "")
+    assert "Another process of this run is gone" in lead[-1][0]
+    names = [f"{name}-{rank}" for name, rank, _ in faults]
+    for name in ("two", "pause", "apart", *names):
+        assert losses(tmp_path / name) == pytest.approx(expected, rel=1e-4), name
+    started = [e for e in RunFolder(tmp_path / "two").events() if e["kind"] == "start"]
+    assert [e["processes"] for e in started] == [2]
+    paused = [e["time"] for e in RunFolder(tmp_path / "pause").events()
+              if e["kind"] in ("pause", "continue")]  # fmt: skip
+    assert paused[1] - paused[0] > 3
