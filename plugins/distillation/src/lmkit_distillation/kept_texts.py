@@ -33,14 +33,12 @@ class KeptTexts:
         mark = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
         self.file = folder / f"{mark}.jsonl"
         self.values: dict[str, Any] = {}
-        whole = 0
-        for line in read_lines(self.file):
+        lines = read_lines(self.file)
+        for line in lines:
             name, value = line.get("id"), line.get("value")
             if isinstance(name, str) and line.get("sum") == _sum(name, value):
                 self.values[name] = value
-                whole += 1
-        raw = self.file.read_bytes() if self.file.is_file() else b""
-        self.damaged = len(raw.splitlines()) - whole
+        self.damaged = _count(self.file) - len(self.values)
 
     def __contains__(self, name: str) -> bool:
         return name in self.values
@@ -60,6 +58,14 @@ class KeptTexts:
             if name not in self.values:
                 append_line(self.file, {"id": name, "value": value, "sum": _sum(name, value)})
                 self.values[name] = value
+
+
+def _count(path: Path) -> int:
+    """Lines that a file has, whole or not."""
+    try:
+        return len(path.read_bytes().splitlines())
+    except OSError:
+        return 0
 
 
 def _sum(name: str, value: object) -> str:
