@@ -71,9 +71,8 @@ class Writer:
         named = [end, *(own if isinstance(own, list | tuple) else [own])]
         ends = tuple(dict.fromkeys(int(one) for one in named if one is not None))
         pad = tokenizer.pad_token_id
-        return Writer(
-            model, int(pad if pad is not None else (ends or (0,))[0]), ends, len(tokenizer)
-        )
+        tokens = max(tokenizer.get_vocab().values()) + 1
+        return Writer(model, int(pad if pad is not None else (ends or (0,))[0]), ends, tokens)
 
     def sample(
         self, prompts: Sequence[Sequence[int]], seeds: Sequence[int], room: int, temperature: float
