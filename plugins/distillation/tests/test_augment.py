@@ -257,8 +257,8 @@ def test_rewriting_is_drawn_by_seed_and_id_and_goes_on_where_it_was(
     (tmp_path / "b" / first.file.name).write_text("\n".join(lines[:3]) + "\n" + lines[3][:20])
     assert written(files, KeptTexts(tmp_path / "b", 1), texts, **plain) == whole
     other = written(files, KeptTexts(tmp_path / "c", 1), [("x", texts[0][1])], **plain)
-    raw = [json.loads(line)["value"] for line in lines]
-    assert other != raw[:2] or raw[:2] == ["", ""]
+    assert all(whole)
+    assert len({*whole, *other}) == 8
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_a_run_on_rewritten_texts_says_how_many_there_are(files: Path, tmp_path:
     plan = recipe(files, tmp_path / "out", data={"augment": wish}, train={"steps": 1})
     run(plan)
     (said,) = messages(tmp_path / "out", "augmented")
-    assert "copies of 18 texts" in said
+    assert said == "18 copies of 18 texts."
     made = [e for e in RunFolder(tmp_path / "out").events() if e["kind"] == "prepare"]
     assert made[-1]["done"] == made[-1]["total"] == 18
 
