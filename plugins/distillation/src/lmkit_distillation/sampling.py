@@ -140,7 +140,7 @@ class Writer:
             ids[row, width - len(prompt) :] = torch.tensor(list(prompt))
             mask[row, width - len(prompt) :] = 1
         device = self.model.device
-        settings = GenerationConfig(
+        settings = GenerationConfig(  # type: ignore[no-untyped-call]
             max_new_tokens=room,
             do_sample=False,
             num_beams=beams,
