@@ -408,6 +408,10 @@ def make_panel(kit: Kit, registered: RegisteredTask, values: Mapping[str, Any]) 
     return panel_class(registered)(kit.session, opened)
 
 
+JOB_PATIENCE = 60.0
+"""Seconds for which a cell that opens a panel on a job at rest waits for its explorer."""
+
+
 def _follow_job(session: Session, panel: TaskPanel) -> None:
     """Show the job that a panel's values name, where there is one already."""
     from lmkit.errors import LmkitError
@@ -422,7 +426,7 @@ def _follow_job(session: Session, panel: TaskPanel) -> None:
         session.close(panel.view.id)
         raise session.host.quarantine(registered.plugin, error) from error
     if job is not None:
-        session.follow(panel, job)
+        session.follow(panel, job, JOB_PATIENCE)
 
 
 def given_model(source: Any) -> bool:

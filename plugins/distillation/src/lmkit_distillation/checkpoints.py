@@ -18,7 +18,9 @@ def save(folder: RunFolder, step: int, state: dict[str, Any], keep: int) -> None
     """Write the checkpoint of a step, and delete the oldest beyond ``keep``."""
     target = folder.checkpoints / f"step-{step:08d}"
     with new_folder(target) as making:
-        torch.save(state, making / "state.pt")
+        # By a file of Python's: torch's own names no reason where it can't write.
+        with (making / "state.pt").open("wb") as file:
+            torch.save(state, file)
         body = {"step": step, "sha256": {"state.pt": digest(making / "state.pt")}}
         write_text(making / "checkpoint.json", json.dumps(body))
     for old in _all(folder)[keep:]:

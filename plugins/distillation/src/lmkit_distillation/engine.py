@@ -360,16 +360,20 @@ class Engine:
             if self.peers.led(self._wish) == "stop":
                 self.peers.led(self._checkpoint)
                 return False
-            begun = time.monotonic()
-            with self._precision():
-                texts = self.own_texts(self._texts_of(self.step), self.step)
-            parts, norm = self._step_or_halve(texts, micro)
-            self.step += 1
-            speed = len(texts) / max(time.monotonic() - begun, 1e-9)
-            own = texts[0].sampled
-            if self.peers.led(partial(self._after_step, parts, norm, speed, micro, own)):
+            if self._one_step(micro):
                 return True
         return True
+
+    def _one_step(self, micro: MicroBatches) -> bool:
+        """One optimiser step and all that follows it; True where it was enough."""
+        begun = time.monotonic()
+        with self._precision():
+            texts = self.own_texts(self._texts_of(self.step), self.step)
+        parts, norm = self._step_or_halve(texts, micro)
+        self.step += 1
+        speed = len(texts) / max(time.monotonic() - begun, 1e-9)
+        own = texts[0].sampled
+        return self.peers.led(partial(self._after_step, parts, norm, speed, micro, own))
 
     def _wish(self) -> str:
         """The leader alone: hold on as long as the user wants, and say which step comes now."""

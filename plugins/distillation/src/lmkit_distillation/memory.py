@@ -190,14 +190,13 @@ def died_of_memory(folder: RunFolder, now: int | None) -> dict[str, Any] | None:
     last = folder.running
     if last is None or last.get("doing") != "step" or not isinstance(last.get("oom_kills"), int):
         return None
-    before = int(last["oom_kills"])
-    if now is None or now <= before:
-        return None
-    end = time.monotonic() + 2
+    end = time.monotonic() + 1
     while not folder.kills_file.exists() and time.monotonic() < end:
         time.sleep(0.05)  # it may have died just now
     seen = _count_in(_text(folder.kills_file))
-    return last if (now if seen is None else seen) > before else None
+    if seen is None:
+        seen = now
+    return last if seen is not None and seen > int(last["oom_kills"]) else None
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -41,6 +41,8 @@ def info_of(run: Run, history: History) -> JobInfo:
         state = "paused" if run.folder.wish == "pause" else "running"
     elif run.folder.running is not None:
         state = "killed"
+    elif run.unsaid:
+        state = "failed"
     else:
         state = history.end or "new"
     actions: dict[str, tuple[str, ...]] = {
@@ -48,7 +50,7 @@ def info_of(run: Run, history: History) -> JobInfo:
         "paused": ("resume", "stop"),
         "finished": (),
     }
-    problem = history.problem if state == "failed" else ""
+    problem = (run.unsaid or history.problem) if state == "failed" else ""
     if state == "killed":
         problem = "The process of this run is gone without a word; Resume goes on from its last"
         problem += " checkpoint."
@@ -56,6 +58,7 @@ def info_of(run: Run, history: History) -> JobInfo:
         name=_shown_path(run.folder.path),
         title=f"{Path(teacher).name} → {layers} layers" if layers else Path(teacher).name,
         task="distillation",
+        field="folder",
         state=state,  # type: ignore[arg-type]
         step=history.step,
         steps=history.total,
