@@ -117,11 +117,11 @@ def test_two_processes_equal_one_through_every_fault(files: Path, tmp_path: Path
         recipe = plain(files, tmp_path / f"{name}-{rank}")
         orders += [{"fault": name, "rank": rank, "recipe": recipe}]
         orders += [{"fault": "none", "rank": 0, "recipe": recipe}]
-    # What is written, by the teacher and the student, and made more of is the same for all.
-    orders += [{"fault": "none", "rank": 0, "recipe": written(files, tmp_path / "written")}]
     # A machine whose folder is not the leader's goes on from the leader's checkpoint.
     apart = {"recipe": plain(files, tmp_path / "apart"), "other": {"out": str(tmp_path / "other")}}
     orders += [{"fault": "step", "rank": 0, **apart}, {"fault": "none", "rank": 0, **apart}]
+    # What is written, by the teacher and the student, and made more of is the same for all.
+    orders += [{"fault": "none", "rank": 0, "recipe": written(files, tmp_path / "written")}]
     orders += [{"fault": "killed", "rank": 1, "recipe": plain(files, tmp_path / "killed")}]
 
     (lead, other), codes = run_pair(tmp_path, orders)
