@@ -317,6 +317,13 @@ def test_what_would_break_labels_is_refused_with_the_reason(files: Path, tmp_pat
     assert same_run.fingerprint() == Recipe.fingerprint(
         recipe_from(changed(good, data={"augment": {}}))
     )
+    silent = {"task": "generation", "loss": [{"kind": "ce"}], "data": {"augment": {"copies": 1}}}
+    with pytest.raises(RecipeError, match="no loss looks at the teacher's answers"):
+        recipe_from(changed(good, **silent))
+    wish = {"copies": 1, "masked": "m", "labels": "copy"}
+    tagged = recipe_from(changed(good, task="ner", data={"augment": wish}))
+    with pytest.raises(DistillationError, match="has no label O"):
+        Augmenter(tagged, KernelTools(), tmp_path, torch.device("cpu"), ("PER", "LOC"))
     no_mask = ModelStore().get(str(files / "writer"), "AutoModelForCausalLM")
     with pytest.raises(DistillationError, match="has no mask token"):
         WordReplacer(no_mask.model, no_mask.tokenizer, Augment(masked="writer"), 64)

@@ -14,6 +14,7 @@ import torch
 
 from lmkit.api import Tools
 from lmkit_distillation.data import Example
+from lmkit_distillation.errors import DistillationError
 from lmkit_distillation.kept_texts import KeptTexts
 from lmkit_distillation.models import longest
 from lmkit_distillation.recipe import Recipe
@@ -48,6 +49,9 @@ class Augmenter:
         folder: Where they are kept.
         device: Where that model runs.
         labels: The teacher's classes; words tagged ``O`` belong to no entity.
+
+    Raises:
+        DistillationError: tags are to be kept, and there is no such label.
     """
 
     def __init__(
@@ -60,6 +64,12 @@ class Augmenter:
     ) -> None:
         self.recipe, self.tools, self.device = recipe, tools, device
         self._outside = list(labels).index("O") if "O" in labels else None
+        if recipe.task == "ner" and recipe.data.augment.labels == "copy" and self._outside is None:
+            raise DistillationError(
+                "The teacher has no label O, so it is not known which words belong to no entity and "
+                "may be replaced.",
+                hint="Set data.augment.labels = 'teacher'.",
+            )
         self.wish = recipe.data.augment
         self.kept = KeptTexts(folder, self._settings())
 
@@ -149,8 +159,7 @@ class Augmenter:
             replacer = WordReplacer(lent.model, lent.tokenizer, self.wish, longest(lent.model))
             for number, (key, source) in enumerate(sources, 1):
                 self.kept.add([(key, self._variants(source, key, replacer))])
-                if number % 16 == 0 or number == len(sources):
-                    done(number, len(sources))
+                done(number, len(sources))
 
     def _variants(
         self, source: Example, key: str, replacer: WordReplacer

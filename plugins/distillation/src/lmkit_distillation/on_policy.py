@@ -20,7 +20,7 @@ from lmkit_distillation.recipe import Recipe
 from lmkit_distillation.sampling import Writer, groups, seed_of
 from lmkit_distillation.sequences import continued, room_after
 
-__all__ = ["OnPolicyTexts"]
+__all__ = ["OnPolicyTexts", "prompt_of"]
 
 
 class OnPolicyTexts:

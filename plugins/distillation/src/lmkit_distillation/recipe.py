@@ -733,11 +733,8 @@ def _check_augment(recipe: Recipe) -> None:
             "data.augment changes prompts, whose completions would no longer fit them.",
             hint="Set sequences.use = true: the teacher then writes the completions.",
         )
-    if (
-        augment.labels == "teacher"
-        and recipe.task != "generation"
-        and not any(one.kind in TEACHER_KINDS for one in recipe.loss)
-    ):
+    asked = any(one.kind in TEACHER_KINDS for one in recipe.loss) or recipe.sequences.use
+    if augment.labels == "teacher" and not asked:
         raise RecipeError(
             "data.augment.labels is 'teacher' and no loss looks at the teacher's answers, so "
             "nothing would be learnt from the copies.",

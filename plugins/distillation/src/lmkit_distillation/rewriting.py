@@ -59,6 +59,7 @@ def rewrite(
     said = dict(texts)
     keys = [f"{name}/{number}" for name, number in names]
     kept.add((key, "") for key, room in zip(keys, rooms, strict=True) if room == 0)
+    ready = sum(key in kept for key in keys)
     for chosen in groups([len(one) for one in prompts], rooms, wish.batch):
         if all(keys[i] in kept for i in chosen):
             continue
@@ -68,11 +69,12 @@ def rewrite(
             rooms[chosen[0]],
             wish.temperature,
         )
+        ready += sum(keys[i] not in kept for i in chosen)
         kept.add(
             (keys[i], cleaned(tokenizer.decode(ids, skip_special_tokens=True), said[names[i][0]]))
             for i, ids in zip(chosen, written, strict=True)
         )
-        done(sum(key in kept for key in keys), len(keys))
+        done(ready, len(keys))
 
 
 def cleaned(written: str, source: str) -> str:

@@ -77,6 +77,7 @@ def write_targets(
     each = list({one.id: one for one in prompts}.values())
     rooms = [room_after(one, coder, wish.max_new_tokens) for one in each]
     kept.add((one.id, []) for one, room in zip(each, rooms, strict=True) if room == 0)
+    ready = sum(one.id in kept for one in each)
     for chosen in groups([len(one.ids) for one in each], rooms, wish.batch):
         if all(each[i].id in kept for i in chosen):
             continue
@@ -86,5 +87,6 @@ def write_targets(
             beams=wish.beams,
             length_penalty=wish.length_penalty,
         )
+        ready += sum(each[i].id not in kept for i in chosen)
         kept.add((each[i].id, list(ids)) for i, ids in zip(chosen, written, strict=True))
-        done(sum(one.id in kept for one in each), len(each))
+        done(ready, len(each))

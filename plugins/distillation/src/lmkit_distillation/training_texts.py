@@ -15,6 +15,7 @@ from lmkit_distillation.data import Coder, Encoded, Example, read_examples, with
 from lmkit_distillation.errors import DataError
 from lmkit_distillation.kept_texts import KeptTexts
 from lmkit_distillation.models import Pair
+from lmkit_distillation.on_policy import prompt_of
 from lmkit_distillation.peers import Peers
 from lmkit_distillation.recipe import Recipe
 from lmkit_distillation.sampling import Writer
@@ -63,12 +64,15 @@ class Texts:
             found += self._augmented(found)
         if self.recipe.sequences.use:
             return self._by_teacher([example for example, _ in found])
-        return self.peers.together(
+        texts = self.peers.together(
             lambda: [
                 self._encoded(one) if known else without_label(self._encoded(one))
                 for one, known in found
             ]
         )
+        if self.recipe.on_policy.lambda_:
+            self._check_room([prompt_of(t) for t in texts], self.recipe.on_policy.max_new_tokens)
+        return texts
 
     def measured(self, path: str) -> list[Encoded]:
         """Dev or test texts; the teacher writes the completions that they lack where it writes.
@@ -150,11 +154,11 @@ class Texts:
             lambda done: write_targets(prompts, writer, kept, self.recipe, self.coder, done),
             "the teacher writes",
         )
-        most = self.recipe.sequences.max_new_tokens
-        self._check_room(sum(room_after(one, self.coder, most) == 0 for one in prompts), prompts)
+        self._check_room(prompts, self.recipe.sequences.max_new_tokens)
         return [continued(one, kept[one.id], self.coder, known=True) for one in prompts]
 
-    def _check_room(self, full: int, prompts: Sequence[Encoded]) -> None:
+    def _check_room(self, prompts: Sequence[Encoded], most: int) -> None:
+        full = sum(room_after(one, self.coder, most) == 0 for one in prompts)
         if full == len(prompts):
             raise DataError(
                 f"Every prompt fills data.max_length, {self.coder.max_length} tokens, so that "
@@ -196,8 +200,13 @@ class Texts:
     ) -> None:
         """Let the leader make what is not there, and all processes have it, whatever their disk."""
 
+        told = 0
+
         def done(count: int, total: int) -> None:
-            self.log("prepare", what=what, done=count, total=total)
+            nonlocal told
+            if count == total or count - told >= total / 100:
+                told = count
+                self.log("prepare", what=what, done=count, total=total)
 
         def made() -> dict[str, Any]:
             if kept.damaged:
