@@ -66,8 +66,8 @@ class Augmenter:
         self._outside = list(labels).index("O") if "O" in labels else None
         if recipe.task == "ner" and recipe.data.augment.labels == "copy" and self._outside is None:
             raise DistillationError(
-                "The teacher has no label O, so it is not known which words belong to no entity and "
-                "may be replaced.",
+                "The teacher has no label O, so it is not known which words belong to no entity "
+                "and may be replaced.",
                 hint="Set data.augment.labels = 'teacher'.",
             )
         self.wish = recipe.data.augment

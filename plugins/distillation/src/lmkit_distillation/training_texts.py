@@ -199,7 +199,6 @@ class Texts:
         self, kept: KeptTexts, make: Callable[[Callable[[int, int], None]], None], what: str
     ) -> None:
         """Let the leader make what is not there, and all processes have it, whatever their disk."""
-
         told = 0
 
         def done(count: int, total: int) -> None:
