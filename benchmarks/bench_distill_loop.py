@@ -152,7 +152,8 @@ def _engine(out: Path, batch: int = 32, **sections: Any) -> Engine:
         **sections,
     }  # fmt: skip
     engine = Engine(recipe_from(recipe), KernelTools())
-    engine._claim()
+    engine._take()
+    engine._begin()
     engine._prepare()
     return engine
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from lmkit_distillation.engine import Engine
 from lmkit_distillation.folder import RunFolder
 from lmkit_distillation.recipe import recipe_from
+from lmkit_distillation.toml import to_toml
 
 from lmkit.tools import KernelTools
 from tests.tiny import tiny_bert, tiny_llama
@@ -151,3 +153,53 @@ def test_two_processes_equal_one_through_every_fault(files: Path, tmp_path: Path
     paused = [e["time"] for e in RunFolder(tmp_path / "pause").events()
               if e["kind"] in ("pause", "continue")]  # fmt: skip
     assert paused[1] - paused[0] > 3
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def launch(folder: Path, port: int) -> list[str]:
+    """What two machines print that `accelerate launch` joins; each has a recipe and a folder."""
+    processes = []
+    for rank in range(2):
+        machine = ["--num_machines", "2", "--num_processes", "2", "--machine_rank", str(rank)]
+        meet = ["--main_process_ip", "127.0.0.1", "--main_process_port", str(port)]
+        plainly = ["--multi_gpu", "--mixed_precision", "no", "--dynamo_backend", "no"]
+        words = ["-m", "lmkit", "distill", str(folder / str(rank) / "recipe.toml")]
+        command = [sys.executable, "-m", "accelerate.commands.launch"]
+        with (folder / f"said-{rank}").open("wb") as said:
+            processes.append(
+                subprocess.Popen(
+                    [*command, *plainly, *machine, *meet, *words], stdout=said, stderr=said,
+                    env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+                )
+            )  # fmt: skip
+    try:
+        for process in processes:
+            process.wait(timeout=300)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
+    return [(folder / f"said-{rank}").read_text() for rank in range(2)]
+
+
+def test_two_machines_of_accelerate_launch_make_one_student(files: Path, tmp_path: Path) -> None:
+    for rank in range(2):
+        recipe = recipe_from(plain(files, tmp_path / str(rank) / "run"))
+        (tmp_path / str(rank)).mkdir()
+        (tmp_path / str(rank) / "recipe.toml").write_text(to_toml(recipe))
+    for _ in range(5):
+        said = launch(tmp_path, free_port())
+        # A port that was free may be another's a moment later.
+        if not any("EADDRINUSE" in one or "address already in use" in one for one in said):
+            break
+    events = RunFolder(tmp_path / "0" / "run").events()
+    assert [e["processes"] for e in events if e["kind"] == "start"] == [2], said[0][-3000:]
+    assert events[-1]["kind"] == "finished"
+    assert (tmp_path / "0" / "run" / "student" / "model.safetensors").is_file()
+    assert not (tmp_path / "1" / "run").exists()

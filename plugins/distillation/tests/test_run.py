@@ -295,8 +295,10 @@ def test_faults_are_named_in_a_sentence(
         with pytest.raises(RunFolderError, match="is full"):
             run(full)
     run(full)
+    before = RunFolder(full["out"]).events_file.read_bytes()
     with pytest.raises(RunFolderError, match="another recipe"):
         run({**full, "seed": 3})
+    assert RunFolder(full["out"]).events_file.read_bytes() == before
 
 
 def test_a_recipe_names_the_key_that_is_wrong(files: Path, tmp_path: Path) -> None:

@@ -82,7 +82,8 @@ class Distill(Command):
         engine = Engine(recipe, tools, say=say)
         target = engine.run()
         engine.state.destroy_process_group()
-        say(str(target))
+        if engine.leader:
+            say(str(target))
         return 0
 
     def call(self, tools: Tools, recipe: Any, *, wait: bool = False) -> Any:

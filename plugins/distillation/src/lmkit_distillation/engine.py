@@ -107,10 +107,11 @@ class Engine:
         Raises:
             DistillationError: in one sentence; the run can be started again.
         """
-        self.peers.led(self._see_that_it_is_free)
+        # Where the folder is another's, nothing is written into it.
+        self.peers.led(self._take)
         witness: Witness | None = None
         try:
-            self.peers.led(self._claim)
+            self.peers.led(self._begin)
             if self.leader and (counter := oom_counter()) is not None:
                 witness = Witness(counter, self.folder.kills_file)
             return self._run()
@@ -122,7 +123,7 @@ class Engine:
             if witness is not None:
                 witness.close()
 
-    def _see_that_it_is_free(self) -> None:
+    def _take(self) -> None:
         if self.folder.alive():
             last = self.folder.running
             raise RunFolderError(
@@ -130,9 +131,10 @@ class Engine:
                 hint="Wait for it, or stop it with `lmkit distill --stop FOLDER`.",
             )
 
-    def _claim(self) -> None:
-        """Take the folder, and answer what the last process died of before its mark is gone."""
         self.folder.claim(self.recipe)
+
+    def _begin(self) -> None:
+        """Answer what the last process died of before its mark is gone."""
         self.folder.want("run")
         last = died_of_memory(self.folder, self._kills())
         if last is not None:
