@@ -375,6 +375,7 @@ class GeneratedText(TextTrace, Protocol):
     seed: int
     sequences: tuple[tuple[int, ...], ...]
     sequence_scores: tuple[float, ...]
+    restarted: str
 
     @property
     def sequence(self) -> tuple[int, ...]:

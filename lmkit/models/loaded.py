@@ -590,22 +590,32 @@ class HuggingFaceModel(LoadedModel):
                 memory_errors(self.name, self.device, "this text"),
                 self._failures(),
             ):
-                found = None if recipe.forced else self._branch_of(recipe)
-                if found is not None:
-                    return write_on(self, recipe, *found, told)
-                return write(self, recipe, told)
+                if recipe.forced or not recipe.prefix or not one_by_one(recipe.options):
+                    return write(self, recipe, told)
+                parent, cache, why = self._branch_of(recipe)
+                if parent is not None:
+                    return write_on(self, recipe, parent, cache, told)
+                return replace(write(self, recipe, told), restarted=why)
 
-    def _branch_of(self, recipe: Recipe) -> tuple[GenerationTrace, Any] | None:
-        """An earlier text that parts from this one at the last given token, and its cache."""
-        if not recipe.prefix or not one_by_one(recipe.options):
-            return None
-        ids = (*recipe.encoded.ids, *recipe.prefix)
+    def _branch_of(self, recipe: Recipe) -> tuple[GenerationTrace | None, Any, str]:
+        """An earlier text that parts from this one at the last given token, and its cache.
+
+        Without one: None, None, and why.
+        """
+        ids = self.begun(recipe)
+        why = "no text before parts from it there"
         for text in list(self._texts):
-            if len(recipe.encoded.ids) == text.generated and not text.decoder_tokens:
-                cache = text.branch(ids)
+            if text.input_of(recipe) and text.parts_at_its_end(ids):
+                cache, reason = text.branch(ids)
                 if cache is not None:
-                    return text, cache
-        return None
+                    return text, cache, ""
+                why = reason
+        return None, None, why
+
+    def begun(self, recipe: Recipe) -> tuple[int, ...]:
+        """The ids that a text begins with where it is written: its prompt or start, its prefix."""
+        own = _has_decoder_input(unwrapped(self._ready().model))
+        return (*(self.decoder_prompt() if own else recipe.encoded.ids), *recipe.prefix)
 
     def decoder_prompt(self) -> tuple[int, ...]:
         """What ``generate`` gives the decoder of an encoder-decoder model to begin with."""
@@ -690,6 +700,7 @@ class HuggingFaceModel(LoadedModel):
             sequences=made.sequences,
             sequence_scores=made.scores,
             cache=made.cache,
+            restarted=made.restarted,
         )
 
     def _check_writes(self, inner: Any) -> None:

@@ -238,7 +238,8 @@ def _choices(trace: GeneratedText, values: Mapping[str, Any], begun: int) -> Tok
         _chosen(one, at, ids[:at], dict(values) if again else None, forced=at == begun - 1)
         for at, one in enumerate(written)
     )
-    return TokenChoices(tokens=tokens, text=trace.completion, title=_TITLE)
+    note = f"Written from the prompt on: {trace.restarted}." if begun and trace.restarted else ""
+    return TokenChoices(tokens=tokens, text=trace.completion, title=_TITLE, note=note)
 
 
 def _chosen(
