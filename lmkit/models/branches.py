@@ -46,7 +46,7 @@ class KeptCache:
     @property
     def nbytes(self) -> int:
         """Bytes on the device."""
-        own = sum(t.nbytes for one in _caches(self.cache) for t in _tensors(one))
+        own = sum(int(t.nbytes) for one in _caches(self.cache) for t in _tensors(one))
         return own + sum(_state_bytes(one) for one in self.states.values())
 
     def at(self, tokens: int) -> Any:
@@ -193,7 +193,7 @@ def _understood(cache: Any) -> bool:
     """Whether all of a cache are columns of keys and values, or states that are copied here."""
     from transformers import cache_utils
 
-    whole = (cache,)
+    whole: tuple[Any, ...] = (cache,)
     if type(cache) is cache_utils.EncoderDecoderCache:
         whole = (cache.self_attention_cache, cache.cross_attention_cache)
     known = {
@@ -265,7 +265,7 @@ def _tensors(layer: Any) -> Iterator[Any]:
 
 def _state_bytes(state: _State) -> int:
     return sum(
-        one.nbytes
+        int(one.nbytes)
         for parts in state.values()
         for part in parts
         for one in part.values()

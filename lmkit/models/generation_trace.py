@@ -38,6 +38,7 @@ __all__ = [
     "turns_of",
     "write",
     "write_on",
+    "write_only",
 ]
 
 Turn = tuple[str, int, int]
@@ -436,6 +437,31 @@ def write_on(
         (),
         keeper.kept(output),
     )
+
+
+def write_only(loaded: HuggingFaceModel, recipe: Recipe) -> tuple[int, ...]:
+    """The ids that the model writes after a prompt, the best sequence's; nothing is captured.
+
+    Raises:
+        Cancelled: the user pressed Stop; heard at each token.
+    """
+    import torch
+
+    model = loaded.model
+    work = current_work()
+    inputs = loaded.generation_inputs(recipe.encoded)
+    options = dict(recipe.options)
+
+    def heard(input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        if work is not None:
+            work.check()
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+    options["stopping_criteria"] = [*(options.get("stopping_criteria") or ()), heard]
+    with _seeded(recipe.seed, loaded.device), in_eval_mode(model), torch.no_grad():
+        output = model.generate(**inputs, **options)
+    sequences = output if isinstance(output, torch.Tensor) else output.sequences
+    return tuple(sequences[0].tolist()[len(loaded.begun(recipe)) :])
 
 
 def _longer(layer: LayerInfo, fed: int, encoder_decoder: bool) -> LayerInfo:
