@@ -222,6 +222,7 @@ def _write(model: LoadedModel, values: Mapping[str, Any]) -> Sequence[Result]:
         "from there, greedily. Numbers are log-probabilities from the prompt on; the search "
         "divides them by the length.",
     )
+    watch.end()  # the text's recipe keeps it
     return (choices, tree)
 
 
