@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lmkit.saving import SavedFile
     from lmkit.transports.widget import Panel
 
-__all__ = ["Analysis", "Attention", "Kit", "make_panel", "open_task"]
+__all__ = ["Analysis", "Attention", "Kit", "follow_job", "make_panel", "open_task"]
 
 
 class Kit:
@@ -404,12 +404,16 @@ def make_panel(kit: Kit, registered: RegisteredTask, values: Mapping[str, Any]) 
     from lmkit.transports.widget import panel_class
 
     opened = open_task(kit.session, registered, kit._source, values, kit._options)
-    _follow_job(kit.session, opened)
+    follow_job(kit.session, opened)
     return panel_class(registered)(kit.session, opened)
 
 
-def _follow_job(session: Session, panel: TaskPanel) -> None:
-    """Show the job that a panel's values name, where there is one already."""
+def follow_job(session: Session, panel: TaskPanel) -> None:
+    """Show the job that a panel's values name, where there is one already.
+
+    Raises:
+        LmkitError: the plugin could not say; the panel is closed.
+    """
     from lmkit.errors import LmkitError
 
     registered = panel.registered
