@@ -21,6 +21,7 @@ from lmkit.protocol.refill import (
     decode_refill,
 )
 from lmkit.session import Session
+from lmkit.transports.snapshot import saved_spec
 from lmkit.version import __version__
 from lmkit.views.panel import PanelView
 
@@ -71,11 +72,11 @@ def answer(session: Session | None, request: RefillRequest) -> Refilled:
     spec = view.spec()
     state = state_of(spec)
     if state != request.state:
-        return Refilled(version=__version__, state=state, spec=spec)
+        return Refilled(version=__version__, state=state, spec=saved_spec(spec))
     tiles, refused = _compute(session, view.id, request.keys)
     if view.tiles is not pass_of:  # a run ended in between: these may be of either pass
         spec = view.spec()
-        return Refilled(version=__version__, state=state_of(spec), spec=spec)
+        return Refilled(version=__version__, state=state_of(spec), spec=saved_spec(spec))
     return Refilled(version=__version__, state=state, tiles=tuple(tiles), refused=tuple(refused))
 
 

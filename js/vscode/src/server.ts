@@ -75,6 +75,7 @@ export class Server implements vscode.Disposable {
 
   #running: Promise<Running> | null = null;
   #process: ChildProcess | null = null;
+  #interpreter: string | null = null;
   #deaths: number[] = [];
   #disposed = false;
 
@@ -86,6 +87,11 @@ export class Server implements vscode.Disposable {
   /** Who answers, started if need be. */
   async about(): Promise<Initialized> {
     return (await this.#ensure()).about;
+  }
+
+  /** The interpreter of the process that runs or is being started; null without one. */
+  get interpreter(): string | null {
+    return this.#running ? this.#interpreter : null;
   }
 
   /** Of the Python process, while there is one. */
@@ -143,6 +149,7 @@ export class Server implements vscode.Disposable {
   async #start(): Promise<Running> {
     this.#become("starting");
     const python = await this.python();
+    this.#interpreter = python;
     const cwd = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath;
     this.log.appendLine(`Starting ${python} -m lmkit serve --stdio`);
     const child = spawn(python, ["-m", "lmkit", "serve", "--stdio"], {
