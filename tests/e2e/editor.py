@@ -20,11 +20,12 @@ from urllib.parse import quote, urlsplit
 
 from playwright.sync_api import Frame, Page
 
+from lmkit.protocol.codec import MIME
 from tests.e2e.lab import free_port
 from tests.e2e.notebook import Watch
 from tests.installed import interpreter
 
-__all__ = ["ARTIFACTS", "Editor", "Workbench", "frame_with", "serve"]
+__all__ = ["ARTIFACTS", "Editor", "Workbench", "frame_with", "saved_notebook", "serve"]
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "test-artifacts" / "e2e"
@@ -189,6 +190,29 @@ def _is_up(editor: Editor) -> bool:
     return False
 
 
+def saved_notebook(*outputs: dict[str, Any] | str) -> str:
+    """A saved notebook with one output a cell."""
+    cells = [
+        {
+            "cell_type": "code", "execution_count": number, "id": f"c{number}", "metadata": {},
+            "source": ["r"],
+            "outputs": [{
+                "output_type": "display_data", "metadata": {},
+                "data": {
+                    # what the Jupyter extension would draw; there is none, and no kernel
+                    "application/vnd.jupyter.widget-view+json": {"model_id": "gone"},
+                    MIME: output, "text/plain": ["plain text"],
+                },
+            }],
+        }
+        for number, output in enumerate(outputs, 1)
+    ]  # fmt: skip
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return json.dumps(
+        {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    )
+
+
 def frame_with(page: Page, selector: str, *, count: int = 1) -> Frame:
     """The frame in which ``selector`` is found: webviews are frames within frames."""
     deadline = time.monotonic() + WAIT
@@ -237,6 +261,14 @@ class Workbench:
         """Choose the entry of a list whose label has these words."""
         row = self.page.locator(".quick-input-list .monaco-list-row", has_text=text).first
         row.click(timeout=60_000)
+
+    def theme(self, name: str, kind: str) -> None:
+        """Choose a colour theme; ``kind`` is the class that the workbench then has."""
+        self.command("Preferences: Color Theme")
+        self.page.keyboard.type(name)
+        self.pick(name)
+        self.page.wait_for_selector(f".monaco-workbench.{kind}")
+        self.page.wait_for_timeout(700)  # the theme's sheet comes after its class
 
     def frame(self, selector: str, **options: Any) -> Frame:
         """The frame that has ``selector``."""

@@ -16,7 +16,7 @@ from lmkit.errors import ProtocolError, UnknownSessionError, UnknownViewError
 from lmkit.host import PluginHost
 from lmkit.models import ModelStore
 from lmkit.protocol.codec import load_tile, state_of
-from lmkit.protocol.messages import Bundle, Live, Selection
+from lmkit.protocol.messages import Bundle, Live, SavedTile, Selection
 from lmkit.protocol.refill import MAX_REQUEST, REFILL_MIME, RefillRequest, decode_refill
 from lmkit.protocol.tiles import decode
 from lmkit.session import Session, TaskPanel
@@ -61,6 +61,10 @@ def asking(bundle: Bundle, *keys: str) -> RefillRequest:
     return RefillRequest(session=where.session, view=where.view, state=where.state, keys=keys)
 
 
+def numbers(tile: SavedTile) -> Any:
+    return decode(load_tile(tile), tile.shape, tile.encoding)
+
+
 def test_a_saved_output_gets_the_tiles_that_it_lacks(session: Session, panel: TaskPanel) -> None:
     bundle = saved(session, panel)
     assert panel.view.outcome is not None
@@ -71,8 +75,8 @@ def test_a_saved_output_gets_the_tiles_that_it_lacks(session: Session, panel: Ta
     head, rows = found.tiles
     assert (head.key, rows.key) == ("head/1/1", "rows/0/1/2-5")
     exact = trace.attention(0, 1)[2:5]
-    np.testing.assert_allclose(decode(rows, load_tile(rows)), exact, atol=1e-6)
-    np.testing.assert_allclose(decode(head, load_tile(head)), trace.attention(1, 1), atol=0.02)
+    np.testing.assert_allclose(numbers(rows), exact, atol=1e-6)
+    np.testing.assert_allclose(numbers(head), trace.attention(1, 1), atol=0.02)
     (refused,) = found.refused
     assert (refused.key, refused.error.code) == ("head/99/0", "protocol")
 

@@ -72,6 +72,10 @@ export class Refill {
         reject(plainError("closed", "The view was closed."));
         return;
       }
+      if (signal.aborted) {
+        reject(signal.reason as Error);
+        return;
+      }
       this.#waiting.set(key, { background, resolve, reject });
       signal.addEventListener("abort", () => {
         if (this.#waiting.get(key)?.resolve === resolve) this.#waiting.delete(key);

@@ -9,7 +9,9 @@ const VIEW = "lmkit.runs";
 const STATE_KEY = "lmkit.runs";
 /** Milliseconds between two looks while a run goes on, and while none does, the view being in sight. */
 const BEAT = 2_000;
-const REST = 10_000;
+const REST = 5_000;
+/** What is written when a run begins, and when it is done. */
+const MOVES = "runs/*/{recipe,report}.json";
 
 const ICONS: Readonly<Record<JobInfo["state"], readonly [icon: string, colour?: string]>> = {
   new: ["circle-large-outline"],
@@ -71,6 +73,14 @@ export class Runs implements vscode.TreeDataProvider<JobInfo>, vscode.Disposable
       server.onState((state) => void (state === "running" && this.#first && this.refresh())),
       vscode.workspace.onDidGrantWorkspaceTrust(() => void this.refresh()),
     ];
+    const [folder] = vscode.workspace.workspaceFolders ?? [];
+    if (folder) {
+      const files = vscode.workspace.createFileSystemWatcher(
+        new vscode.RelativePattern(folder, MOVES),
+      );
+      const seen = () => void (this.#tree.visible && this.#first && this.refresh());
+      this.#undo.push(files, files.onDidCreate(seen), files.onDidDelete(seen));
+    }
   }
 
   dispose(): void {

@@ -26,7 +26,18 @@ function inPython(code: string, loaded = true): string {
 
 test("the request reaches Python as it was, and nothing of it is run", () => {
   expect(JSON.parse(inPython(codeOf(request)))).toEqual(request);
-  for (const name of ['"', "'", "\\", '\\")); print(1) #', "\n", "é", "\u2028", "😀", "{0}", "\0"]) {
+  for (const name of [
+    '"',
+    "'",
+    "\\",
+    '\\")); print(1) #',
+    "\n",
+    "é",
+    "\u2028",
+    "😀",
+    "{0}",
+    "\0",
+  ]) {
     const hostile = { ...request, session: name, view: `${name}${name}`, state: name };
     const code = codeOf(hostile);
     expect(code).toMatch(/^[\x20-\x7e]*$/);
