@@ -1,8 +1,8 @@
 """What a saved output asks a kernel that can only execute code: its missing tiles.
 
 VS Code lends extensions a kernel through ``executeCode`` alone. The extension writes a
-:class:`RefillRequest` into one call of :func:`lmkit.transports.refill.refill`, and that answers with
-a :class:`Refilled` under :data:`REFILL_MIME`. See docs/protocol.md.
+:class:`RefillRequest` into one call of :func:`lmkit.transports.refill.refill`, which answers with a
+:class:`Refilled` under :data:`REFILL_MIME`. See docs/protocol.md.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from msgspec import Meta
 from lmkit.errors import ProtocolError
 from lmkit.protocol.messages import ErrorInfo, Id, Line, SavedTile, Struct, TileKey, ViewSpec
 
-__all__ = ["MAX_REQUEST", "REFILL_MIME", "Refilled", "RefillRequest", "decode_refill"]
+__all__ = ["MAX_REQUEST", "REFILL_MIME", "RefillRequest", "Refilled", "decode_refill"]
 
 REFILL_MIME: Final = "application/vnd.lmkit.refill.v1+json"
 """MIME type of the answer among the outputs of the code."""
@@ -48,9 +48,9 @@ class RefusedTile(Struct, frozen=True, kw_only=True):
 class Refilled(Struct, frozen=True, kw_only=True):
     """Answer to a :class:`RefillRequest`.
 
-    Where ``error`` is set nothing else is. ``spec`` is there, and no tile, where the view's digest is
-    another than the page's: the page compares, since a selection changes it and the numbers do not.
-    Tiles asked for that are neither given nor refused did not fit: they are asked for again.
+    Where ``error`` is set nothing else is. ``spec`` is there, and no tile, where the view's digest
+    is another than the page's: the page compares, since a selection changes the digest and no
+    number. Tiles asked for that are neither given nor refused did not fit: ask again.
     """
 
     version: Line

@@ -1,7 +1,7 @@
 """Tiles for a saved output, asked for by code that an editor executes in the kernel.
 
-There is no channel here: one call, one answer, displayed under a MIME type of its own that no front
-end draws. Nothing is run and nothing is changed by it; what is asked is checked, and so is how much.
+There is no channel here: one call, one answer, displayed under a MIME type of its own that no
+front end draws. Nothing is run or changed by it; what is asked for is checked, and so is how much.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """VS Code with other extensions beside lmkit's, and with runs in its workspace.
 
-Neither the Python nor the Jupyter extension can be had from a registry. In their place, under their
-ids, small extensions of these tests export the parts of their documented APIs that are used: a chosen
-interpreter, and a real kernel that executes code. They are loaded by the real extension host.
+Neither the Python nor the Jupyter extension can be had from a registry. In their place, under
+their ids, small extensions of these tests export the parts of their documented APIs that are used:
+a chosen interpreter, and a real kernel that executes code. The real extension host loads them.
 """
 
 from __future__ import annotations

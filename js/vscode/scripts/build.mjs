@@ -41,13 +41,18 @@ await Promise.all([
     entryPoints: ["vscode/src/page.ts"],
     outfile: `${out}/page.js`,
   }),
-  // not packed: the tests that run inside the extension host
-  build({
-    ...node,
-    minify: false,
-    entryPoints: ["vscode/test/host/index.ts"],
-    outfile: `${out}/host-tests.cjs`,
-  }),
+  // not packed: what tests and measurements run inside the extension host
+  ...[
+    ["index", "tests"],
+    ["measure", "measure"],
+  ].map(([name, made]) =>
+    build({
+      ...node,
+      minify: false,
+      entryPoints: [`vscode/test/host/${name}.ts`],
+      outfile: `${out}/host-${made}.cjs`,
+    }),
+  ),
 ]);
 
 const manifest = JSON.parse(readFileSync(here("manifest.json"), "utf8"));
