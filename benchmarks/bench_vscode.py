@@ -3,14 +3,15 @@
 In the VS Code of the tests, with the built .vsix. Activation is measured in a fresh extension host
 each time: the extension's own code (its modules, and ``activate``), and beside it all that passes
 until VS Code has it active, which reads and compiles the file as well. The panel is that of
-"lmkit: Analyse Selection" on a line of text: from the command until the labels are drawn, and until
-the picture of the shown head is. Python runs already and the model is loaded. The plain forward pass
-of the same model and text, in such a Python, stands beside it.
+"lmkit: Analyse Selection" on a line of text: from the command until the labels are drawn, and
+until the picture of the shown head is. Python runs already and the model is loaded. The plain
+forward pass of the same model and text, in such a Python, stands beside it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import tempfile
@@ -118,7 +119,7 @@ def rows() -> dict[str, dict[str, Any]]:
         browser.close()
     forward = float(
         subprocess.run(
-            [interpreter(), "-c", _FORWARD], env={**environment, **_home()},
+            [interpreter(), "-c", _FORWARD], env={**os.environ, **environment},
             capture_output=True, text=True, check=True,
         ).stdout
     )  # fmt: skip
@@ -136,14 +137,6 @@ def rows() -> dict[str, dict[str, Any]]:
         "vscode/first result over the plain forward pass": _row(
             labels / forward, "x", None, PANELS
         ),
-    }
-
-
-def _home() -> dict[str, str]:
-    import os
-
-    return {
-        name: os.environ[name] for name in ("HOME", "PATH", "LMKIT_CACHE") if name in os.environ
     }
 
 

@@ -34,7 +34,9 @@ export async function run(): Promise<void> {
   await server.about();
   for (let turn = 0; turn <= plan.panels; turn++) {
     const text = vscode.Uri.joinPath(folder, "text.txt");
-    const editor = await vscode.window.showTextDocument(text, vscode.ViewColumn.One);
+    const editor = await vscode.window.showTextDocument(text, {
+      viewColumn: vscode.ViewColumn.One,
+    });
     editor.selection = new vscode.Selection(0, 0, 0, editor.document.lineAt(0).text.length);
     await rest(1_000);
     say({ type: "open", turn, at: Date.now() });
