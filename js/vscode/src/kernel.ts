@@ -3,22 +3,14 @@ import { parseRefillRequest, REFILL_MIME, type RefillRequest } from "@lmkit/prot
 import type { Kernel } from "@vscode/jupyter-extension";
 import * as vscode from "vscode";
 import { isObject } from "./messages.ts";
+import { RefusedError } from "./refused.ts";
+
+export { parseRefillRequest } from "@lmkit/protocol";
 
 /** As the Jupyter extension names an exception among outputs. */
 const ERROR_MIME = "application/vnd.code.notebook.error";
 /** Bytes of an answer that are read; the kernel stops at less. */
 const MOST_BYTES = 80_000_000;
-
-/** A sentence for people, with what to do. */
-export class RefusedError extends Error {
-  constructor(
-    readonly code: string,
-    message: string,
-    readonly hint = "",
-  ) {
-    super(message);
-  }
-}
 
 /**
  * The one line that is executed. Where lmkit is not loaded no output of this kernel can be live, so

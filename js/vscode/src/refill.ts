@@ -1,9 +1,9 @@
 /** In the extension host: lets saved outputs ask their notebook's kernel, once the user agrees. */
-import { type ErrorInfo, parseRefillRequest } from "@lmkit/protocol";
+import type { ErrorInfo } from "@lmkit/protocol";
 import type { Jupyter } from "@vscode/jupyter-extension";
 import * as vscode from "vscode";
-import { askKernel, RefusedError } from "./kernel.ts";
 import { isObject } from "./messages.ts";
+import { RefusedError } from "./refused.ts";
 import { RENDERER, type ToRenderer } from "./rest-messages.ts";
 
 const JUPYTER = "ms-toolsai.jupyter";
@@ -55,6 +55,8 @@ export class Refills implements vscode.Disposable {
   }
 
   async #ask(notebook: vscode.NotebookDocument, data: unknown): Promise<unknown> {
+    // with the protocol's reader, which most windows never need
+    const { askKernel, parseRefillRequest } = await import("./kernel.ts");
     const request = parseRefillRequest(data);
     if (!vscode.workspace.isTrusted) {
       throw new RefusedError(
