@@ -416,10 +416,12 @@ export class KernelSource implements Source {
       rest,
       { ...where, state: where.state ?? "" },
       (other) => fingerprint(other) === own,
-      () => {
+      (error) => {
         // It will not come back: only the cell, run again, has the pass.
+        const told = this.#state === "refill";
         this.#rest = "none";
         this.#become("unknown-session");
+        if (told) this.#emit({ type: "failed", error: error.info });
       },
     );
     const undo = rest.offer((note) => {
@@ -430,6 +432,10 @@ export class KernelSource implements Source {
     });
     if (this.#closed) undo();
     else this.#undo.push(undo);
+  }
+
+  #lent(): boolean {
+    return this.#state === "refill";
   }
 
   askForRest(): void {
@@ -670,7 +676,12 @@ export class KernelSource implements Source {
     }
     await this.#settled;
     if (this.#state === "refill" && this.#refill) {
-      return this.#refill.tile(key, signal, background);
+      try {
+        return await this.#refill.tile(key, signal, background);
+      } catch (error) {
+        // Once it has nothing more to give, that is said once, and not in each picture.
+        if (this.#lent()) throw error;
+      }
     }
     if (this.#state !== "live") {
       throw plainError("not-carried", "This tile was not saved with the notebook.");

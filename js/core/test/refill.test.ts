@@ -153,7 +153,7 @@ describe("a source with the rest", () => {
 
   test("another selection in the kernel is the same pass; another run is not", async () => {
     const rest = new FakeRest();
-    const { made } = await refilled(rest);
+    const { made, events } = await refilled(rest);
     const selection = { ...attention.selection, head: 3 };
     const other = { ...spec, attention: { ...attention, selection } };
     rest.instead = ({ state }) =>
@@ -163,7 +163,9 @@ describe("a source with the rest", () => {
 
     const moved = { ...spec, header: { ...spec.header, model: "another" } };
     rest.instead = () => answered({ state: "another", spec: moved });
-    await expect(made.tile("head/0/2")).rejects.toMatchObject({ info: { code: "moved" } });
+    const last = made.tile("head/0/2");
+    await expect(last).rejects.toMatchObject({ info: { code: "not-carried" } });
+    expect(events.at(-1)).toMatchObject({ type: "failed", error: { code: "moved" } });
     expect([made.state, made.rest]).toEqual(["unknown-session", "none"]);
     expect(made.reaches("head/0/2")).toBe(false);
     expect(made.reaches("head/0/1")).toBe(true);
