@@ -41,7 +41,12 @@ function active(run: JobInfo): boolean {
   return run.state === "running" || run.state === "paused";
 }
 
-/** "running, 120 of 400": what stands beside a run's title. */
+/** The last part of its folder: what tells it from another of the same models. */
+function folderName(run: Pick<JobInfo, "name">): string {
+  return run.name.split(/[\\/]/).at(-1) || run.name;
+}
+
+/** "running, 120 of 400": what stands beside its name. */
 export function describeRun(run: JobInfo): string {
   const state = stateWord(run.state);
   if (run.steps === 0)
@@ -114,9 +119,9 @@ export class Runs implements vscode.TreeDataProvider<JobInfo>, vscode.Disposable
   }
 
   getTreeItem(run: JobInfo): vscode.TreeItem {
-    const item = new vscode.TreeItem(run.title || run.name);
+    const item = new vscode.TreeItem(folderName(run));
     item.id = run.name;
-    item.description = describeRun(run);
+    item.description = [describeRun(run), run.title].filter(Boolean).join(" · ");
     const lines = [run.title, `${stateWord(run.state)}: ${run.name}`, run.note, run.problem];
     item.tooltip = lines.filter(Boolean).join("\n"); // a string: nothing in it is markup
     const [icon, colour] = ICONS[run.state];
@@ -158,9 +163,9 @@ export class Runs implements vscode.TreeDataProvider<JobInfo>, vscode.Disposable
 
 /** The run that a command was given, by a click or by a key binding; so it is checked. */
 export function givenRun(argument: unknown): Pick<JobInfo, "name" | "task" | "title"> {
-  const { name, task, title } = isObject(argument) ? argument : {};
+  const { name, task } = isObject(argument) ? argument : {};
   if (typeof name !== "string" || name === "" || typeof task !== "string") {
     throw new Error(vscode.l10n.t("Choose a run in lmkit's view."));
   }
-  return { name, task, title: typeof title === "string" && title !== "" ? title : name };
+  return { name, task, title: folderName({ name }) };
 }
