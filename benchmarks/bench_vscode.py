@@ -94,7 +94,7 @@ def rows() -> dict[str, dict[str, Any]]:
                 drawn.append(json.loads(rest))
 
         page.expose_function("codeAutomationLog", log)
-        page.expose_function("codeAutomationExit", ended.append)
+        page.expose_function("codeAutomationExit", lambda code: ended.append(code))
         page.on("console", console)
         page.add_init_script(_DRAWN)
         page.goto(editor.page(tests=measure))

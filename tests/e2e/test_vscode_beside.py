@@ -133,14 +133,17 @@ def editor(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel) -> Iterator
     (workspace / "live.ipynb").write_text(saved_notebook(kernel.bundle))
     (workspace / ".environment").write_text(sys._base_executable)  # type: ignore[attr-defined]
     short = distil(workspace, "short", 2)
-    with serve(
-        folder,
-        settings={"lmkit.pythonPath": ""},
-        environ={"LMKIT_TEST_PYTHON": sys.executable},
-        beside=("python", "jupyter"),
-    ) as running:
-        assert short.wait(timeout=240) == 0
-        yield running
+    try:
+        with serve(
+            folder,
+            settings={"lmkit.pythonPath": ""},
+            environ={"LMKIT_TEST_PYTHON": sys.executable},
+            beside=("python", "jupyter"),
+        ) as running:
+            assert short.wait(timeout=240) == 0
+            yield running
+    finally:
+        short.kill()
 
 
 @pytest.fixture
