@@ -9,10 +9,10 @@ which they need as one tensor, is there before the clock starts.
 
 CircuitsVis shows one layer; it has no way to another but to be called again.
 
-By default 32 and 128 tokens, and 256 for BertViz's head view, once each; ``FULL=1`` takes all
-lengths three times. A page that needs more than ``LIMIT`` seconds (120) or three fifths of the
-memory that is free is given up: its row holds the seconds until then, ratios with it are lower
-bounds, and both say so.
+Every tool is measured at every length, a peer once and lmkit three times; ``FULL=1`` takes the
+peers three times and lmkit nine. A page that needs more than ``LIMIT`` seconds (120) or three
+fifths of the memory that is free is given up: its row holds the seconds until then, ratios with
+it are lower bounds, and both say so.
 """
 
 from __future__ import annotations
@@ -42,11 +42,7 @@ FULL = os.environ.get("FULL") == "1"
 LIMIT = float(os.environ.get("LIMIT", "120"))
 MEMORY = int(0.6 * psutil.virtual_memory().available)
 LENGTHS = (32, 64, 128, 256, 512)
-PEER_LENGTHS = {
-    "BertViz head view": LENGTHS if FULL else (32, 128, 256),
-    "BertViz model view": LENGTHS if FULL else (32, 128),
-    "CircuitsVis": LENGTHS if FULL else (32, 128),
-}
+PEERS = ("BertViz head view", "BertViz model view", "CircuitsVis")
 RUNS = 9 if FULL else 3
 MAP_RUNS = 3 if FULL else 2
 PEER_RUNS = 3 if FULL else 1
@@ -489,13 +485,10 @@ def rows() -> dict[str, Row]:
         for tokens in LENGTHS:
             _say(f"{tokens} tokens: {LMKIT}")
             ours[tokens] = _lmkit(playwright, site, kit, tokens)
-            names = [name for name, lengths in PEER_LENGTHS.items() if tokens in lengths]
-            if not names:
-                continue
             result = _classify(kit, tokens)
             attention = _attention(result.attention.trace)
             kit.session.close(result.view.id)
-            for name in names:
+            for name in PEERS:
                 for _ in range(PEER_RUNS):
                     _say(f"{tokens} tokens: {name}")
                     one = _peer(playwright, site, name, attention)
@@ -566,7 +559,7 @@ def _peer_rows(name: str, tokens: int, runs: list[Theirs], mine: Ours) -> dict[s
 
 def _write_docs(found: dict[str, Row]) -> None:
     """The table of docs/peers.md, between its two marks."""
-    lines = ["| what | tokens | " + " | ".join(names := (LMKIT, *PEER_LENGTHS)) + " |"]
+    lines = ["| what | tokens | " + " | ".join(names := (LMKIT, *PEERS)) + " |"]
     lines.append("|---|---:|" + "---:|" * len(names))
     for what in ("first paint", "switch layer", "bytes to the browser", "browser memory"):
         for tokens in LENGTHS:

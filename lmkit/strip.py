@@ -2,7 +2,8 @@
 
 Of each output of lmkit the texts, tiles, pictures and alt texts go, in all of its forms; which task
 ran, with which model and settings, stays. Sources of cells and other outputs are not touched.
-With ``--names`` the texts of the forms stay too, with placeholders in place of names.
+With ``--names`` the texts of the forms stay too, with placeholders in place of names, and the other
+forms of the output (page, picture, words) are made anew from them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ import msgspec
 
 from lmkit.errors import LmkitError, ProtocolError
 from lmkit.protocol.codec import MIME, decode_bundle
-from lmkit.protocol.messages import Bundle, PanelSpec, Status, TextField
+from lmkit.protocol.messages import Bundle, PanelSpec, Status, Text, TextField
+from lmkit.transports.mimebundle import forms
 
 __all__ = [
     "Replace",
@@ -36,9 +38,7 @@ __all__ = [
 
 NOTE = "Texts, tiles and pictures were taken out of this output by lmkit strip."
 
-NAMES_NOTE = (
-    "Names, results, tiles and pictures were taken out of this output by lmkit strip --names."
-)
+NAMES_NOTE = "Names, results and attention were taken out of this output by lmkit strip --names."
 
 Replace = Callable[[Sequence[str]], Sequence[str]]
 """Makes texts without names of texts, as many and in the same order."""
@@ -63,11 +63,11 @@ class Stripped:
 
 def blank(bundle: Bundle) -> dict[str, Any]:
     """An output without anything of the text, and with nothing that was computed from it."""
-    return _emptied(bundle, {}, NOTE)
+    return {MIME: _as_read(_emptied(bundle, {}, NOTE)), "text/plain": NOTE}
 
 
 def named(notebook: Any, replace: Replace) -> Rewrite:
-    """A rewriting that keeps the texts of forms without their names.
+    """A rewriting that keeps the texts of forms without their names, in each form of an output.
 
     What was computed from a text quotes it in pieces (tokens, spans, tables) and goes, as with
     :func:`blank`. All texts of the notebook are replaced at once, so that a name that is found in
@@ -94,10 +94,20 @@ def named(notebook: Any, replace: Replace) -> Rewrite:
     if len(replaced) != len(texts) or not all(isinstance(one, str) for one in replaced):
         raise StripError("The names were not replaced: texts are missing from what came back.")
     known = dict(zip(texts, replaced, strict=True))
-    return lambda bundle: _emptied(bundle, known, NAMES_NOTE)
+
+    def rewrite(bundle: Bundle) -> Mapping[str, Any]:
+        kept = _emptied(bundle, known, NAMES_NOTE)
+        return {**forms(kept), MIME: _as_read(kept)}
+
+    return rewrite
 
 
-def _emptied(bundle: Bundle, known: Mapping[str, str], note: str) -> dict[str, Any]:
+def _as_read(bundle: Bundle) -> Any:
+    """As a file gives it back, lists and all, so that stripping twice changes nothing."""
+    return msgspec.json.decode(msgspec.json.encode(bundle))
+
+
+def _emptied(bundle: Bundle, known: Mapping[str, str], note: str) -> Bundle:
     """An output whose texts are what ``known`` makes of them or empty, with nothing else."""
     spec = bundle.spec
     if isinstance(spec, PanelSpec):
@@ -108,15 +118,19 @@ def _emptied(bundle: Bundle, known: Mapping[str, str], note: str) -> dict[str, A
             else value
             for name, value in spec.values.items()
         }  # fmt: skip
+        # Besides in its form, which no picture shows, a text stands among the results.
+        shown = tuple(
+            Text(text=str(values[field.name]), title=field.label)
+            for field in spec.fields
+            if field.name in texts and known and values.get(field.name)
+        )
         spec = PanelSpec(
-            header=spec.header, fields=spec.fields, values=values, attention_note=note,
-            status=Status(state="idle"),
+            header=spec.header, fields=spec.fields, values=values, results=shown,
+            attention_note=note, status=Status(state="idle"),
         )  # fmt: skip
     else:
         spec = msgspec.structs.replace(spec, views=(), status=Status(state="idle"))
-    empty = Bundle(version=bundle.version, spec=spec)
-    # as a file gives it back, lists and all, so that stripping twice changes nothing
-    return {MIME: msgspec.json.decode(msgspec.json.encode(empty)), "text/plain": note}
+    return Bundle(version=bundle.version, spec=spec)
 
 
 def _texts(spec: PanelSpec) -> set[str]:

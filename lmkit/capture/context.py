@@ -23,7 +23,7 @@ from lmkit.capture.anatomy import (
 from lmkit.capture.fallback import Fallback
 from lmkit.capture.offload import Offload
 from lmkit.capture.recorder import ACTIVE, Recorder, install
-from lmkit.capture.sdpa_calls import SdpaCalls
+from lmkit.capture.sdpa_calls import RecordedCalls
 from lmkit.capture.switching import foreign_implementation, on_implementation
 from lmkit.capture.trace import Trace
 from lmkit.capture.watching import watch_generation
@@ -94,7 +94,7 @@ def capture(
     trace = Trace()
     inner = unwrap(model)
     served = list(interface_modules(inner))
-    direct = sdpa_modules(inner) if _on_sdpa(inner) else {}
+    direct = sdpa_modules(inner) if on_sdpa(inner) else {}
     own = own_attention(inner, [*served, *direct])
     recorder = Recorder(
         inner,
@@ -128,7 +128,7 @@ def capture(
         if recorder.projections is not None:
             stack.enter_context(recorder.projections.watching(inner))
         if direct:
-            stack.enter_context(SdpaCalls(direct, recorder))
+            stack.enter_context(RecordedCalls(direct, recorder))
         if own:
             mixed = bool(served or direct)
             if not mixed and _implementation(inner) not in (None, "eager"):
@@ -257,7 +257,7 @@ def _implementation(model: nn.Module) -> str | None:
     return getattr(getattr(model, "config", None), "_attn_implementation", None)
 
 
-def _on_sdpa(model: nn.Module) -> bool:
+def on_sdpa(model: nn.Module) -> bool:
     """Whether modules that branch between SDPA and a softmax of their own take SDPA."""
     return _implementation(model) in (None, "sdpa")
 

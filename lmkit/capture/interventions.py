@@ -2,7 +2,8 @@
 
 A change acts on a head's output A.v as the attention function returned it, before the layer's
 output projection W_O mixes the heads. It goes through the same closure as the recorder
-(:mod:`lmkit.capture.recorder`): nothing is patched, no weight is touched, and only passes of the
+(:mod:`lmkit.capture.recorder`), or through the same watch on torch's function
+(:mod:`lmkit.capture.sdpa_calls`): nothing is patched, no weight is touched, and only passes of the
 block's own context are changed. Where no change applies to a layer, the layer gets the very tensor
 that its attention function returned.
 
@@ -27,9 +28,10 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from lmkit.capture.anatomy import clean_name, interface_modules, unwrap
-from lmkit.capture.context import run_uncompiled
+from lmkit.capture.anatomy import clean_name, interface_modules, sdpa_modules, unwrap
+from lmkit.capture.context import on_sdpa, run_uncompiled
 from lmkit.capture.recorder import CHANGING, install
+from lmkit.capture.sdpa_calls import ChangedCalls
 from lmkit.errors import AttentionUnavailableError, Cancelled, CaptureError
 
 __all__ = [
@@ -102,7 +104,7 @@ def intervene(
         cancel: Asked at each layer; True stops the pass.
 
     Raises:
-        AttentionUnavailableError: the model does not call transformers' attention interface.
+        AttentionUnavailableError: the model has an attention of its own.
         Cancelled: in the pass, when ``cancel`` answers True.
         CaptureError: no such layer, head or text; values of another length or width; a mean
             over a single position.
@@ -121,7 +123,7 @@ def keep_outputs(model: nn.Module) -> Iterator[HeadOutputs]:
     """Keep each head's output A.v of the last pass of ``model`` inside the block.
 
     Raises:
-        AttentionUnavailableError: the model does not call transformers' attention interface.
+        AttentionUnavailableError: the model has an attention of its own.
     """
     inner = unwrap(model)
     _require_served(inner)
@@ -137,7 +139,7 @@ def keep_means(model: nn.Module) -> Iterator[HeadMeans]:
     Every position weighs the same, so a long text counts for more than a short one.
 
     Raises:
-        AttentionUnavailableError: the model does not call transformers' attention interface.
+        AttentionUnavailableError: the model has an attention of its own.
     """
     inner = unwrap(model)
     _require_served(inner)
@@ -442,19 +444,35 @@ def _watching(model: nn.Module, inner: nn.Module, watch: _Watch) -> Iterator[Non
         token = CHANGING.set((*CHANGING.get(), watch))
         stack.callback(CHANGING.reset, token)
         install()
+        direct = _direct(inner)
+        if direct:
+            stack.enter_context(ChangedCalls(direct, watch))
         handle = inner.register_forward_pre_hook(watch.start, with_kwargs=True)
         stack.callback(handle.remove)
         yield
 
 
+def _direct(inner: nn.Module) -> dict[str, nn.Module]:
+    """Modules that call torch's function themselves, by name; none where the model left it."""
+    return sdpa_modules(inner) if on_sdpa(inner) else {}
+
+
 def _require_served(inner: nn.Module) -> None:
-    if not interface_modules(inner):
+    if interface_modules(inner) or _direct(inner):
+        return
+    name = type(inner).__name__
+    if sdpa_modules(inner):
         raise AttentionUnavailableError(
-            f"The heads of {type(inner).__name__} can't be changed: it does not call "
-            "transformers' attention interface.",
-            hint="BERT, GPT-2, Llama and most others do; Falcon, BLOOM, MPT and DeBERTa have "
-            "an attention of their own.",
+            f"The heads of {name} can't be changed on eager attention: there it mixes them "
+            "inside its own forward pass.",
+            hint="Load the model with attn_implementation='sdpa'.",
         )
+    raise AttentionUnavailableError(
+        f"The heads of {name} can't be changed: it calls neither transformers' attention "
+        "interface nor torch's scaled_dot_product_attention.",
+        hint="BERT, GPT-2, Llama, Falcon and most others do; BLOOM, MPT and DeBERTa have "
+        "an attention of their own.",
+    )
 
 
 def _head(head: int, count: int, layer: str) -> int:

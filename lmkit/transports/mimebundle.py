@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from lmkit.protocol.codec import MIME, to_builtins
-from lmkit.protocol.messages import Live
+from lmkit.protocol.messages import Bundle, Live
 from lmkit.session import ServedView, Session
 from lmkit.settings import options
 from lmkit.transports.html import to_html
@@ -15,7 +15,7 @@ from lmkit.transports.picture import describe, draw
 from lmkit.transports.snapshot import bundle_of, for_html, snapshot
 from lmkit.views.panel import PanelView
 
-__all__ = ["WIDGET_MIME", "mimebundle"]
+__all__ = ["WIDGET_MIME", "forms", "mimebundle"]
 
 ROUNDS = 3
 """Tries to bring an output into a small budget; the first one does it in all but the smallest."""
@@ -68,3 +68,21 @@ def mimebundle(
     forms["image/png"] = encoded
     forms["text/plain"] = words
     return forms
+
+
+def forms(bundle: Bundle) -> dict[str, Any]:
+    """The forms of an output that has no kernel, from its saved view, in the same order.
+
+    Args:
+        bundle: The view; its size is its own affair.
+
+    Returns:
+        MIME type -> value.
+    """
+    picture, words = draw(bundle), describe(bundle.spec)
+    return {
+        MIME: to_builtins(bundle),
+        "text/html": to_html(for_html(bundle), picture, words),
+        "image/png": base64.b64encode(picture).decode("ascii"),
+        "text/plain": words,
+    }

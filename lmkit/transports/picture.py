@@ -259,18 +259,18 @@ def _attention(canvas: Any, pen: Pen, y: int, bundle: Bundle) -> int:
     layers = spec.attention.layers
     top = _text(pen, MARGIN, y, "Heads (layers down)", 12, FAINT)
     cell = _cell(layers)
-    for index, layer in enumerate(layers):
+    for index in range(len(layers)):
         tile = tiles.get(format_key(Key("thumb", index)))
         if tile is None:
             continue
         values = decode(load_tile(tile), tuple(tile.shape), tile.encoding)
         colours = _colours(values, _top(values, spec.attention.scale))
-        for head in range(layer.heads):
-            place = ((MARGIN + head * cell) * 2, (top + index * cell) * 2)
-            canvas.paste(_picture(colours[head], (cell - 1) * 2), place)
-            if (index, head) == (chosen.layer, chosen.head):
-                box = [place[0] - 2, place[1] - 2, place[0] + cell * 2, place[1] + cell * 2]
-                pen.canvas.rectangle(box, outline=ACCENT, width=3)
+        row = (top + index * cell) * 2
+        canvas.paste(_row_of_pictures(colours, (cell - 1) * 2, 2), (MARGIN * 2, row))
+        if index == chosen.layer:
+            left = (MARGIN + chosen.head * cell) * 2
+            box = [left - 2, row - 2, left + cell * 2, row + cell * 2]
+            pen.canvas.rectangle(box, outline=ACCENT, width=3)
     bottom = top + len(layers) * cell
     shown = tiles.get(format_key(Key("head", chosen.layer, chosen.head)))
     if shown is not None:
@@ -301,7 +301,20 @@ def _colours(values: np.ndarray, top: float) -> np.ndarray:
 
 
 def _picture(colours: np.ndarray, side: int) -> Any:
+    return _row_of_pictures(colours[None], side, 0)
+
+
+def _row_of_pictures(colours: np.ndarray, side: int, gap: int) -> Any:
+    """Pictures (count, n, m, 3) side by side, each scaled to a square of ``side`` pixels.
+
+    One image a row: 144 of their own took a third of the time of the whole drawing.
+    """
     from PIL import Image
 
-    image = Image.fromarray(np.ascontiguousarray(colours), "RGB")
-    return image.resize((side, side), Image.Resampling.NEAREST)
+    count, high, wide = colours.shape[:3]
+    steps = 2 * np.arange(side) + 1
+    rows, columns = (steps * n // (2 * side) for n in (high, wide))
+    row = np.empty((side, count, side + gap, 3), np.uint8)
+    row[:, :, :side] = colours[:, rows[:, None], columns].swapaxes(0, 1)
+    row[:, :, side:] = PAPER
+    return Image.fromarray(row.reshape(side, count * (side + gap), 3), "RGB")

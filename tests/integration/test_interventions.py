@@ -61,6 +61,11 @@ FAMILIES: dict[str, tuple[str, Any, str]] = {
         tf.GptOssConfig(**SIZE, num_key_value_heads=2, head_dim=WIDTH, num_local_experts=4),
         "self_attn.o_proj",
     ),
+    "falcon": (
+        "FalconForCausalLM",
+        tf.FalconConfig(vocab_size=99, hidden_size=32, num_hidden_layers=3, num_attention_heads=4),
+        "self_attention.dense",
+    ),
 }
 
 
@@ -156,7 +161,7 @@ def test_nothing_changed_is_the_same_to_the_bit(family: str) -> None:
     assert torch.equal(changed(model, given, *own), plain)
 
 
-@pytest.mark.parametrize("family", ["bert", "llama", "gpt_oss"])
+@pytest.mark.parametrize("family", ["bert", "llama", "gpt_oss", "falcon"])
 def test_a_mean_is_over_the_real_positions_of_the_text(family: str) -> None:
     model, given = make(family), inputs(2)
     given["attention_mask"][1, TOKENS - 6 :] = 0
@@ -269,9 +274,10 @@ def test_each_text_of_a_batch_has_its_own_change() -> None:
     assert (batch[0] - batch[1]).abs().max() > 1e-3
 
 
-def test_a_capture_shows_what_each_layer_computed_itself() -> None:
+@pytest.mark.parametrize("family", ["llama", "falcon"])
+def test_a_capture_shows_what_each_layer_computed_itself(family: str) -> None:
     """The record's self-check holds, the changed layer's own attention stays, later ones follow."""
-    model, given = make("llama"), inputs()
+    model, given = make(family), inputs()
     plain = trace_forward(model, given)
     with intervene(model, [Change(0, 1)]):
         trace = trace_forward(model, given)
@@ -282,10 +288,13 @@ def test_a_capture_shows_what_each_layer_computed_itself() -> None:
     with torch.no_grad(), capture(model) as outside, intervene(model, [Change(0, 1)]):
         model(**given)
     assert (outside.attention(1, 1) == trace.attention(1, 1)).all()
+    assert outside.deviation is not None
+    assert outside.deviation < 1e-5
 
 
-def test_other_threads_and_other_models_are_left_alone() -> None:
-    model, other, given = make("llama"), make("gpt2"), inputs()
+@pytest.mark.parametrize("family", ["llama", "falcon"])
+def test_other_threads_and_other_models_are_left_alone(family: str) -> None:
+    model, other, given = make(family), make("gpt2"), inputs()
     with torch.no_grad():
         plain, theirs = model(**given).logits, other(**given).logits
         found: list[torch.Tensor] = []
@@ -383,6 +392,26 @@ def test_models_with_an_attention_of_their_own_are_refused() -> None:
         raise AssertionError("the block must not begin")
     with torch.no_grad(), intervene(model, []):
         model(**inputs())
+
+
+def test_falcon_on_eager_says_how_to_load_it() -> None:
+    config = copy.deepcopy(FAMILIES["falcon"][1])
+    config._attn_implementation = "eager"
+    model = tf.FalconForCausalLM(config).eval()
+    with (
+        pytest.raises(AttentionUnavailableError, match="on eager attention") as caught,
+        intervene(model, [Change(0, 0)]),
+    ):
+        raise AssertionError("the block must not begin")
+    assert "sdpa" in (caught.value.hint or "")
+
+
+def test_nested_blocks_apply_in_order_on_both_ways_into_the_attention() -> None:
+    for family in ("llama", "falcon"):
+        model, given = make(family), inputs()
+        once = changed(model, given, Change(1, 2, torch.ones(WIDTH)))
+        with torch.no_grad(), intervene(model, [Change(1, 2)]):
+            assert torch.equal(changed(model, given, Change(1, 2, torch.ones(WIDTH))), once)
 
 
 def test_stop_and_failures_leave_nothing_behind() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 from collections.abc import Iterator
@@ -80,6 +81,12 @@ def test_names_are_placeholders_in_every_output_and_nowhere_else(tmp_path: Path)
     assert second == "Yesterday [PERSON 1] wrote."
     assert third == "<script>alert(1)</script> [PERSON 7] met [PERSON 1] in [LOCATION 1]."
     assert blank == ""
+    forms = json.loads(kept)["cells"][0]["outputs"][0]["data"]
+    assert list(forms) == [MIME, "text/html", "image/png", "text/plain"]
+    assert first in forms["text/plain"]
+    assert "[PERSON 1] worked with" in forms["text/html"]
+    assert base64.b64decode(forms["image/png"]).startswith(b"\x89PNG")
+    assert "<script>alert(1)" not in json.loads(kept)["cells"][0]["outputs"][2]["data"]["text/html"]
     assert main(["strip", "--names", "--check", str(file)]) == 0
 
 
