@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ACTIVATIONS = 7
+ACTIVATIONS = 5
 PANELS = 9
 TASK, MODEL = "classification", "starter:sentiment"
 TEXT = "The plot is thin, but I was moved."

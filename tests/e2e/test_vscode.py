@@ -111,7 +111,8 @@ def test_a_saved_notebook_is_drawn_without_a_kernel(
     expect(tokens).to_have_count(len(bundle["spec"]["attention"]["tokens"]["text"]))
     assert frame.locator(f"{VIEW} {part('cell')}").count() == 72
     # there is no Jupyter extension here: the view says how the rest is had
-    expect(frame.locator(part("saved-note"))).to_contain_text("Jupyter extension is installed")
+    note = frame.locator(part("saved-note"))
+    expect(note).to_contain_text("Jupyter extension is installed", timeout=60_000)
     expect(frame.locator(part("rest"))).to_be_hidden()
     frame.locator(f"{VIEW} {part('tab-map')}").click()
     frame.locator(f"{VIEW} {part('picture-canvas')}").first.hover()
@@ -274,7 +275,8 @@ def test_nothing_is_started_in_a_workspace_that_is_not_trusted(
         workbench.open("saved.ipynb")
         frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
         assert shown_scores(frame) == pytest.approx(scores(bundle), abs=0.006)
-        expect(frame.locator(part("saved-note"))).to_contain_text("no kernel is asked")
+        note = frame.locator(part("saved-note"))
+        expect(note).to_contain_text("no kernel is asked", timeout=60_000)
         workbench.shot("untrusted")
         workbench.harmless()
     assert not (tmp_path / "started").exists()

@@ -46,7 +46,7 @@ export async function run(): Promise<void> {
     // its saved form is made half a second after the result
     while (!panel.state.bundle) await rest(50);
     await rest(500);
-    await vscode.commands.executeCommand("workbench.action.closeEditorsInOtherGroups");
+    await vscode.commands.executeCommand("workbench.action.closeAllEditors");
     while (panels.size > 0) await rest(20);
   }
 }
