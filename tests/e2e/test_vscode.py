@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Frame, Page, expect
 
 from lmkit.protocol.codec import to_builtins
+from lmkit.protocol.messages import Live
 from lmkit.transports.snapshot import snapshot
 from tests.e2e.editor import ARTIFACTS, ROOT, Editor, Workbench, saved_notebook, serve
 
@@ -34,7 +35,7 @@ def bundle() -> dict[str, Any]:
     import lmkit
 
     analysis = lmkit.load("starter:sentiment").run("classification", text=TEXT)
-    return to_builtins(snapshot(analysis.view, None))
+    return to_builtins(snapshot(analysis.view, Live(session="gone", view="gone")))
 
 
 def hostile(bundle: dict[str, Any]) -> list[Any]:
@@ -240,7 +241,7 @@ def test_it_speaks_chinese_where_vs_code_does(browser: Browser, tmp_path: Path) 
             page.locator('.activitybar a[aria-label="lmkit"]').click()
             tree = page.locator(".pane-body .monaco-list-row")
             # of the code's table, and of the manifest's
-            expect(tree.filter(has_text="入门模型")).to_be_visible(timeout=30_000)
+            expect(tree.filter(has_text="入门模型")).to_be_visible(timeout=60_000)
             expect(page.get_by_role("button", name="打开面板")).to_be_attached()
             workbench.command("lmkit: 打开面板")
             expect(page.locator(".quick-input-title")).to_have_text("lmkit：哪个任务？")

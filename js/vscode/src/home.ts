@@ -96,7 +96,14 @@ export class Home implements vscode.TreeDataProvider<Node>, vscode.Disposable {
           command: { command: "lmkit.choosePython", title: vscode.l10n.t("Choose Python") },
         },
         group("tasks", vscode.l10n.t("Tasks"), tasks.tasks.map(taskNode), noPlugin),
-        group("plugins", vscode.l10n.t("Plugins"), plugins.plugins.map(pluginNode), noPlugin),
+        group(
+          "plugins",
+          vscode.l10n.t("Plugins"),
+          plugins.plugins.map(pluginNode),
+          noPlugin,
+          // as long as all is well their tasks tell enough
+          plugins.plugins.some(({ state }) => state !== "ready"),
+        ),
         group(
           "models",
           vscode.l10n.t("Loaded models"),
