@@ -12,7 +12,7 @@ from lmkit_distillation.engine import Engine
 from lmkit_distillation.errors import DistillationError, RecipeError
 from lmkit_distillation.folder import RunFolder
 from lmkit_distillation.recipe import Student, recipe_from
-from lmkit_distillation.student import from_config, shared_vocabulary
+from lmkit_distillation.student import from_config, kept_layers, shared_vocabulary
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -283,3 +283,26 @@ def test_padded_vocabularies_are_cut_to_what_both_have(files: Path, tmp_path: Pa
     assert weights(tmp_path / "kl")["model.embed_tokens.weight"].shape[0] == 704
     with pytest.raises(DistillationError, match="700 tokens and one of the models only 600"):
         shared_vocabulary(704, 600, 700)
+
+
+@pytest.mark.parametrize(
+    ("keep", "layers", "teacher", "expected"),
+    [
+        ("uniform", 3, 6, (1, 3, 5)),
+        ("uniform", 2, 6, (2, 5)),
+        ("uniform", 4, 6, (1, 2, 4, 5)),
+        ("uniform", 1, 6, (5,)),
+        ("spread", 3, 6, (0, 3, 5)),
+        ("first", 2, 6, (0, 1)),
+        ("last", 2, 6, (4, 5)),
+        ((0, 4), 0, 6, (0, 4)),
+    ],
+)
+def test_which_layers_are_kept(
+    keep: str | tuple[int, ...], layers: int, teacher: int, expected: tuple[int, ...]
+) -> None:
+    assert kept_layers(Student(keep=keep, layers=layers), teacher) == expected
+
+
+def test_a_student_keeps_the_uniform_layers_by_default() -> None:
+    assert kept_layers(Student(layers=3), 12) == (3, 7, 11)

@@ -69,8 +69,9 @@ class Student:
         start: ``"teacher"``: some of the teacher's layers; ``"config"``: random weights in the
             teacher's architecture, made smaller; ``"model"``: an existing model.
         layers: How many layers; 0 keeps the teacher's number (``"config"``).
-        keep: Which of the teacher's layers: their numbers, or ``"spread"`` (the first, the last
-            and evenly between), ``"first"``, ``"last"``.
+        keep: Which of the teacher's layers: their numbers, or ``"uniform"`` (the last of each of
+            as many equal parts: 1, 3, 5 of six; the map of TinyBERT's losses), ``"spread"`` (the
+            first, the last and evenly between), ``"first"``, ``"last"``.
         hidden, heads, kv_heads, intermediate: Sizes for ``"config"``; 0: the teacher's.
         model: The existing model for ``"model"``.
         align: What to do when its tokenizer is another one. ``"refuse"``; or ``"text"``: each model
@@ -81,7 +82,7 @@ class Student:
 
     start: Literal["teacher", "config", "model"] = "teacher"
     layers: int = 0
-    keep: str | tuple[int, ...] = "spread"
+    keep: str | tuple[int, ...] = "uniform"
     hidden: int = 0
     heads: int = 0
     kv_heads: int = 0
@@ -622,10 +623,10 @@ def _check_student(student: Student) -> None:
                 )
             if list(student.keep) != sorted(set(student.keep)) or min(student.keep, default=0) < 0:
                 raise RecipeError("student.keep must name layers in ascending order, each once.")
-        elif student.keep not in ("spread", "first", "last"):
+        elif student.keep not in ("uniform", "spread", "first", "last"):
             raise RecipeError(
-                f"student.keep is {student.keep!r}; it must be 'spread', 'first', 'last' or a "
-                "list of layers."
+                f"student.keep is {student.keep!r}; it must be 'uniform', 'spread', 'first', "
+                "'last' or a list of layers."
             )
         elif student.layers == 0:
             raise RecipeError("student.layers is missing; how many of the teacher's layers?")
