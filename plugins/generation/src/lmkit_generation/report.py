@@ -112,7 +112,12 @@ def _rows(done: RowResults, query: str, order: str, scored: bool) -> Table:
     if order in keys:
         found.sort(key=keys[order])
     expected = "expected" in done.mapping
-    columns = ("row", "prompt", *(("perplexity",) if scored else ("written",)), "tokens")
+    columns: tuple[str, ...] = (
+        "row",
+        "prompt",
+        *(("perplexity",) if scored else ("written",)),
+        "tokens",
+    )
     columns += ("expected", "match") if expected and not scored else ()
     shown = found[:MOST_ROWS]
     note = f"Rows that contain “{query}”: {len(found):,}." if query else ""
