@@ -716,7 +716,10 @@ RegisterTask = Callable[[type[Task]], None]
 
 
 class Job(ABC):
-    """Long work in a process of its own, known by its folder, that panels and lists look at.
+    """Long work in a process of its own, known by its name, that panels and lists look at.
+
+    The name is that of its folder as a rule. ``JobInfo.field`` says which field of the task's form
+    takes it: a list offers the line that opens the panel, ``%lm TASK --FIELD NAME``.
 
     A task starts one in ``run`` and calls :func:`follow`; the run ends, the kernel is free, and the
     panel is drawn anew from the job whenever :meth:`info` changes. All methods are called from a

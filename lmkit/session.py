@@ -256,8 +256,14 @@ class Session:
             if export is not None:
                 self._exporters[view.id] = export
 
-    def follow(self, panel: TaskPanel, job: Job) -> None:
-        """Have a panel draw a job from now on, in place of what it followed before."""
+    def follow(self, panel: TaskPanel, job: Job, patience: float = 0.0) -> None:
+        """Have a panel draw a job from now on, in place of what it followed before.
+
+        Args:
+            panel: The panel.
+            job: The job.
+            patience: See :meth:`lmkit.jobs.JobWatch.begin`.
+        """
 
         def attention(trace: Any, note: str) -> None:
             panel.view.show_job_attention(trace, note)
@@ -273,7 +279,7 @@ class Session:
                 panel.watch.end()
             watch = panel.watch = JobWatch(job, LentTools(lambda: self.models), shown, attention)
             self._actions[panel.view.id] = lambda name, _: watch.act(name)
-        watch.begin()
+        watch.begin(patience)
 
     def offer(self, name: str, opener: Callable[[Session], ServedView]) -> None:
         """Serve a view that any page may ask for by its name, opened when one does.

@@ -808,12 +808,14 @@ export interface Header {
 /**
  * Long work that a process of its own does, as it stands now.
  *
- * ``name`` is its folder, from which any kernel can look at it; ``task`` the task whose panel
- * opens on it. ``killed``: its process is gone without a word. ``note`` is a line of its latest
- * numbers, ``actions`` are the buttons that have a meaning now.
+ * ``name`` is what it is known by in any kernel, as a rule its folder; ``task`` the task whose
+ * panel opens on it, where ``field`` of its form is given that name (empty: none does).
+ * ``killed``: its process is gone without a word. ``note`` is a line of its latest numbers,
+ * ``actions`` are the buttons that have a meaning now.
  */
 export interface JobInfo {
   actions: ("pause" | "resume" | "stop")[];
+  field: string;
   name: string;
   note: string;
   problem: string;
@@ -1265,6 +1267,40 @@ export interface Selection3 {
   lens: string;
   picture: string;
   tokens: number[];
+}
+/**
+ * Tiles of a view that a saved output has not; without ``keys`` whether they can be had.
+ *
+ * ``session`` and ``view`` are those of :class:`lmkit.protocol.messages.Live`; ``state`` is the
+ * digest of the spec that the page has, saved or sent since.
+ */
+export interface RefillRequest {
+  keys: string[];
+  session: string;
+  state: string;
+  view: string;
+}
+/**
+ * Answer to a :class:`RefillRequest`.
+ *
+ * Where ``error`` is set nothing else is. ``spec`` is there, and no tile, where the view's digest
+ * is another than the page's: the page compares, since a selection changes the digest and no
+ * number. Tiles asked for that are neither given nor refused did not fit: ask again.
+ */
+export interface Refilled {
+  error: ErrorInfo | null;
+  refused: RefusedTile[];
+  spec: (PanelSpec | HomeSpec) | null;
+  state: string;
+  tiles: SavedTile[];
+  version: string;
+}
+/**
+ * A tile that could not be computed.
+ */
+export interface RefusedTile {
+  error: ErrorInfo;
+  key: string;
 }
 /**
  * Ask for one tile by its key (see :mod:`lmkit.protocol.keys`).
