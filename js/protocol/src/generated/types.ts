@@ -1281,9 +1281,9 @@ export interface RefillRequest {
 /**
  * Answer to a :class:`RefillRequest`.
  *
- * Where ``error`` is set nothing else is. ``spec`` is there, and no tile, where the view's digest is
- * another than the page's: the page compares, since a selection changes it and the numbers do not.
- * Tiles asked for that are neither given nor refused did not fit: they are asked for again.
+ * Where ``error`` is set nothing else is. ``spec`` is there, and no tile, where the view's digest
+ * is another than the page's: the page compares, since a selection changes the digest and no
+ * number. Tiles asked for that are neither given nor refused did not fit: ask again.
  */
 export interface Refilled {
   error: ErrorInfo | null;
