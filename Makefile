@@ -12,6 +12,9 @@ PYTEST_ARGS ?=
 LAB_ARGS ?=
 # Folder with train.tsv and dev.tsv of SST-2 (text, tab, label), for bench-distill.
 SST2 ?= data/sst2
+# For bench-distill FULL=1: a folder with train and dev in columns, and a file with a text a line.
+NER ?=
+CORPUS ?=
 # Benchmarks to run, for instance ONLY=load,capture; all by default.
 ONLY ?=
 
@@ -62,8 +65,9 @@ starters: $(VENV)/.starters ## the starter models
 bench: $(VENV)/.bench $(VENV)/.starters ## benchmarks; ONLY=load,capture for some of them
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
-bench-distill: $(VENV)/.bench $(VENV)/.starters ## distillation on SST-2, resumable; SST2=FOLDER
-	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.bench_distill $(SST2)
+bench-distill: $(VENV)/.bench $(VENV)/.starters ## distillation on SST-2, resumable; SST2=FOLDER, FULL=1 for all
+	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.bench_distill $(SST2) $(if $(FULL),--full) \
+	  $(if $(NER),--ner $(NER)) $(if $(CORPUS),--corpus $(CORPUS))
 
 dist: $(BUILT) $(VENV)/.test ## every wheel and lmkit.vsix, into dist/
 	rm -rf dist

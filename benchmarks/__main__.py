@@ -1,8 +1,8 @@
 """``python -m benchmarks [--only load,capture]`` prints a table and writes benchmarks/latest.json.
 
-Each ``bench_NAME.py`` has ``rows()``: name -> {value, unit, goal, better, runs} and, where a
-figure needs a word, note. Values are medians; what can be a ratio of one run is one: times of
-different machines cannot be compared.
+Each ``bench_NAME.py`` that has ``rows()`` is one: name -> {value, unit, goal, better, runs} and,
+where a figure needs a word, note. Values are medians; what can be a ratio of one run is one: times
+of different machines cannot be compared.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ LATEST = HERE / "latest.json"
 
 def names() -> list[str]:
     """The benchmarks that there are."""
-    return sorted(file.stem.removeprefix("bench_") for file in HERE.glob("bench_*.py"))
+    files = [one for one in HERE.glob("bench_*.py") if "def rows(" in one.read_text("utf-8")]
+    return sorted(one.stem.removeprefix("bench_").replace("_", "-") for one in files)
 
 
 def verdict(row: dict[str, Any]) -> str:
@@ -63,7 +64,7 @@ def main() -> int:
         sys.stdout.write(f"-- {name}\n")
         sys.stdout.flush()
         try:
-            rows = importlib.import_module(f"benchmarks.bench_{name}").rows()
+            rows = importlib.import_module(f"benchmarks.bench_{name.replace('-', '_')}").rows()
         except Exception as error:
             failed += 1
             sys.stdout.write(f"{name} failed: {type(error).__name__}: {error}\n")

@@ -10,6 +10,8 @@ Rows: 3 layers by KL and hidden states, 3 layers by hard labels, 2 layers by KL 
 and with 10 % of the labels, by hard labels alone and by KL on all texts. The teacher of these two
 is trained first, on the same 10 %: it never saw the other texts' labels. Three seeds each. Means,
 and paired bootstrap intervals of differences over the reported texts, all seeds together.
+
+``--full`` adds the rows of :mod:`benchmarks.distill_full`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,14 @@ ROWS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+COMPARED = (
+    ("3 layers, distilled", "3 layers, hard labels"),
+    ("2 layers, distilled", "3 layers, distilled"),
+    ("10 % of labels, distilled on all", "10 % of labels, hard labels"),
+)
+"""Rows whose difference is given, the first minus the second."""
+
+
 def main() -> None:
     """Run what is missing, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -57,6 +68,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--short", action="store_true", help="a few steps, to see that it runs")
     parser.add_argument("--json", type=Path, help="write the numbers to a file")
+    parser.add_argument("--full", action="store_true", help="every loss too: overnight")
+    parser.add_argument("--ner", type=Path, help="folder with train and dev in columns, for --full")
+    parser.add_argument("--corpus", type=Path, help="a text a line, for --full")
+    parser.add_argument("--language-model", default="HuggingFaceTB/SmolLM2-135M")
     options = parser.parse_args()
     halves(options.data / "dev.tsv", options.out)
     cards: dict[str, list[dict[str, Any]]] = {}
@@ -64,6 +79,10 @@ def main() -> None:
         for seed in range(options.seeds):
             cards.setdefault(name, []).append(one(name, row, seed, options))
     found = table(cards)
+    if options.full:
+        from benchmarks.distill_full import full
+
+        found["full"] = full(options, run_of, cards["3 layers, hard labels"])
     print(json.dumps(found, indent=1))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
@@ -85,8 +104,6 @@ def _slug(name: str, seed: int, options: argparse.Namespace) -> str:
 
 def one(name: str, row: dict[str, Any], seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """One run, or what it left."""
-    import lmkit
-
     slug = _slug(name, seed, options)
     few = name.startswith("10 %") and name != OWN_TEACHER
     own = options.out.resolve() / _slug(OWN_TEACHER, seed, options) / "student"
@@ -106,6 +123,13 @@ def one(name: str, row: dict[str, Any], seed: int, options: argparse.Namespace) 
         "train": {"epochs": 2.0, "batch": 32, "rate": 1e-4, **row.get("train", {})},
         "report": {"seconds": 10.0},
     }  # fmt: skip
+    return run_of(slug, recipe, options)
+
+
+def run_of(slug: str, recipe: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """The card of a recipe, run to its end where it is not there yet."""
+    import lmkit
+
     if options.short:
         recipe["train"] |= {"steps": 4, "evaluate_every": 4, "batch": 8}
         recipe["report"] = {"seconds": 1.0, "resamples": 100}
@@ -117,28 +141,78 @@ def one(name: str, row: dict[str, Any], seed: int, options: argparse.Namespace) 
 
 
 def table(cards: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Means by row; the difference of the two rows with few labels, with its interval."""
+    """Means by row with their intervals, and differences of rows that are compared."""
     rows = {}
     for name, each in cards.items():
         kept = [c["quality"]["student"]["accuracy"] / c["quality"]["teacher"]["accuracy"]
                 for c in each]  # fmt: skip
         speed = [s["speedup"] for c in each for s in c.get("speed", ()) if s["batch"] == 32]
+        alone = [s["speedup"] for c in each for s in c.get("speed", ()) if s["batch"] == 1]
         rows[name] = {
             "accuracy": float(np.mean([c["quality"]["student"]["accuracy"] for c in each])),
             "teacher": float(np.mean([c["quality"]["teacher"]["accuracy"] for c in each])),
             "kept": float(np.mean(kept)),
+            "kept_interval": kept_interval(each),
             "speedup_at_32": float(np.median(speed)) if speed else None,
+            "speedup_at_1": float(np.median(alone)) if alone else None,
+            "seeds": len(each),
         }
-    few = [name for name in cards if name.startswith("10 %") and name != OWN_TEACHER]
-    hard, distilled = (np.array([c["quality"]["right"] for c in cards[n]], float) for n in few)
-    change = (distilled - hard).mean(0)
-    generator = np.random.default_rng(0)
-    drawn = [change[generator.integers(0, len(change), len(change))].mean() for _ in range(2000)]
+    compared = {
+        f"{first} - {second}": difference(
+            [c["quality"]["right"] for c in cards[first]],
+            [c["quality"]["right"] for c in cards[second]],
+        )
+        for first, second in COMPARED
+        if first in cards and second in cards
+    }
+    few = compared.get(" - ".join(COMPARED[-1]), {})
     return {
         "rows": rows,
-        "few_labels_gain": float(change.mean()),
-        "few_labels_interval": [float(x) for x in np.quantile(drawn, [0.025, 0.975])],
+        "compared": compared,
+        "few_labels_gain": few.get("change"),
+        "few_labels_interval": few.get("interval"),
     }
+
+
+def difference(
+    first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]
+) -> dict[str, Any]:
+    """Mean of first minus second over seeds and texts, with its paired bootstrap interval.
+
+    A text is drawn with all its seeds and both its rows: what is drawn is what a new text would
+    bring. The spread of the seeds' own means is given beside it.
+
+    Args:
+        first: (seeds, texts) of the one row.
+        second: Of the other, on the same texts.
+    """
+    change = np.array(first, float) - np.array(second, float)
+    texts = change.mean(0)
+    generator = np.random.default_rng(0)
+    drawn = [texts[generator.integers(0, len(texts), len(texts))].mean() for _ in range(2000)]
+    return {
+        "change": float(texts.mean()),
+        "interval": [float(x) for x in np.quantile(drawn, [0.025, 0.975])],
+        "by_seed": [round(float(x), 5) for x in change.mean(1)],
+        "texts": len(texts),
+    }
+
+
+def kept_interval(cards: Sequence[dict[str, Any]]) -> list[float] | None:
+    """Of the mean share of the teacher's accuracy, both drawn on the same texts.
+
+    None for reports written before they had the teacher's answers.
+    """
+    if not all("teacher_right" in c["quality"] for c in cards):
+        return None
+    mine = np.array([c["quality"]["right"] for c in cards], float)
+    theirs = np.array([c["quality"]["teacher_right"] for c in cards], float)
+    generator = np.random.default_rng(0)
+    drawn = []
+    for _ in range(2000):
+        at = generator.integers(0, mine.shape[1], mine.shape[1])
+        drawn.append((mine[:, at].mean(1) / theirs[:, at].mean(1)).mean())
+    return [float(x) for x in np.quantile(drawn, [0.025, 0.975])]
 
 
 if __name__ == "__main__":

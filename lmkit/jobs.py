@@ -52,15 +52,19 @@ class JobWatch:
         self._said = ""
         self._over = threading.Event()
         self._look = threading.Event()
+        self._seen = threading.Event()
 
-    def begin(self) -> None:
-        """Show what there is now, and follow from a thread.
+    def begin(self, patience: float = 0.0) -> None:
+        """Show where the job is now, and follow from a thread.
 
-        Of a job that rests the pass is made here too: the cell that shows it is saved whole.
+        Args:
+            patience: Seconds to wait for the pass of a job that rests, which may load models: the
+                cell that shows it is saved whole then. One that goes on is never waited for.
         """
-        if not self._step():
-            self._see()
+        active = self._step()
         threading.Thread(target=self._follow, name="lmkit-job", daemon=True).start()
+        if not active:
+            self._seen.wait(patience)
 
     def end(self) -> None:
         """Follow no more; the job itself goes on."""
@@ -88,6 +92,7 @@ class JobWatch:
         while not self._over.is_set():
             active = self._step()
             self._see()
+            self._seen.set()
             self._look.wait(BEAT if active else REST)
             self._look.clear()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import queue
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -255,8 +256,14 @@ class Session:
             if export is not None:
                 self._exporters[view.id] = export
 
-    def follow(self, panel: TaskPanel, job: Job) -> None:
-        """Have a panel draw a job from now on, in place of what it followed before."""
+    def follow(self, panel: TaskPanel, job: Job, patience: float = 0.0) -> None:
+        """Have a panel draw a job from now on, in place of what it followed before.
+
+        Args:
+            panel: The panel.
+            job: The job.
+            patience: See :meth:`lmkit.jobs.JobWatch.begin`.
+        """
 
         def attention(trace: Any, note: str) -> None:
             panel.view.show_job_attention(trace, note)
@@ -272,7 +279,7 @@ class Session:
                 panel.watch.end()
             watch = panel.watch = JobWatch(job, LentTools(lambda: self.models), shown, attention)
             self._actions[panel.view.id] = lambda name, _: watch.act(name)
-        watch.begin()
+        watch.begin(patience)
 
     def offer(self, name: str, opener: Callable[[Session], ServedView]) -> None:
         """Serve a view that any page may ask for by its name, opened when one does.
@@ -412,17 +419,20 @@ class Session:
         self, panel: TaskPanel, run: str, work: Work, values: Mapping[str, Any]
     ) -> Outcome:
         view = panel.view
+        outer = sys.exception()
         try:
             with doing(work):
                 work.report("Loading the model")
                 model = self.load(panel)
                 work.report("Running")
             outcome = run_task(self.host, panel.registered, model, values, work)
-        except (Cancelled, KeyboardInterrupt):
+        except (Cancelled, KeyboardInterrupt) as error:
             view.stop(run)
+            work.let_go(error, outer)
             raise
         except BaseException as error:
             view.fail(run, error_info(error))
+            work.let_go(error, outer)
             raise
         finally:
             self._end(panel, run, work)
@@ -598,6 +608,7 @@ class Session:
         assert rows is not None
         header, status = view.header, Status(state="done")
         failure: BaseException | None = None
+        outer = sys.exception()
         try:
             with doing(work):
                 work.report("Loading the model")
@@ -610,6 +621,8 @@ class Session:
             status, failure = Status(state="error", error=error_info(error)), error
         finally:
             self._end(panel, run, work)
+        if failure is not None:
+            work.let_go(failure, outer)
         if gather is not None:
             gather(rows)
         results = rows.results()

@@ -821,14 +821,16 @@ class AttentionSpec(Struct, frozen=True, kw_only=True):
 class JobInfo(Struct, frozen=True, kw_only=True):
     """Long work that a process of its own does, as it stands now.
 
-    ``name`` is its folder, from which any kernel can look at it; ``task`` the task whose panel
-    opens on it. ``killed``: its process is gone without a word. ``note`` is a line of its latest
-    numbers, ``actions`` are the buttons that have a meaning now.
+    ``name`` is what it is known by in any kernel, as a rule its folder; ``task`` the task whose
+    panel opens on it, where ``field`` of its form is given that name (empty: none does).
+    ``killed``: its process is gone without a word. ``note`` is a line of its latest numbers,
+    ``actions`` are the buttons that have a meaning now.
     """
 
     name: Line
     title: Line
     task: Name
+    field: Line = ""
     state: Literal["new", "running", "paused", "stopped", "finished", "failed", "killed"]
     step: Count = 0
     steps: Count = 0

@@ -229,6 +229,7 @@ def _home() -> dict[str, Any]:
                 "name": "runs/one",
                 "title": HOSTILE[1],
                 "task": "distillation",
+                "field": "folder",
                 "state": "killed",
                 "step": 3,
                 "steps": 9,

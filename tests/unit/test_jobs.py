@@ -84,6 +84,32 @@ def test_a_pass_that_cannot_be_made_is_said_once_and_tried_again() -> None:
     assert told == [(None, "There is no teacher."), (made, "")]
 
 
+class Slow(Counter):
+    """At rest, with a pass that takes until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(steps=0)
+        self.free = threading.Event()
+
+    def attention(self, tools: Tools) -> TextTrace | None:
+        assert self.free.wait(60)
+        return cast("TextTrace", object())
+
+
+def test_a_cell_is_not_held_by_a_pass_unless_it_asks_for_it() -> None:
+    told: list[Any] = []
+    job = Slow()
+    watch = JobWatch(job, NO_TOOLS, lambda *_: None, lambda trace, note: told.append(trace))
+    watch.begin()  # comes back though nothing lets the pass go
+    assert told == []
+    watch.end()
+    job.free.set()
+    again = JobWatch(job, NO_TOOLS, lambda *_: None, lambda trace, note: told.append(trace))
+    again.begin(patience=60)
+    assert told
+    again.end()
+
+
 class Plugin:
     def __init__(self, jobs: Any) -> None:
         self.given = jobs

@@ -1,6 +1,6 @@
 /** The home view: what is installed, which device, which models are loaded. */
 
-import type { ErrorInfo, HomeSpec } from "@lmkit/protocol";
+import type { ErrorInfo, HomeSpec, JobInfo } from "@lmkit/protocol";
 import type { Context } from "./context.ts";
 import { bdi, h, refill, type Scope } from "./dom.ts";
 import type { MessageKey } from "./messages.ts";
@@ -14,6 +14,13 @@ import { visibleProse } from "./text.ts";
 /** A path as a word of a magic's line. */
 function quoted(path: string): string {
   return /^[\w./~:-]+$/.test(path) ? path : `'${path.replaceAll("'", `'"'"'`)}'`;
+}
+
+/** The line that opens a job's panel; none where its task has no field for it. */
+function opening(job: JobInfo): string | undefined {
+  const plain = /^[A-Za-z_][\w-]*$/;
+  if (!plain.test(job.task) || job.field === undefined || !plain.test(job.field)) return undefined;
+  return `%lm ${job.task} --${job.field.replaceAll("_", "-")} ${quoted(job.name)}`;
 }
 
 /** Draw the home view into `root` until `scope` ends; returns how to give it a new spec. */
@@ -307,13 +314,13 @@ export function home(
       "jobs",
       list(
         ...spec.jobs.map((job) => {
-          const code = `%lm ${job.task} --folder ${quoted(job.name)}`;
+          const code = opening(job);
           return h(
             "li",
             { class: "row", "data-lmkit": "home-job", "data-name": job.name },
             h("span", { class: "row-name", title: visibleProse(job.name) }, text(job.title)),
             h("span", { class: `state job-${job.state}` }, t(`job.${job.state}` as MessageKey)),
-            insertCode
+            insertCode && code !== undefined
               ? own(
                   t("home.insert"),
                   t("home.jobs.insert", { name: visibleProse(job.title) }),

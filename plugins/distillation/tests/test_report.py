@@ -23,6 +23,7 @@ from lmkit_distillation.quality import quality_of
 from lmkit_distillation.recipe import recipe_from
 from lmkit_distillation.report import to_html
 from lmkit_distillation.schema import check_report, read_report
+from lmkit_distillation.shared import base_name, without_paths
 
 import lmkit
 from lmkit.api import Chart, Table
@@ -128,6 +129,21 @@ def test_nobody_on_the_front_is_beaten() -> None:
     assert [p.name for p in front(every)] == ["b", "e", "d"]
 
 
+def test_paths_of_the_machine_are_cut_to_their_names() -> None:
+    given = {
+        "problem": "Its process said: '/home/jane doe/runs/a/model.safetensors' is not there.",
+        "more": ["[Errno 2] /opt/x/y.py, line 3", "C:\\Users\\jane\\x.onnx failed", 0.5],
+    }
+    assert without_paths(given, ["/home/jane doe/runs/a", "relative"]) == {
+        "problem": "Its process said: 'a/model.safetensors' is not there.",
+        "more": ["[Errno 2] y.py, line 3", "x.onnx failed", 0.5],
+    }
+    for plain in ("mJ/text at 1/2", "https://hf.co/a/b/c", "runs/a/student", "and/or, /tmp"):
+        assert without_paths(plain) == plain
+    assert base_name("/models/bert") == "bert"
+    assert base_name("org/model") == "org/model"
+
+
 class Seen(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -191,9 +207,13 @@ def test_a_run_ends_in_a_whole_card_and_a_student_that_lmkit_takes(
     (int8,) = found["exports"]
     assert int8["problem"] == ""
     assert int8["name"] in found["speed"][0]
-    told = (student / "README.md").read_text()
-    assert "## Licence" in told
-    assert str(tmp_path) not in told
+    assert "## Licence" in (student / "README.md").read_text()
+    # What is given to others says nothing of this machine.
+    given = [tmp_path / "run" / "report.json", tmp_path / "run" / "report.html"]
+    given += [one for one in student.rglob("*") if one.suffix != ".safetensors"]
+    assert len(given) > 4
+    assert [one.name for one in given if str(tmp_path.parent) in one.read_text()] == []
+    assert (found["teacher"], found["student"]) == ("teacher", "run/student")
     assert lmkit.explore(str(student), text="the film is old") is not None
     from lmkit_distillation.command import Distill
 

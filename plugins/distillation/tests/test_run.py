@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -88,7 +86,7 @@ def launch(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def kill_when(process: subprocess.Popen[bytes], ready: Any) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not ready() and process.poll() is None:
         assert time.monotonic() < end
         time.sleep(0.002)
@@ -162,7 +160,7 @@ def test_a_start_after_the_kernel_killed_for_memory_halves_by_itself(
     folder = RunFolder(tmp_path / "out")
     folder.claim(recipe)
     (folder.path / "running.json").write_text(
-        json.dumps({"pid": 2**22 + 1, "born": "1", "step": 0, "oom_kills": 7})
+        json.dumps({"pid": 2**22 + 1, "born": "1", "step": 0, "doing": "step", "oom_kills": 7})
     )
     Engine(recipe, KernelTools(), kills=lambda: 8).run()
     sizes = {e["micro_batch"] for e in folder.events() if e["kind"] == "step"}
@@ -185,13 +183,13 @@ def test_the_cache_stands_in_for_the_teacher(files: Path, tmp_path: Path) -> Non
     (shard, *_) = sorted((tmp_path / "with" / "teacher").glob("*.safetensors"))
     shard.write_bytes(shard.read_bytes()[:-4] + b"\0\1\2\3")
     again = plain(
-        files, tmp_path / "again", loss=losses,
+        files, tmp_path / "again", loss=losses, train={"steps": 1},
         cache={"use": True, "hidden": True, "shard": 20, "folder": str(shard.parent)},
     )  # fmt: skip
     with pytest.raises(RunFolderError, match=shard.name):
         run(again)
     shard.unlink()
-    run({**again, "train": {**again["train"], "steps": 1}, "out": str(tmp_path / "third")})
+    run(again)  # it alone is made anew
 
 
 def test_a_causal_model_learns_and_its_report_says_so(files: Path, tmp_path: Path) -> None:
@@ -297,8 +295,10 @@ def test_faults_are_named_in_a_sentence(
         with pytest.raises(RunFolderError, match="is full"):
             run(full)
     run(full)
+    before = RunFolder(full["out"]).events_file.read_bytes()
     with pytest.raises(RunFolderError, match="another recipe"):
         run({**full, "seed": 3})
+    assert RunFolder(full["out"]).events_file.read_bytes() == before
 
 
 def test_a_recipe_names_the_key_that_is_wrong(files: Path, tmp_path: Path) -> None:
@@ -325,41 +325,3 @@ def test_a_recipe_names_the_key_that_is_wrong(files: Path, tmp_path: Path) -> No
     )
     assert load_recipe(file, ["train.rate=1e-4"]).train.rate == 1e-4
     assert load_recipe(file).data.train == str(tmp_path.resolve() / "t")
-
-
-def test_two_processes_equal_one(files: Path, tmp_path: Path) -> None:
-    losses = []
-    for count in (1, 2):
-        out = tmp_path / str(count)
-        recipe = plain(files, out, student={"dropout": 0.0}, train={"steps": 4})
-        RunFolder(out).claim(recipe_from(recipe))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = [sys.executable, "-m", "lmkit", "distill", "--resume", str(out)]
-        processes = []
-        for rank in range(count):
-            # What `accelerate launch --cpu --num_processes 2` sets.
-            told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_PORT": port}
-            environ = {
-                **os.environ,
-                **{name: str(value) for name, value in told.items()},
-                "MASTER_ADDR": "127.0.0.1",
-                "ACCELERATE_USE_CPU": "true",
-                "OMP_NUM_THREADS": "1",
-            }
-            processes.append(
-                subprocess.Popen(
-                    command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-                )
-            )
-        for process in processes:
-            try:
-                _, said = process.communicate(timeout=240)
-            finally:
-                process.kill()
-            assert process.returncode == 0, said[-3000:]
-        events = RunFolder(out).events()
-        assert [e["processes"] for e in events if e["kind"] == "start"] == [count]
-        losses.append([e["loss"] for e in events if e["kind"] == "step"])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -808,12 +808,14 @@ export interface Header {
 /**
  * Long work that a process of its own does, as it stands now.
  *
- * ``name`` is its folder, from which any kernel can look at it; ``task`` the task whose panel
- * opens on it. ``killed``: its process is gone without a word. ``note`` is a line of its latest
- * numbers, ``actions`` are the buttons that have a meaning now.
+ * ``name`` is what it is known by in any kernel, as a rule its folder; ``task`` the task whose
+ * panel opens on it, where ``field`` of its form is given that name (empty: none does).
+ * ``killed``: its process is gone without a word. ``note`` is a line of its latest numbers,
+ * ``actions`` are the buttons that have a meaning now.
  */
 export interface JobInfo {
   actions: ("pause" | "resume" | "stop")[];
+  field: string;
   name: string;
   note: string;
   problem: string;

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from lmkit_distillation.data import Batch, Encoded, collate
@@ -136,10 +135,7 @@ class TeacherCache:
         ids = [[t.id, sum(t.counted) if t.counted else 1, len((t.other or t).ids)] for t in texts]
         making = file.with_name(f".{file.name}")
         with writing(self.folder):
-            try:
-                save_file(tensors, making, metadata={"texts": json.dumps(ids)})
-            except SafetensorError as error:
-                raise OSError(28 if "space" in str(error) else 5, str(error)) from error
+            save_file(tensors, making, metadata={"texts": json.dumps(ids)})
             body = {"sha256": digest(making), "texts": ids}
             write_text(file.with_suffix(".json"), json.dumps(body))
             making.replace(file)

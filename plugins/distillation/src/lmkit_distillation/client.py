@@ -28,6 +28,7 @@ class Run:
     def __init__(self, folder: Path | str) -> None:
         self.folder = RunFolder(folder)
         self._process: subprocess.Popen[bytes] | None = None
+        self._launched = 0.0
 
     def __repr__(self) -> str:
         """State and last evaluation."""
@@ -51,7 +52,22 @@ class Run:
             return "paused" if self.folder.wish == "pause" else "running"
         if self.folder.running is not None:
             return "killed"
+        if self.unsaid:
+            return "failed"
         return next((e["kind"] for e in reversed(self.events()) if e["kind"] in _ENDS), "new")
+
+    @property
+    def unsaid(self) -> str:
+        """Why the process that this object started ended before it wrote anything down.
+
+        Empty where it goes on, ended well, or said it in the folder.
+        """
+        code = None if self._process is None else self._process.poll()
+        if not code or any(
+            e["kind"] in _ENDS and e["time"] >= self._launched for e in self.events()
+        ):
+            return ""
+        return self._words() or f"Its process ended with status {code} before it said why."
 
     @property
     def holds_process(self) -> bool:
@@ -125,6 +141,8 @@ class Run:
         """What ended a run before its time; empty where nothing did."""
         state = self.state
         if state == "failed":
+            if self.unsaid:
+                return self.unsaid
             failed = [e for e in self.events() if e["kind"] == "failed"]
             return str(failed[-1].get("message", "The run failed."))
         if state in ("killed", "new"):
@@ -136,19 +154,27 @@ class Run:
             text = (self.folder.path / "output.txt").read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
-        said = [line for line in text.splitlines() if line.startswith("lmkit: ")]
-        return said[-1].removeprefix("lmkit: ") if said else ""
+        lines = [line for line in text.splitlines() if line.strip()]
+        said = [line for line in lines if line.startswith("lmkit: ")] or lines
+        return said[-1].removeprefix("lmkit: ")[:500] if said else ""
 
     def _launch(self) -> None:
         command = [sys.executable, "-m", "lmkit", "distill", "--resume", str(self.folder.path)]
         with writing(self.folder.path):
             self.folder.want("run")
             output = (self.folder.path / "output.txt").open("wb")
-        with output:
-            # A group of its own: the kernel's interrupt is not meant for it.
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
-                command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-            )
+        self._launched = round(time.time(), 3)
+        try:
+            with output:
+                # A group of its own: the kernel's interrupt is not meant for it.
+                self._process = subprocess.Popen(  # noqa: S603 - our own module
+                    command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+                )
+        except OSError as error:
+            raise DistillationError(
+                f"The process of {self.folder.path} can't be started: {error.strerror or error}.",
+                hint="Resume tries again.",
+            ) from error
 
 
 _ENDS = frozenset({"finished", "failed", "stopped"})

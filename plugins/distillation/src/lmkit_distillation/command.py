@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +75,15 @@ class Distill(Command):
         from lmkit_distillation.engine import Engine
 
         def say(line: str) -> None:
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
+            with suppress(OSError):  # a disk that has no room for words may have it for the run
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
 
         engine = Engine(recipe, tools, say=say)
         target = engine.run()
         engine.state.destroy_process_group()
-        say(str(target))
+        if engine.leader:
+            say(str(target))
         return 0
 
     def call(self, tools: Tools, recipe: Any, *, wait: bool = False) -> Any:

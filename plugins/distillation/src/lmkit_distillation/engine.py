@@ -16,8 +16,8 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
+from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +35,33 @@ from lmkit_distillation.data import (
     Encoded,
     collate,
     epoch_order,
-    read_examples,
-    without_label,
 )
-from lmkit_distillation.errors import DistillationError, NotFiniteError, RunFolderError
+from lmkit_distillation.errors import (
+    DistillationError,
+    NotFiniteError,
+    PeerGoneError,
+    RunFolderError,
+)
 from lmkit_distillation.evaluate import Answers, answers, metrics
 from lmkit_distillation.folder import RunFolder, new_folder, writing
 from lmkit_distillation.memory import (
     MicroBatches,
+    Witness,
     died_of_memory,
     free,
     is_out_of_memory,
+    oom_counter,
     oom_kills,
     peak_bytes,
 )
 from lmkit_distillation.models import load_pair, longest, shape_of
 from lmkit_distillation.objective import Inside, Objective, Seen
+from lmkit_distillation.on_policy import OnPolicyTexts
+from lmkit_distillation.peers import Peers
 from lmkit_distillation.recipe import Recipe
+from lmkit_distillation.sampling import Writer
 from lmkit_distillation.tensorboard import EventWriter
+from lmkit_distillation.training_texts import Texts
 
 __all__ = ["Engine"]
 
@@ -82,7 +91,8 @@ class Engine:
             torch.set_num_threads(recipe.train.threads)
         self.state = _processes()
         self.rank, self.world = self.state.process_index, self.state.num_processes
-        self.leader = self.rank == 0
+        self.peers = Peers(self.rank, self.world)
+        self.leader = self.peers.leader
         self.device: torch.device = self.state.device
         self.step = 0
         self.best: float | None = None
@@ -97,56 +107,89 @@ class Engine:
         Raises:
             DistillationError: in one sentence; the run can be started again.
         """
-        last = self._open()
+        # Where the folder is another's, nothing is written into it.
+        self.peers.led(self._take)
+        witness: Witness | None = None
         try:
-            return self._run(last)
+            self.peers.led(self._begin)
+            if self.leader and (counter := oom_counter()) is not None:
+                witness = Witness(counter, self.folder.kills_file)
+            return self._run()
         except BaseException as error:
             if self.leader:
-                message = getattr(error, "message", "") or str(error) or type(error).__name__
-                self.folder.event("failed", self.step, message=message)
-                self.folder.unmark()
+                self._failed(error)
             raise
+        finally:
+            if witness is not None:
+                witness.close()
 
-    def _open(self) -> dict[str, Any] | None:
-        """Take the folder; gives what a process that was killed here left."""
-        last = self.folder.running
-        if self.leader and self.folder.alive():
+    def _take(self) -> None:
+        if self.folder.alive():
+            last = self.folder.running
             raise RunFolderError(
                 f"{self.folder.path} is in use by process {last['pid'] if last else '?'}.",
                 hint="Wait for it, or stop it with `lmkit distill --stop FOLDER`.",
             )
-        if self.leader:
-            self.folder.claim(self.recipe)
-            self.folder.want("run")
-            self.folder.mark(step=0, oom_kills=self._kills())
-        self.state.wait_for_everyone()
-        return last
 
-    def _run(self, last: dict[str, Any] | None) -> Path:
+        self.folder.claim(self.recipe)
+
+    def _begin(self) -> None:
+        """Answer what the last process died of before its mark is gone."""
+        self.folder.want("run")
+        last = died_of_memory(self.folder, self._kills())
+        if last is not None:
+            micro = MicroBatches(self.folder, self._first_micro())
+            of = f"{last.get('pid')} {last.get('born')}"
+            self._halved(micro, int(last.get("step", 0)), "killed", of)
+        self._mark("start")
+        self.folder.kills_file.unlink(missing_ok=True)
+
+    def _halved(self, micro: MicroBatches, step: int, why: str, of: str = "") -> None:
+        size = micro.halve(step, why, of)
+        words = {
+            "allocation": "Memory ran out",
+            "killed": "The last process was killed for memory",
+            "peer": "A process of this run was killed for memory",
+        }
+        self._log("memory", message=f"{words[why]}: {size} texts at a time from step {step} on.")
+
+    def _mark(self, doing: str) -> None:
+        self.folder.mark(step=self.step, doing=doing, oom_kills=self._kills())
+
+    def _failed(self, error: BaseException) -> None:
+        """Write down what ended the run; where that fails too, the first fault is what counts."""
+        message = getattr(error, "message", "") or str(error) or type(error).__name__
+        with suppress(DistillationError, OSError):
+            last = self.folder.running or {}
+            before, now = last.get("oom_kills"), self._kills()
+            grown = now is not None and isinstance(before, int) and now > before
+            if isinstance(error, PeerGoneError) and grown and last.get("doing") == "step":
+                self._halved(MicroBatches(self.folder, self._first_micro()), self.step, "peer")
+            self.folder.event("failed", self.step, message=message)
+        with suppress(OSError):
+            self.folder.unmark()
+
+    def _run(self) -> Path:
         self._prepare()
-        micro = MicroBatches(self.folder, self._first_micro(), leader=self.leader)
-        # All have read the sizes before one of them writes another; and the leader alone knows what
-        # the last process left, since it has written its own mark over it.
-        self.state.wait_for_everyone()
-        if self._agreed(died_of_memory(last, self._kills())):
-            last = self._agreed(last)
-            assert last is not None
-            size = micro.halve(int(last.get("step", 0)), "killed")
-            self._log(
-                "memory", message=f"The last process was killed for memory: {size} at a time."
-            )
+        micro = MicroBatches(self.folder, self._first_micro())
+        # The folder of another machine may lack them.
+        micro.changes = self.peers.led(lambda: micro.changes)
         self._resume()
-        self._log(
-            "start",
-            total=self.total,
-            parameters=self._parameters(),
-            pid=os.getpid(),
-            processes=self.world,
+        self.peers.led(
+            lambda: self._log(
+                "start",
+                total=self.total,
+                parameters=self._parameters(),
+                pid=os.getpid(),
+                processes=self.world,
+            )
         )
         finished = self._train(micro)
-        if finished and self.leader:
-            self._finish()
-        self.state.wait_for_everyone()
+        if finished:
+            test = self.sources.measured(self.recipe.data.test) or self.dev
+            self.peers.led(partial(self._finish, test))
+        else:
+            self.peers.led(lambda: self._log("stopped"))
         if self.leader:
             self.folder.unmark()
         return self.folder.student if finished else self.folder.path
@@ -154,6 +197,15 @@ class Engine:
     # making things ready
 
     def _prepare(self) -> None:
+        self.peers.together(self._load)
+        self.texts = self.sources.training()
+        self.dev = self.sources.measured(self.recipe.data.dev)
+        self.cache: TeacherCache | None = None
+        if self.recipe.cache.use and self.recipe.needs_teacher:
+            self._fill_cache()
+        self.peers.together(self._plan)
+
+    def _load(self) -> None:
         recipe = self.recipe
         self.pair = load_pair(recipe, self.tools, self.device)
         pair = self.pair
@@ -162,17 +214,29 @@ class Engine:
         self.other = (
             None if pair.aligned else Coder(pair.teacher_tokenizer, recipe, longest(pair.teacher))
         )
-        self.texts = self._texts()
-        self.dev = self._read(recipe.data.dev)
+        self.teacher_mark = f"{recipe.teacher.model} {_checksum(pair.teacher)}"
+        self.sources = Texts(
+            recipe=recipe,
+            tools=self.tools,
+            pair=pair,
+            coder=self.coder,
+            other=self.other,
+            folder=self.folder.path,
+            teacher=self.teacher_mark,
+            device=self.device,
+            peers=self.peers,
+            log=self._log,
+        )
+        student = Writer.of(pair.student, pair.tokenizer)
+        self.own_texts = OnPolicyTexts(recipe, student, self.coder, self.peers)
         self.ask_student = Inside(pair.student, recipe, self.tools, pair.head)
         self.ask_teacher = Inside(pair.teacher, recipe, self.tools, pair.teacher_head)
         self.objective = Objective(recipe, shape_of(pair.student), shape_of(pair.teacher))
         self.objective.to(self.device)
-        self.cache: TeacherCache | None = None
-        if recipe.cache.use and recipe.needs_teacher:
-            self._fill_cache()
-        train = recipe.train
-        self.per_epoch = len(epoch_order(self._lengths(), train.batch, recipe.seed, 0))
+
+    def _plan(self) -> None:
+        train = self.recipe.train
+        self.per_epoch = len(epoch_order(self._lengths(), train.batch, self.recipe.seed, 0))
         self.total = train.steps or max(1, round(train.epochs * self.per_epoch))
         self.evaluate_every = train.evaluate_every or max(1, self.total // 10)
         self.checkpoint_every = train.checkpoint_every or max(1, self.total // 10)
@@ -184,45 +248,32 @@ class Engine:
         self.teacher_dev: Answers | None = None
         self.board = EventWriter(self.folder.path / "tensorboard") if self.leader else None
 
-    def _texts(self) -> list[Encoded]:
-        data = self.recipe.data
-        known = self._read(data.train)
-        if data.labelled < 1:
-            generator = torch.Generator().manual_seed(self.recipe.seed)
-            order = torch.randperm(len(known), generator=generator).tolist()
-            kept = set(order[: max(1, round(data.labelled * len(known)))])
-            known = [
-                one if i in kept else without_label(one)
-                for i, one in enumerate(known)
-                if i in kept or not data.drop_rest
-            ]
-        return known + [without_label(one) for one in self._read(data.unlabelled)]
-
-    def _read(self, path: str) -> list[Encoded]:
-        if not path:
-            return []
-        found = []
-        for example in read_examples(self.tools.rows(path), self.recipe, self.pair.labels):
-            one = self.coder(example)
-            found.append(replace(one, other=self.other(example)) if self.other else one)
-        return found
-
     def _lengths(self) -> list[int]:
         return [len(one.ids) for one in self.texts]
 
     def _fill_cache(self) -> None:
+        share = self.recipe.on_policy.lambda_
+        if share:
+            words = "The teacher's cache knows the texts of the data alone; on those that the "
+            words += "student writes the teacher itself is asked."
+            self.peers.led(lambda: self._log("cache", message=words))
+        if share == 1:
+            return
         folder = self.recipe.cache.folder or str(self.folder.path / "teacher")
-        name = f"{self.recipe.teacher.model} {_checksum(self.pair.teacher)}"
-        self.cache = TeacherCache(Path(folder), self.recipe, name)
+        cache = self.cache = TeacherCache(Path(folder), self.recipe, self.teacher_mark)
 
         def done(count: int, total: int) -> None:
             self._log("cache", done=count, total=total)
 
-        if self.leader:
-            self.cache.fill(self.texts, self.ask_teacher, self.pads, self.device, done)
-        self.state.wait_for_everyone()
-        if not self.leader:
-            self.cache.fill(self.texts, self.ask_teacher, self.pads, self.device, done)
+        def fill() -> None:
+            cache.fill(self.texts, self.ask_teacher, self.pads, self.device, done)
+
+        # One process writes: the leader, then one of each machine whose folder is another.
+        first = self.state.local_process_index == 0
+        self.peers.led(fill)
+        if self.world > 1:
+            self.peers.together(fill if first and not self.leader else lambda: None)
+            self.peers.together(lambda: None if first else fill())
 
     def _groups(self) -> list[dict[str, Any]]:
         """Biases and norms are not decayed."""
@@ -249,9 +300,7 @@ class Engine:
     # checkpoints
 
     def _resume(self) -> None:
-        state, damaged = checkpoints.latest(self.folder)
-        for name in damaged:
-            self._log("damaged", message=f"Checkpoint {name} is damaged; an earlier one is used.")
+        state = self._newest()
         if state is not None:
             self.pair.student.load_state_dict(state["student"])
             self.objective.load_state_dict(state["objective"])
@@ -261,69 +310,106 @@ class Engine:
             self.best = state["best"]
             self.best_step = int(state["best_step"])
             self.without_better = int(state["without_better"])
-        if self.leader:
-            if self.folder.events_file.exists():
-                self.folder.forget_after(self.step)
-            self._say(f"step {self.step} of {self.total}")
+        self.peers.led(self._forget)
+
+    def _newest(self) -> dict[str, Any] | None:
+        """The newest whole checkpoint of the leader's folder, in every process."""
+        kept: list[dict[str, Any] | None] = [None]
+
+        def look() -> tuple[str, str]:
+            kept[0], name, mark, damaged = checkpoints.latest(self.folder)
+            for other in damaged:
+                self._log(
+                    "damaged", message=f"Checkpoint {other} is damaged; an earlier one is used."
+                )
+            return name, mark
+
+        name, mark = self.peers.led(look)
+        if not name:
+            return None
+        kept[0] = self.peers.together(
+            lambda: kept[0] if self.leader else checkpoints.read(self.folder, name, mark)
+        )
+        if self.peers.worst(int(kept[0] is None)):  # a machine with a folder of its own
+            return self.peers.led(lambda: kept[0])
+        return kept[0]
+
+    def _forget(self) -> None:
+        if self.folder.events_file.exists():
+            self.folder.forget_after(self.step)
+        self._say(f"step {self.step} of {self.total}")
 
     def _checkpoint(self) -> None:
-        if self.leader:
-            state = {
-                "step": self.step,
-                "student": self.pair.student.state_dict(),
-                "objective": self.objective.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "best": self.best,
-                "best_step": self.best_step,
-                "without_better": self.without_better,
-            }
-            checkpoints.save(self.folder, self.step, state, self.recipe.train.keep_checkpoints)
-            self._log("checkpoint")
-        self.state.wait_for_everyone()
+        """The leader alone."""
+        state = {
+            "step": self.step,
+            "student": self.pair.student.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "best": self.best,
+            "best_step": self.best_step,
+            "without_better": self.without_better,
+        }
+        checkpoints.save(self.folder, self.step, state, self.recipe.train.keep_checkpoints)
+        self._log("checkpoint")
 
     # the loop
 
     def _train(self, micro: MicroBatches) -> bool:
         """Whether the training came to its end; False after a stop."""
-        since, places = time.monotonic(), 0
         while self.step < self.total:
-            if not self._go_on():
-                self._checkpoint()
-                self._log("stopped")
+            if self.peers.led(self._wish) == "stop":
+                self.peers.led(self._checkpoint)
                 return False
-            if self.leader:
-                self.folder.mark(step=self.step, oom_kills=self._kills())
-            texts = self._texts_of(self.step)
-            parts, norm = self._step_or_halve(texts, micro)
-            self.step += 1
-            places += len(texts)
-            now = time.monotonic()
-            if self.leader:
-                self._report_step(parts, norm, places / max(now - since, 1e-9), micro)
-                since, places = now, 0
-            at_end = self.step == self.total
-            if self.dev and (self.step % self.evaluate_every == 0 or at_end):
-                enough = self._evaluate()
-                since = time.monotonic()
-                if enough:
-                    self._log("early-stop", best=self.best, best_step=self.best_step)
-                    self._checkpoint()
-                    return True
-            if self.step % self.checkpoint_every == 0 or at_end:
-                self._checkpoint()
-                since = time.monotonic()
+            if self._one_step(micro):
+                return True
         return True
 
-    def _go_on(self) -> bool:
-        while True:
-            wish = self._agreed(self.folder.wish if self.leader else "run")
-            if wish != "pause":
-                return bool(wish == "run")
+    def _one_step(self, micro: MicroBatches) -> bool:
+        """One optimiser step and all that follows it; True where it was enough."""
+        begun = time.monotonic()
+        with self._precision():
+            texts = self.own_texts(self._texts_of(self.step), self.step)
+        parts, norm = self._step_or_halve(texts, micro)
+        self.step += 1
+        speed = len(texts) / max(time.monotonic() - begun, 1e-9)
+        own = texts[0].sampled
+        return self.peers.led(partial(self._after_step, parts, norm, speed, micro, own))
+
+    def _wish(self) -> str:
+        """The leader alone: hold on as long as the user wants, and say which step comes now."""
+        if self.folder.wish == "pause":
             self._log("pause")
-            while self.leader and self.folder.wish == "pause":
+            self._mark("pause")
+            while self.folder.wish == "pause":
                 time.sleep(0.1)
             self._log("continue")
+        wish = self.folder.wish
+        self._mark("stop" if wish == "stop" else "step")
+        return wish
+
+    def _after_step(
+        self,
+        parts: dict[str, float],
+        norm: float,
+        speed: float,
+        micro: MicroBatches,
+        own: bool,
+    ) -> bool:
+        """The leader alone: write the step down, evaluate, keep a checkpoint; True at the end."""
+        self._report_step(parts, norm, speed, micro, own=own)
+        at_end = self.step == self.total
+        evaluate = bool(self.dev) and (self.step % self.evaluate_every == 0 or at_end)
+        save = self.step % self.checkpoint_every == 0 or at_end
+        if evaluate or save:
+            self._mark("between steps")
+        enough = evaluate and self._evaluate()
+        if enough:
+            self._log("early-stop", best=self.best, best_step=self.best_step)
+        if enough or save:
+            self._checkpoint()
+        return enough
 
     def _texts_of(self, step: int) -> list[Encoded]:
         epoch, place = divmod(step, self.per_epoch)
@@ -337,20 +423,28 @@ class Engine:
     ) -> tuple[dict[str, float], float]:
         """One optimiser step; begun anew with smaller parts where memory runs out."""
         while True:
-            full = False
+            problem: Exception | None = None
+            sums = torch.zeros(0)
             try:
                 sums = self._gradients(texts, micro.at(self.step))
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                full, sums = True, torch.zeros(len(self.objective.names))
-            if self._any(full):
+            except Exception as error:
+                problem = error
+            full = problem is not None and is_out_of_memory(problem)
+            state = self.peers.worst(0 if problem is None else 1 if full else 2)
+            if state == 2:
+                self.peers.settle(problem)
+            if state:
+                del problem
                 self._clear()
                 free()
-                size = micro.halve(self.step, "allocation")
-                self._log("memory", message=f"Memory ran out: {size} texts at a time.")
+                micro.changes = self.peers.led(partial(self._smaller, micro))
                 continue
             return self._move(sums, texts)
+
+    def _smaller(self, micro: MicroBatches) -> list[tuple[int, int]]:
+        """The leader alone."""
+        self._halved(micro, self.step, "allocation")
+        return micro.changes
 
     def _gradients(self, texts: Sequence[Encoded], size: int) -> torch.Tensor:
         """Gradients of this process's share; returns each part's loss."""
@@ -377,7 +471,7 @@ class Engine:
         return sums
 
     def _teacher(self, batch: Any) -> Seen:
-        if self.cache is not None:
+        if self.cache is not None and not batch.texts[0].sampled:
             return self.cache.seen(batch, self.device)
         with torch.no_grad():
             return self.ask_teacher(batch, batch.teacher_inputs)
@@ -389,7 +483,7 @@ class Engine:
     def _move(self, sums: torch.Tensor, texts: Sequence[Encoded]) -> tuple[dict[str, float], float]:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         if self.world > 1:
-            sums = self._add_up(sums)
+            sums = self.peers.add_up(sums)
             self._add_up_gradients(parameters)
         values = dict(zip(self.objective.names, sums.tolist(), strict=True))
         wrong = [name for name, value in values.items() if not math.isfinite(value)]
@@ -428,31 +522,27 @@ class Engine:
     # evaluation
 
     def _evaluate(self) -> bool:
-        """Evaluate, keep the best; True where patience is at its end."""
-        enough = False
-        if self.leader:
-            student = self._ask(self.dev)
-            values = metrics(student, self.pair.labels, self.recipe.task)
-            if self.teacher_dev is None:
-                self.teacher_dev = self._ask(self.dev, teacher=True)
-            if self.teacher_dev.predicted.shape == student.predicted.shape:
-                same = self.teacher_dev.predicted == student.predicted
-                values["agreement"] = float(same.mean())
-            self._log("evaluation", **values)
-            self._board(**{f"evaluation/{name}": value for name, value in values.items()})
-            self._say(
-                f"step {self.step}: "
-                + ", ".join(f"{name} {value:.4f}" for name, value in values.items())
-            )
-            score = self._score(values)
-            if self.best is None or score > self.best:
-                self.best, self.best_step, self.without_better = score, self.step, 0
-                self._save_student(self.folder.best)
-            else:
-                self.without_better += 1
-            patience = self.recipe.train.patience
-            enough = 0 < patience <= self.without_better
-        return bool(self._agreed(enough))
+        """The leader alone: evaluate, keep the best; True where patience is at its end."""
+        student = self._ask(self.dev)
+        values = metrics(student, self.pair.labels, self.recipe.task)
+        if self.teacher_dev is None:
+            self.teacher_dev = self._ask(self.dev, teacher=True)
+        if self.teacher_dev.predicted.shape == student.predicted.shape:
+            same = self.teacher_dev.predicted == student.predicted
+            values["agreement"] = float(same.mean())
+        self._log("evaluation", **values)
+        self._board(**{f"evaluation/{name}": value for name, value in values.items()})
+        self._say(
+            f"step {self.step}: "
+            + ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+        )
+        score = self._score(values)
+        if self.best is None or score > self.best:
+            self.best, self.best_step, self.without_better = score, self.step, 0
+            self._save_student(self.folder.best)
+        else:
+            self.without_better += 1
+        return 0 < self.recipe.train.patience <= self.without_better
 
     def _ask(self, texts: Sequence[Encoded], *, teacher: bool = False) -> Answers:
         model, ask = (
@@ -484,14 +574,13 @@ class Engine:
 
     # the end
 
-    def _finish(self) -> None:
+    def _finish(self, test: Sequence[Encoded]) -> None:
         from lmkit_distillation.report import write_report
 
         if self.best is not None and self.folder.best.is_dir():
             best = type(self.pair.student).from_pretrained(self.folder.best)
             self.pair.student.load_state_dict(best.state_dict())
         self._save_student(self.folder.student)
-        test = self._read(self.recipe.data.test) or self.dev
         write_report(self, test)
         self._log("finished", best=self.best, best_step=self.best_step)
 
@@ -502,29 +591,12 @@ class Engine:
 
     # between processes
 
-    def _agreed(self, value: Any) -> Any:
-        if self.world == 1:
-            return value
-        from accelerate.utils import broadcast_object_list
-
-        return broadcast_object_list([value])[0]
-
-    def _any(self, value: bool) -> bool:
-        if self.world == 1:
-            return value
-        return bool(self._add_up(torch.tensor([float(value)], device=self.device)).item())
-
-    @staticmethod
-    def _add_up(tensor: torch.Tensor) -> torch.Tensor:
-        torch.distributed.all_reduce(tensor)
-        return tensor
-
     def _add_up_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """One message for all gradients; a parameter that no text used here sends zeros."""
         flat = torch.cat(
             [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters]
         )
-        torch.distributed.all_reduce(flat)
+        self.peers.add_up(flat)
         for p, grad in zip(
             parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True
         ):
@@ -539,8 +611,17 @@ class Engine:
                 self._say(str(values["message"]))
 
     def _report_step(
-        self, parts: dict[str, float], norm: float, speed: float, micro: MicroBatches
+        self,
+        parts: dict[str, float],
+        norm: float,
+        speed: float,
+        micro: MicroBatches,
+        *,
+        own: bool,
     ) -> None:
+        if own:  # nobody says what the next token of the student's own text should be
+            kinds = dict(zip(self.objective.names, self.recipe.loss, strict=True))
+            parts = {name: value for name, value in parts.items() if kinds[name].kind != "ce"}
         weights = self.objective.weights((self.step - 1) / self.total)
         loss = sum(weights[name] * value for name, value in parts.items())
         rate = self._rate(self.step - 1)
@@ -553,6 +634,7 @@ class Engine:
             texts_per_second=round(speed, 2),
             memory=peak_bytes(self.device),
             micro_batch=micro.at(self.step - 1),
+            **({"on_policy": True} if own else {}),
         )
         self._board(
             loss=loss,

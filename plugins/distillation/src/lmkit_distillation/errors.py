@@ -10,6 +10,7 @@ __all__ = [
     "DataError",
     "DistillationError",
     "NotFiniteError",
+    "PeerGoneError",
     "RecipeError",
     "ReportError",
     "RunFolderError",
@@ -44,6 +45,12 @@ class NotFiniteError(DistillationError):
     """A loss became NaN or infinite."""
 
     code = "distillation-nan"
+
+
+class PeerGoneError(DistillationError):
+    """Another process of the run ended without a word."""
+
+    code = "distillation-peer"
 
 
 class ReportError(DistillationError):

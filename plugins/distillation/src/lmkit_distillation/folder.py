@@ -4,6 +4,7 @@
     events.jsonl      what happened: one JSON object a line, each with its step and time
     micro.jsonl       from which step on which micro-batch size holds
     running.json      which process runs, since when, and where it is
+    kills             the kernel's counter of kills for memory, as it was when a process died
     wish              "run", "pause" or "stop": what the user wants
     checkpoints/      step-00000012: complete by the rename that gives it this name
     best/             the best student so far, likewise
@@ -20,6 +21,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -49,6 +51,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.best = self.path / "best"
         self.student = self.path / "student"
+        self.kills_file = self.path / "kills"
 
     # the recipe
 
@@ -148,28 +151,56 @@ def writing(path: Path) -> Iterator[None]:
     """Turn what a file system says into one sentence."""
     try:
         yield
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
+    except RunFolderError:
+        raise
+    except Exception as error:
+        # torch and safetensors raise errors of their own, of which the system's is the context or
+        # which have its number among their words.
+        code = _system_error(error)
+        if code in _FULL:
             raise RunFolderError(
                 f"The disk of {path} is full; everything up to the last checkpoint is kept.",
                 hint="Make room and start the same recipe again: it goes on from there.",
             ) from error
-        raise RunFolderError(f"{path} can't be written: {error.strerror or error}.") from error
+        if code is None:
+            raise
+        raise RunFolderError(f"{path} can't be written: {os.strerror(code)}.") from error
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The disk, the user's share of it, or the size that a file may have."""
+
+
+def _system_error(error: BaseException) -> int | None:
+    """The system's number of what went wrong in a write; None where it was something else."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno is not None:
+            return seen.errno
+        # torch's writer meets its own error while it closes what it could not write.
+        seen = seen.__cause__ or (seen.__context__ if isinstance(seen, RuntimeError) else None)
+    found = re.search(r"\(os error (\d+)\)", str(error))  # Rust's form
+    return int(found[1]) if found else None
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """Write a file that is there whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Write a file that is there whole or not at all.
+
+    Raises:
+        RunFolderError: it can't be written.
+    """
+    with writing(path.parent):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:

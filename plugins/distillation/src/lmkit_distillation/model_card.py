@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from lmkit_distillation.card_views import lines
+from lmkit_distillation.shared import base_name
 
 __all__ = ["model_card"]
 
@@ -21,9 +21,7 @@ _PIPELINE = {
 
 def model_card(card: dict[str, Any]) -> str:
     """The card, with the front matter that the Hugging Face hub reads."""
-    # A folder of this machine is told by its name alone.
-    given = Path(card["teacher"])
-    teacher = given.name if given.is_absolute() else card["teacher"]
+    teacher = base_name(card["teacher"])
     front = [
         "---",
         "library_name: transformers",

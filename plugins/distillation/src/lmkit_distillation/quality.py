@@ -33,13 +33,17 @@ def quality_of(
     change = right["student"].astype(float) - right["teacher"]
     found["change"] = float(change.mean())
     found["change_interval"] = interval(change, groups, resamples)
-    # Which places the student has right, for paired comparisons of several students.
-    found["right"] = [int(one) for one in right["student"]]
+    # Which places each has right, for paired comparisons of several students; of tokens, which are
+    # many, the mean loss of each text instead.
     if task == "generation":
+        found["text_loss"] = _mean_by_text(student.loss[known], groups)
         worse = (student.loss - teacher.loss)[known]
         found["loss_change"] = float(worse.mean())
         found["loss_change_interval"] = interval(worse, groups, resamples)
-    elif task == "ner":
+    else:
+        found["right"] = [int(one) for one in right["student"]]
+        found["teacher_right"] = [int(one) for one in right["teacher"]]
+    if task == "ner":
         counts = {name: entity_counts(one, labels) for name, one in both.items()}
         kinds = sorted({kind for one in counts.values() for kind in one})
         total = {n: _summed(one, kinds, student) for n, one in counts.items()}
@@ -55,6 +59,12 @@ def quality_of(
     if labels and task != "ner":
         found["per_class"] = per_class(teacher, student, labels, resamples)
     return found
+
+
+def _mean_by_text(values: NDArray[Any], groups: NDArray[np.int64]) -> list[float]:
+    _, inverse = np.unique(groups, return_inverse=True)
+    means = np.bincount(inverse, weights=values.astype(float)) / np.bincount(inverse)
+    return [round(float(one), 6) for one in means]
 
 
 def with_intervals(

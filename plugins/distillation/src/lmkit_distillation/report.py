@@ -29,6 +29,7 @@ from lmkit_distillation.objective import Seen
 from lmkit_distillation.page import to_page
 from lmkit_distillation.quality import quality_of, with_intervals
 from lmkit_distillation.schema import VERSION, check_report
+from lmkit_distillation.shared import base_name, without_paths
 
 if TYPE_CHECKING:
     from lmkit_distillation.engine import Engine
@@ -42,8 +43,8 @@ def write_report(run: Engine, texts: Sequence[Encoded]) -> dict[str, Any]:
     card: dict[str, Any] = {
         "version": VERSION,
         "task": recipe.task,
-        "teacher": recipe.teacher.model,
-        "student": str(run.folder.student),
+        "teacher": base_name(recipe.teacher.model),
+        "student": f"{run.folder.path.resolve().name}/{run.folder.student.name}",
         "best_step": run.best_step,
         "steps": run.step,
         "texts": len(texts),
@@ -57,6 +58,7 @@ def write_report(run: Engine, texts: Sequence[Encoded]) -> dict[str, Any]:
     if texts:
         with tempfile.TemporaryDirectory(prefix="lmkit-exports-") as kept:
             _measure(run, texts, card, Path(kept))
+    card = _told(card, run)
     check_report(card)
     with writing(run.folder.path):
         write_text(run.folder.path / "report.json", json.dumps(card, indent=1))
@@ -64,6 +66,20 @@ def write_report(run: Engine, texts: Sequence[Encoded]) -> dict[str, Any]:
         told = {**card, "recipe": _recipe_told(recipe.as_dict())}
         write_text(run.folder.student / "README.md", model_card(told))
     return card
+
+
+def _told(card: dict[str, Any], run: Engine) -> dict[str, Any]:
+    """The card without folders of this machine, for whoever it is given to.
+
+    Texts and labels of the data are the user's and stay as they are.
+    """
+    out = run.folder.path
+    known = (str(out.resolve()), str(out), run.recipe.teacher.model, str(Path.cwd()))
+    parts = ("memory", "flops", "energy", "exports")
+    return {
+        name: without_paths(value, known) if name in parts else value
+        for name, value in card.items()
+    }
 
 
 def _measure(run: Engine, texts: Sequence[Encoded], card: dict[str, Any], folder: Path) -> None:
@@ -203,21 +219,17 @@ def _size(folder: Path) -> int:
     return sum(f.stat().st_size for f in folder.glob("*.safetensors"))
 
 
-def _recipe_told(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe for others to read: folders of this machine shortened to their names."""
+def _recipe_told(recipe: dict[str, Any]) -> Any:
+    """A recipe for others to read."""
 
     def told(value: Any) -> Any:
         if isinstance(value, dict):
             return {name: told(one) for name, one in value.items()}
         if isinstance(value, list | tuple):
             return [told(one) for one in value]
-        if isinstance(value, str) and Path(value).is_absolute():
-            return Path(value).name
-        return value
+        return base_name(value) if isinstance(value, str) else value
 
-    found = told({name: one for name, one in recipe.items() if name != "out"})
-    assert isinstance(found, dict)
-    return found
+    return told({name: one for name, one in recipe.items() if name != "out"})
 
 
 def to_html(card: dict[str, Any]) -> str:

@@ -114,12 +114,17 @@ def from_config(teacher: nn.Module, student: Student, seed: int) -> nn.Module:
         _per_layer(config, range(student.layers) if student.layers <= count else range(count))
         config.num_hidden_layers = student.layers
     head_dim = getattr(config, "head_dim", None)
-    for name, value in (
-        ("hidden_size", student.hidden),
-        ("num_attention_heads", student.heads),
-        ("num_key_value_heads", student.kv_heads),
-        ("intermediate_size", student.intermediate),
+    for key, name in (
+        ("hidden", "hidden_size"),
+        ("heads", "num_attention_heads"),
+        ("kv_heads", "num_key_value_heads"),
+        ("intermediate", "intermediate_size"),
     ):
+        value = getattr(student, key)
+        if value and not hasattr(config, name):
+            raise RecipeError(
+                f"student.{key} does not fit: a {type(teacher).__name__} has no {name}."
+            )
         if value:
             setattr(config, name, value)
     if config.hidden_size % config.num_attention_heads:
