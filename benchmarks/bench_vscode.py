@@ -143,7 +143,7 @@ def rows() -> dict[str, dict[str, Any]]:
 def _medians(opened: list[int], drawn: list[Any], name: str) -> float:
     """Median seconds from each opening but the first to the next drawing of this name."""
     found = sorted(one["at"] for one in drawn if one["name"] == name)
-    times = []
+    times: list[float] = []
     for at in opened[1:]:
         times.append((next(moment for moment in found if moment >= at) - at) / 1_000)
     return statistics.median(times)

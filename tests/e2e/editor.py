@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from playwright.sync_api import Frame, Page
+from playwright.sync_api import Error, Frame, Page
 
 from lmkit.protocol.codec import MIME
 from tests.e2e.lab import free_port
@@ -252,8 +252,12 @@ class Workbench:
 
     def command(self, title: str) -> None:
         """Run a command of the palette."""
-        self.page.keyboard.press("F1")
         box = self.page.locator(".quick-input-widget input.input")
+        for _ in range(5):  # a webview that takes the focus just now swallows the key
+            self.page.keyboard.press("F1")
+            with contextlib.suppress(Error):
+                box.wait_for(timeout=3_000)
+                break
         box.fill(f">{title}")
         self.pick(title)
 

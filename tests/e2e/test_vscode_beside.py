@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from jupyter_client import BlockingKernelClient
+from jupyter_client.blocking.client import BlockingKernelClient
 from playwright.sync_api import Frame, Page, expect
 
 from tests.e2e.editor import Editor, Workbench, saved_notebook, serve

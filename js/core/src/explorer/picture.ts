@@ -235,7 +235,7 @@ export function picture(
     }
     const height = reserve();
     if (model.status === "missing") {
-      const rest = restButton(context);
+      const rest = restButton(context, inner);
       message(t("head.notcarried"), rest.element.hidden ? null : rest.element, "head-missing");
       return;
     }

@@ -46,7 +46,7 @@ export function panel(
   const dataHost = h("div", { class: "data-host" });
   const formHost = h("div");
   const savedWords = h("span");
-  const rest = restButton(context);
+  const rest = restButton(context, scope);
   const saved = h(
     "p",
     { class: "note saved", "data-lmkit": "saved-note" },

@@ -1,7 +1,7 @@
 /** The button that asks a kernel for what a saved output lacks. */
 
 import type { Context } from "../context.ts";
-import { h } from "../dom.ts";
+import { h, type Scope } from "../dom.ts";
 
 export interface RestButton {
   readonly element: HTMLButtonElement;
@@ -9,16 +9,17 @@ export interface RestButton {
   draw(): void;
 }
 
-export function restButton(context: Context): RestButton {
+export function restButton(context: Context, scope: Scope): RestButton {
   const { t, source } = context;
   const element = h("button", { type: "button", class: "rest", "data-lmkit": "rest" });
-  element.addEventListener("click", () => source.askForRest());
+  scope.on(element, "click", () => source.askForRest());
   const draw = () => {
     const asking = source.rest === "asking";
-    element.hidden = source.rest === "none";
+    const nothing = source.rest === "none";
+    element.hidden = nothing;
     // Not disabled while it asks: the keyboard's place would be lost.
     element.setAttribute("aria-disabled", String(asking));
-    element.textContent = t(asking ? "rest.asking" : "rest.get");
+    element.textContent = nothing ? "" : t(asking ? "rest.asking" : "rest.get");
   };
   draw();
   return { element, draw };
