@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import pluggy
@@ -72,6 +73,7 @@ __all__ = [
     "Column",
     "ColumnSpec",
     "Command",
+    "Completion",
     "Field",
     "FieldError",
     "FieldSpec",
@@ -124,6 +126,7 @@ __all__ = [
     "pass_of",
     "progress",
     "replace_values",
+    "shared",
     "show",
     "stopped",
 ]
@@ -375,6 +378,7 @@ class GeneratedText(TextTrace, Protocol):
     seed: int
     sequences: tuple[tuple[int, ...], ...]
     sequence_scores: tuple[float, ...]
+    restarted: str
 
     @property
     def sequence(self) -> tuple[int, ...]:
@@ -414,6 +418,23 @@ def pass_of(trace: TextTrace) -> ModelPass | None:
     known: Any = trace
     own = callable(getattr(type(trace), "inputs", None)) and hasattr(trace, "model")
     return known if own else None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a model wrote after a prompt, without its attention.
+
+    Attributes:
+        text: What the new tokens say.
+        ids: The new tokens.
+        read: How many tokens of the prompt were read.
+        total: How many it has.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    read: int
+    total: int
 
 
 class LoadedModel(ABC):
@@ -566,6 +587,21 @@ class LoadedModel(ABC):
             FieldError: nothing is left of the prompt after tokenisation.
             ModelError: the model does not write, or failed.
             Cancelled: the user pressed Stop.
+        """
+        raise ModelError(f"{self.name} does not write text.")
+
+    def complete(
+        self,
+        prompt: str | Sequence[Mapping[str, Any]],
+        *,
+        max_new_tokens: int = 40,
+        seed: int | None = None,
+        chat: bool = False,
+        **options: Any,
+    ) -> Completion:
+        """Let the model write on, and keep nothing but the text: for the rows of a data set.
+
+        The same text as :meth:`trace_generation` gives; arguments and errors are its own.
         """
         raise ModelError(f"{self.name} does not write text.")
 
@@ -873,6 +909,18 @@ def progress(label: str, done: int = 0, total: int = 0) -> None:
     work = current_work()
     if work is not None:
         work.report(label, done, total)
+
+
+def shared(rows: Iterable[Row]) -> Iterator[Row]:
+    """Those rows of a data set that are this process's, where several share one.
+
+    :meth:`LoadedModel.batches` does so by itself; this is for a task that takes row by row.
+    """
+    work = current_work()
+    rank, count = work.share if work is not None else (0, 1)
+    for turn, row in enumerate(rows):
+        if turn % count == rank:
+            yield row
 
 
 def replace_values(**values: Any) -> None:

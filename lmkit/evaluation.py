@@ -146,7 +146,8 @@ class Evaluation:
         """Write the rows, their problems and the report into a folder.
 
         ``rows.jsonl`` has one object a row, ``problems.csv`` one line a problem, ``report.json``
-        the scores and all results, ``report.html`` the view, which needs nothing else.
+        the scores and all results, ``report.html`` the view, which needs nothing else. Of several
+        processes the first writes; all have the same rows.
 
         Raises:
             SaveError: the folder cannot be written.
@@ -156,6 +157,8 @@ class Evaluation:
         from lmkit.transports.snapshot import snapshot
 
         path = Path(folder)
+        if self._processes is not None and not self._processes.first:
+            return path
         try:
             path.mkdir(parents=True, exist_ok=True)
             with (path / "rows.jsonl").open("w", encoding="utf-8") as file:

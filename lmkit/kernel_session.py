@@ -9,7 +9,7 @@ from typing import Any
 from lmkit.host import PluginHost
 from lmkit.session import Session
 
-__all__ = ["current_host", "current_session"]
+__all__ = ["current_host", "current_session", "session_if_any"]
 
 _lock = threading.RLock()
 _host: PluginHost | None = None
@@ -37,6 +37,12 @@ def current_session() -> Session:
             _session = Session(current_host(), ModelStore())
             _session.offer(KERNEL_VIEW, open_kernel_view)
             _session.find_data = _variable
+        return _session
+
+
+def session_if_any() -> Session | None:
+    """This process's session where it has one already; None where nothing of lmkit was shown."""
+    with _lock:
         return _session
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lmkit.saving import SavedFile
     from lmkit.transports.widget import Panel
 
-__all__ = ["Analysis", "Attention", "Kit", "make_panel", "open_task"]
+__all__ = ["Analysis", "Attention", "Kit", "follow_job", "make_panel", "open_task"]
 
 
 class Kit:
@@ -404,7 +404,7 @@ def make_panel(kit: Kit, registered: RegisteredTask, values: Mapping[str, Any]) 
     from lmkit.transports.widget import panel_class
 
     opened = open_task(kit.session, registered, kit._source, values, kit._options)
-    _follow_job(kit.session, opened)
+    follow_job(kit.session, opened, JOB_PATIENCE)
     return panel_class(registered)(kit.session, opened)
 
 
@@ -412,8 +412,17 @@ JOB_PATIENCE = 60.0
 """Seconds for which a cell that opens a panel on a job at rest waits for its explorer."""
 
 
-def _follow_job(session: Session, panel: TaskPanel) -> None:
-    """Show the job that a panel's values name, where there is one already."""
+def follow_job(session: Session, panel: TaskPanel, patience: float = 0.0) -> None:
+    """Show the job that a panel's values name, where there is one already.
+
+    Args:
+        session: Where the panel is open.
+        panel: The panel.
+        patience: Most seconds to wait for the explorer of a job at rest.
+
+    Raises:
+        LmkitError: the plugin could not say; the panel is closed.
+    """
     from lmkit.errors import LmkitError
 
     registered = panel.registered
@@ -426,7 +435,7 @@ def _follow_job(session: Session, panel: TaskPanel) -> None:
         session.close(panel.view.id)
         raise session.host.quarantine(registered.plugin, error) from error
     if job is not None:
-        session.follow(panel, job, JOB_PATIENCE)
+        session.follow(panel, job, patience)
 
 
 def given_model(source: Any) -> bool:

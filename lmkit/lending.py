@@ -34,7 +34,12 @@ class LentTools:
     ) -> LoadedModel:
         """See :meth:`lmkit.api.Tools.model`."""
         return self._models().get(
-            source, auto_class, tokenizer=tokenizer, device=device, dtype=dtype
+            source,
+            auto_class,
+            tokenizer=tokenizer,
+            device=device,
+            dtype=dtype,
+            untrained=True,  # commands may train it
         )
 
     def capture(

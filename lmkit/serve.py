@@ -249,10 +249,11 @@ class Server:
     # -- views -------------------------------------------------------------------------------------
 
     def _open(self, asked: rpc.OpenTask) -> rpc.Opened:
-        from lmkit.kit import open_task
+        from lmkit.kit import follow_job, open_task
 
         registered = self.session.host.task(asked.task)
         panel = open_task(self.session, registered, asked.model, asked.values, {})
+        follow_job(self.session, panel)
         return rpc.Opened(session=self.session.id, view=panel.view.id)
 
     def _open_home(self) -> rpc.Opened:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import queue
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -418,17 +419,20 @@ class Session:
         self, panel: TaskPanel, run: str, work: Work, values: Mapping[str, Any]
     ) -> Outcome:
         view = panel.view
+        outer = sys.exception()
         try:
             with doing(work):
                 work.report("Loading the model")
                 model = self.load(panel)
                 work.report("Running")
             outcome = run_task(self.host, panel.registered, model, values, work)
-        except (Cancelled, KeyboardInterrupt):
+        except (Cancelled, KeyboardInterrupt) as error:
             view.stop(run)
+            work.let_go(error, outer)
             raise
         except BaseException as error:
             view.fail(run, error_info(error))
+            work.let_go(error, outer)
             raise
         finally:
             self._end(panel, run, work)
@@ -604,6 +608,7 @@ class Session:
         assert rows is not None
         header, status = view.header, Status(state="done")
         failure: BaseException | None = None
+        outer = sys.exception()
         try:
             with doing(work):
                 work.report("Loading the model")
@@ -616,6 +621,8 @@ class Session:
             status, failure = Status(state="error", error=error_info(error)), error
         finally:
             self._end(panel, run, work)
+        if failure is not None:
+            work.let_go(failure, outer)
         if gather is not None:
             gather(rows)
         results = rows.results()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from lmkit.errors import Cancelled
+from lmkit.errors import Cancelled, LmkitError, PluginError
 from lmkit.protocol.messages import Progress
 
 __all__ = ["Work", "current_work", "doing"]
@@ -89,6 +90,32 @@ class Work:
         """Raise :class:`Cancelled` if the user asked to stop and the run does not ask itself."""
         if self._stop.is_set() and not self._own_stop:
             raise Cancelled("Stopped.", hint="What was there before is unchanged.")
+
+    def let_go(self, error: BaseException, outer: BaseException | None = None) -> None:
+        """After a run that ``error`` ended: hold nothing of it.
+
+        IPython keeps the last error, an error its frames, and those the activations of a pass that
+        failed in the middle. What a plugin or lmkit did wrong keeps them: ``%debug`` looks into it.
+
+        Args:
+            error: What ended the run; its causes' frames too are emptied.
+            outer: What was being handled when the run began, which is none of its own.
+        """
+        self.traces.clear()
+        if isinstance(error, PluginError) or not isinstance(error, LmkitError | KeyboardInterrupt):
+            return
+        seen = {id(outer)}
+        waiting: list[BaseException | None] = [error]
+        while waiting:
+            one = waiting.pop()
+            if one is None or id(one) in seen:
+                continue
+            seen.add(id(one))
+            traceback.clear_frames(one.__traceback__)
+            # An emptied frame still holds its function, and that its closure: torch's hold what a
+            # module was called with. The text of a traceback is in the error's details.
+            one.__traceback__ = None
+            waiting += [one.__cause__, one.__context__]
 
     def report(self, label: str, done: int = 0, total: int = 0) -> None:
         """Say how far the run is, and stop here if the user asked to.

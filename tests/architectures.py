@@ -473,14 +473,20 @@ ARCHITECTURES: dict[str, Architecture] = {
 _SCALED = re.compile(r"(^|[._])(q|k|query|key|qk)|attn|attention|wqkv|in_proj|\.r$", re.IGNORECASE)
 
 
-def build(name: str, **options: Any) -> Any:
-    """The model in eval mode, the same at each call, its attention far from uniform."""
+def build(name: str, auto: str = "", **options: Any) -> Any:
+    """The model in eval mode, the same at each call, its attention far from uniform.
+
+    Args:
+        name: A key of ``ARCHITECTURES``.
+        auto: The auto class; by default the architecture's own.
+        options: For ``from_config``.
+    """
     architecture = ARCHITECTURES[name]
     config = transformers.AutoConfig.for_model(
         architecture.model_type or name, **architecture.config
     )
     torch.manual_seed(3)
-    model = getattr(transformers, architecture.auto).from_config(config, **options).eval()
+    model = getattr(transformers, auto or architecture.auto).from_config(config, **options).eval()
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
             if "sinks" in parameter_name:

@@ -22,6 +22,8 @@ READ_AT_ONCE = 1_024
 """Rows read from the source at a time."""
 _USUAL = {
     "text": ("sentence", "content", "review", "document", "body", "sentence1", "premise", "input"),
+    "prompt": ("text", "instruction", "question", "sentence", "content", "document", "input"),
+    "expected": ("answer", "completion", "target", "summary", "output", "highlights", "response"),
     "pair": ("sentence2", "hypothesis", "second", "text_pair", "question"),
     "words": ("tokens", "word", "token"),
     "tags": ("ner_tags", "ner", "tag", "ner_labels", "labels", "iob"),

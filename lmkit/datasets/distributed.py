@@ -49,7 +49,6 @@ def several_processes() -> Processes | None:
     Raises:
         DataSetError: there are several, and accelerate is not installed.
     """
-    state: Any = None
     if int(os.environ.get("WORLD_SIZE", "1") or "1") <= 1:
         return None
     try:
@@ -59,7 +58,12 @@ def several_processes() -> Processes | None:
             "Several processes share a data set through accelerate, which is not installed.",
             hint="pip install accelerate",
         ) from error
-    state = PartialState()
+    import torch
+
+    # accelerate joins processes on CPUs only where it is told that they are on CPUs; its
+    # notebook_launcher tells nobody, and each process would take itself for the only one.
+    wanted = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    state: Any = PartialState(cpu=wanted or not torch.cuda.is_available())
     if state.num_processes <= 1:
         return None
     return Processes(state.process_index, state.num_processes, str(state.device))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lmkit.errors import ModelError
+from lmkit.models.branches import Keeper, KeptCache, cache_name
 from lmkit.models.chat import ANSWERING
 from lmkit.models.choices import Choice, Choices
 from lmkit.models.modes import in_eval_mode
@@ -37,6 +38,7 @@ __all__ = [
     "turns_of",
     "write",
     "write_on",
+    "write_only",
 ]
 
 Turn = tuple[str, int, int]
@@ -114,13 +116,15 @@ class Written:
     """What one call of ``generate`` gave.
 
     ``capture`` is a stand-in without numbers where the text went on from an earlier one's cache.
+    ``restarted`` says why it did not, where it could have been.
     """
 
     capture: Generation | Expected
     choices: tuple[Choice | None, ...]
     sequences: tuple[tuple[int, ...], ...] = ()
     scores: tuple[float, ...] = ()
-    cache: Any = None
+    cache: KeptCache | None = None
+    restarted: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,8 @@ class GenerationTrace(ModelTrace):
         sequences: All sequences that ``generate`` returned, this one first: one a beam, where
             ``num_return_sequences`` asked for them.
         sequence_scores: What a search made of each, with ``output_scores=True``.
+        restarted: Why a text with a prefix was written from the prompt on, as part of a sentence;
+            empty where it went on from an earlier text's cache, or had no prefix.
     """
 
     def __init__(
@@ -176,7 +182,8 @@ class GenerationTrace(ModelTrace):
         turns: tuple[Turn, ...],
         sequences: tuple[tuple[int, ...], ...] = (),
         sequence_scores: tuple[float, ...] = (),
-        cache: Any = None,
+        cache: KeptCache | None = None,
+        restarted: str = "",
         **common: Any,
     ) -> None:
         super().__init__(**common)
@@ -185,6 +192,7 @@ class GenerationTrace(ModelTrace):
         self.sequences = sequences
         self.sequence_scores = sequence_scores
         self._cache = cache
+        self.restarted = restarted
         self.generated = generated
         self.written = written
         self.completion = completion
@@ -223,27 +231,47 @@ class GenerationTrace(ModelTrace):
     @property
     def nbytes(self) -> int:
         """Bytes kept on the device, those of the key-value cache included; 0 after release."""
-        return super().nbytes + cache_bytes(self._cache)
+        cache = self._cache
+        return super().nbytes + (0 if cache is None else cache.nbytes)
 
     def release(self) -> int:
         """Let go of attention and key-value cache; returns the bytes that they took."""
         with self._lock:
             cache, self._cache = self._cache, None
-        return super().release() + cache_bytes(cache)
+        return super().release() + (0 if cache is None else cache.nbytes)
 
-    def branch(self, ids: Sequence[int]) -> Any:
+    def input_of(self, recipe: Recipe) -> bool:
+        """Whether a recipe has the prompt of this text."""
+        return self._recipe.encoded.inputs == recipe.encoded.inputs
+
+    def parts_at_its_end(self, ids: Sequence[int]) -> bool:
+        """Whether ``ids``, of the same prompt, part from this text at their last token."""
+        known = len(ids) - 1
+        return self.generated <= known < len(self.sequence) and (
+            tuple(ids[:known]) == self.sequence[:known]
+        )
+
+    def branch(self, ids: Sequence[int]) -> tuple[Any, str]:
         """A key-value cache for ``ids``, which part from this text at their last token.
 
-        None where they part elsewhere, or the cache is gone.
+        Returns:
+            A copy of the cache without that token, and None with the reason where there is none.
         """
         with self._lock:
             cache = self._cache
         known = len(ids) - 1
-        if cache is None or not 0 < known < len(self.sequence):
-            return None
-        if known < self.generated or tuple(ids[:known]) != self.sequence[:known]:
-            return None
-        return cropped(cache, known)
+        if cache is None:
+            return None, "the cache of the text before has been let go of"
+        found = cache.at(known)
+        return found, "" if found is not None else cache.why_not(known)
+
+    def states(self, tokens: int) -> dict[int, Any]:
+        """What its cache knows of states up to ``tokens`` tokens, for a text that goes on there."""
+        with self._lock:
+            cache = self._cache
+        if cache is None:
+            return {}
+        return {count: one for count, one in cache.states.items() if count <= tokens}
 
     def _run_again(self) -> Generation:
         from lmkit.capture import Generation
@@ -285,6 +313,7 @@ def write(loaded: HuggingFaceModel, recipe: Recipe, told: Told | None = None) ->
     work = current_work()
     total = int(options.get("max_new_tokens") or 0)
     choices = Choices(root, prompt, _stops(root, options))
+    keeper = Keeper(root) if single and not recipe.forced else None
     ending = _Ending(work)
     if not recipe.forced:
         options["stopping_criteria"] = [*(options.get("stopping_criteria") or ()), ending]
@@ -296,6 +325,7 @@ def write(loaded: HuggingFaceModel, recipe: Recipe, told: Told | None = None) ->
         in_eval_mode(model),
         _telling(root, work, total),
         choices,
+        nullcontext() if keeper is None else keeper.watching(),
         capture(model, values=recipe.values, cancel=ending.cancelled) as trace,
     ):
         output = model.generate(**inputs, **options)
@@ -317,7 +347,7 @@ def write(loaded: HuggingFaceModel, recipe: Recipe, told: Told | None = None) ->
         tuple(_choices_of(made, choices)),
         tuple(tuple(row) for row in sequences.tolist()),
         () if scores is None else tuple(scores.float().tolist()),
-        _cache_in(output) if single and not encoder_decoder else None,
+        None if keeper is None else keeper.kept(output),
     )
 
 
@@ -340,9 +370,12 @@ def write_on(
 
     model = loaded.model
     root = _root(model)
-    ids = (*recipe.encoded.ids, *recipe.prefix)
-    start = len(recipe.encoded.ids)
-    device = loaded.generation_inputs(recipe.encoded)["input_ids"].device
+    ids = loaded.begun(recipe)
+    start = len(ids) - len(recipe.prefix)
+    inputs = loaded.generation_inputs(recipe.encoded)
+    device = inputs["input_ids"].device
+    encoder_decoder = bool(getattr(root.config, "is_encoder_decoder", False))
+    keeper = Keeper(root, parent.states(len(ids) - 1))
     options = dict(recipe.options)
     options["max_new_tokens"] = int(options["max_new_tokens"]) - len(recipe.prefix)
     work = current_work()
@@ -355,20 +388,25 @@ def write_on(
             teller.tell(index, ids[index], choice)
         options["streamer"] = teller
     given = torch.tensor([ids], device=device)
+    if encoder_decoder:
+        # Without the mask generate() would read again what the cache holds.
+        inputs |= {"decoder_input_ids": given, "decoder_attention_mask": torch.ones_like(given)}
+    else:
+        inputs = {"input_ids": given, "attention_mask": torch.ones_like(given)}
     with (
         _seeded(recipe.seed, loaded.device),
         in_eval_mode(model),
         _telling(root, work, int(options["max_new_tokens"])),
         choices,
+        keeper.watching(),
     ):
         if options.get("do_sample"):
             size = root.get_output_embeddings().weight.shape[0]
             for _ in recipe.prefix:  # what the places before would have drawn
                 torch.multinomial(torch.ones(1, size, device=device), 1)
         output = model.generate(
-            input_ids=given,
-            attention_mask=torch.ones_like(given),
-            **{_cache_name(): cache},
+            **inputs,
+            **{cache_name(): cache},
             return_dict_in_generate=True,
             **options,
         )
@@ -389,7 +427,7 @@ def write_on(
             whole,
             start,
             tuple(steps),
-            tuple(replace(layer, queries=fed, keys=fed) for layer in parent.layers),
+            tuple(_longer(layer, fed, encoder_decoder) for layer in parent.layers),
             parent.path,
             parent.deviation,
             parent.missing,
@@ -397,8 +435,40 @@ def write_on(
         (*earlier, *later),
         (whole,),
         (),
-        _cache_in(output),
+        keeper.kept(output),
     )
+
+
+def write_only(loaded: HuggingFaceModel, recipe: Recipe) -> tuple[int, ...]:
+    """The ids that the model writes after a prompt, the best sequence's; nothing is captured.
+
+    Raises:
+        Cancelled: the user pressed Stop; heard at each token.
+    """
+    import torch
+
+    model = loaded.model
+    work = current_work()
+    inputs = loaded.generation_inputs(recipe.encoded)
+    options = dict(recipe.options)
+
+    def heard(input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        if work is not None:
+            work.check()
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+    options["stopping_criteria"] = [*(options.get("stopping_criteria") or ()), heard]
+    with _seeded(recipe.seed, loaded.device), in_eval_mode(model), torch.no_grad():
+        output = model.generate(**inputs, **options)
+    sequences = output if isinstance(output, torch.Tensor) else output.sequences
+    return tuple(sequences[0].tolist()[len(loaded.begun(recipe)) :])
+
+
+def _longer(layer: LayerInfo, fed: int, encoder_decoder: bool) -> LayerInfo:
+    """A layer of an earlier text as it is of one of ``fed`` tokens read."""
+    if not encoder_decoder or layer.role == "decoder":
+        return replace(layer, queries=fed, keys=fed)
+    return replace(layer, queries=fed) if layer.role == "cross" else layer
 
 
 def _chosen_before(parent: GenerationTrace, index: int, identity: int) -> Choice | None:
@@ -417,46 +487,6 @@ def _chosen_before(parent: GenerationTrace, index: int, identity: int) -> Choice
         entropy=one.entropy,
         alternatives=tuple((a.token_id, a.probability) for a in one.alternatives),
     )
-
-
-def can_crop(cache: Any) -> bool:
-    """Whether a cache is plain keys and values for every token: no window, no state, no sums."""
-    from transformers.cache_utils import DynamicCache, DynamicLayer
-
-    return (
-        type(cache) is DynamicCache
-        and bool(cache.layers)
-        and all(type(one) is DynamicLayer and one.keys is not None for one in cache.layers)
-    )
-
-
-def _cache_name() -> str:
-    """How transformers calls the cache of ``generate``: renamed in 5.24."""
-    from transformers.generation.utils import GenerateDecoderOnlyOutput
-
-    return "cache" if "cache" in GenerateDecoderOnlyOutput.__annotations__ else "past_key_values"
-
-
-def _cache_in(output: Any) -> Any:
-    """The cache that ``generate`` filled, where it can be cropped."""
-    found = getattr(output, _cache_name(), None)
-    return found if can_crop(found) else None
-
-
-def cropped(cache: Any, tokens: int) -> Any:
-    """A copy of the first ``tokens`` of a cache of :func:`can_crop`."""
-    from transformers.cache_utils import DynamicCache
-
-    made = DynamicCache()
-    for index, layer in enumerate(cache.layers):
-        made.update(layer.keys[:, :, :tokens].clone(), layer.values[:, :, :tokens].clone(), index)
-    return made
-
-
-def cache_bytes(cache: Any) -> int:
-    """Bytes of a cache's keys and values."""
-    layers = getattr(cache, "layers", ())
-    return sum(t.nbytes for one in layers for t in (one.keys, one.values) if t is not None)
 
 
 class _Ending:

@@ -19,6 +19,7 @@ __all__ = [
     "need_of",
     "suited_class",
     "unwrapped",
+    "writes",
 ]
 
 _NEEDS = {
@@ -49,6 +50,7 @@ _TUNED = (
     "ForQuestionAnswering",
     "ForMultipleChoice",
 )
+_WRITERS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _EXAMPLES = {
     "AutoModelForSequenceClassification": "starter:sentiment",
     "AutoModelForTokenClassification": "starter:ner",
@@ -84,11 +86,27 @@ def suited_class(config: Mapping[str, Any]) -> str:
     return f"AutoModel{head}" if f"AutoModel{head}" in _NEEDS else "AutoModel"
 
 
-def check_config(config: Mapping[str, Any], name: str, auto_class: str) -> None:
+def writes(architecture: str) -> bool:
+    """Whether a class is one of a model that writes text."""
+    return architecture.endswith(_WRITERS)
+
+
+def check_config(
+    config: Mapping[str, Any], name: str, auto_class: str, *, untrained: bool = False
+) -> None:
     """Refuse a checkpoint that was trained for something else.
 
+    An encoder without a head passes, whose random head is warned of: it was made to be given one.
+    A model that writes text was not, unless its config names labels.
+
+    Args:
+        config: Its ``config.json``.
+        name: As the user named it.
+        auto_class: Which is to load it.
+        untrained: Its head is yet to be trained: a model that writes text may be given one.
+
     Raises:
-        WrongModelKindError: its architecture is another head's.
+        WrongModelKindError: its architecture is another head's, or an encoder is to write.
     """
     named = config.get("architectures")
     architecture = named[0] if isinstance(named, list) and named else ""
@@ -103,6 +121,10 @@ def check_config(config: Mapping[str, Any], name: str, auto_class: str) -> None:
             other = "ForMaskedLM"
         elif config.get("is_encoder_decoder") is True:
             other = "Seq2SeqLM"
+        elif _is_encoder(architecture, config):
+            raise _wrong(name, architecture, "an encoder", auto_class, suited_class(config))
+    if not other and wanted in _TUNED and not untrained and not _names_labels(config):
+        other = suited_class(config).removeprefix("AutoModel") if writes(architecture) else ""
     if other:
         kind = {"Seq2SeqLM": "AutoModelForSeq2SeqLM"}.get(other, f"AutoModel{other}")
         raise _wrong(name, architecture, need_of(kind), auto_class, suited_class(config))
@@ -127,13 +149,17 @@ def check_class(model: Any, name: str, auto_class: str) -> None:
     wanted = auto_class.removeprefix("AutoModel")
     if kind.endswith(wanted) or isinstance(inner, _classes_for(config, auto_class)):
         return
-    other = next((head for head in _HEADS if kind.endswith(head)), "")
-    described = need_of(f"AutoModel{other}") if f"AutoModel{other}" in _NEEDS and other else ""
     saved = {
         "architectures": [kind],
+        "model_type": getattr(config, "model_type", ""),
+        "is_decoder": getattr(config, "is_decoder", False),
         "is_encoder_decoder": getattr(config, "is_encoder_decoder", False),
     }
-    raise _wrong(name, kind, described, auto_class, suited_class(saved))
+    suited = suited_class(saved)
+    described = need_of(suited) if suited != "AutoModel" else ""
+    if not described and _is_encoder(kind, saved):
+        described = "an encoder"
+    raise _wrong(name, kind, described, auto_class, suited)
 
 
 def head_warnings(
@@ -195,6 +221,32 @@ def unwrapped(model: Any) -> Any:
         else:
             return model
     return model
+
+
+def _is_encoder(architecture: str, config: Mapping[str, Any]) -> bool:
+    """Whether a model without a head reads only: its family fills in words and does not write.
+
+    BERT and RoBERTa have classes that write, which transformers would give a random head.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    return (
+        architecture.endswith(("Model", "ForPreTraining"))
+        and not architecture.endswith("LMHeadModel")
+        and config.get("model_type") in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+        and config.get("is_decoder") is not True
+        and config.get("is_encoder_decoder") is not True
+    )
+
+
+def _names_labels(config: Mapping[str, Any]) -> bool:
+    """Whether a config speaks of classes: older ones carry transformers' placeholders for names."""
+    if isinstance(config.get("problem_type"), str):
+        return True
+    named = config.get("id2label")
+    return isinstance(named, Mapping) and any(
+        not str(one).startswith("LABEL_") for one in named.values()
+    )
 
 
 def _classes_for(config: Any, auto_class: str) -> tuple[type, ...]:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lmkit.api import LoadedModel
+from lmkit.api import Completion, LoadedModel
 from lmkit.errors import FieldError, LmkitError, ModelError
 from lmkit.models.chat import messages_of, render
 from lmkit.models.generation_trace import (
@@ -26,6 +26,7 @@ from lmkit.models.generation_trace import (
     turns_of,
     write,
     write_on,
+    write_only,
 )
 from lmkit.models.hardware import free_memory, memory_errors
 from lmkit.models.heads import unwrapped
@@ -249,33 +250,10 @@ class HuggingFaceModel(LoadedModel):
         work = current_work()
         if work is not None:
             work.check()
-        if not chat and not isinstance(prompt, str):
-            raise FieldError(
-                f"A prompt is a string, not a {type(prompt).__name__}.",
-                hint="Messages are given with chat=True.",
-            )
         with self.hold():
             parts = self._ready()
             inner = unwrapped(parts.model)
-            self._check_writes(inner)
-            limit, stated = longest_input(inner, parts.tokenizer)
-            if not _has_decoder_input(inner):
-                limit = max(1, limit - max_new_tokens)
-            places: tuple[tuple[str, int, int], ...] = ()
-            if chat:
-                first, places = render(parts.tokenizer, messages_of(prompt), self.name)
-            else:
-                first = clean_text(str(prompt))
-            with waiting_for(_lock_of(parts.tokenizer)):
-                encoded = self._encode(parts.tokenizer, first, None, limit, bare=chat)
-            said = (
-                *self._said_of_length(parts.tokenizer, encoded, stated, False),
-                *(
-                    _said_of_surrogates(prompt, clean_text(prompt))
-                    if isinstance(prompt, str)
-                    else ()
-                ),
-            )
+            first, places, encoded, said = self._prompted(parts, prompt, chat, max_new_tokens)
             self._warn_of_text(() if chat else said, work)
             recipe = Recipe(
                 encoded,
@@ -289,6 +267,71 @@ class HuggingFaceModel(LoadedModel):
         if work is not None:
             work.traces.append(made)
         return made
+
+    def complete(
+        self,
+        prompt: str | Sequence[Mapping[str, Any]],
+        *,
+        max_new_tokens: int = 40,
+        seed: int | None = None,
+        chat: bool = False,
+        **options: Any,
+    ) -> Completion:
+        """See :meth:`lmkit.api.LoadedModel.complete`."""
+        work = current_work()
+        if work is not None:
+            work.check()
+        with self.hold():
+            parts = self._ready()
+            _, _, encoded, _ = self._prompted(parts, prompt, chat, max_new_tokens)
+            recipe = Recipe(
+                encoded,
+                {**options, "max_new_tokens": max_new_tokens},
+                new_seed() if seed is None else seed,
+                False,
+            )
+            with (
+                waiting_for(_lock_of(parts.model)),
+                memory_errors(self.name, self.device, "this text"),
+                self._failures(),
+            ):
+                ids = write_only(self, recipe)
+            with waiting_for(_lock_of(parts.tokenizer)):
+                own = _has_decoder_input(unwrapped(parts.model))
+                before = Encoded({"input_ids": []}, (), (), (), 0) if own else encoded
+                _, text = append_generated(parts.tokenizer, before, "", ids)
+        return Completion(text, ids, len(encoded.ids), encoded.total)
+
+    def _prompted(
+        self,
+        parts: Parts,
+        prompt: str | Sequence[Mapping[str, Any]],
+        chat: bool,
+        max_new_tokens: int,
+    ) -> tuple[str, tuple[tuple[str, int, int], ...], Encoded, tuple[str, ...]]:
+        """A prompt as it is read: its text, the turns in it, its ids, and what to say of it."""
+        if not chat and not isinstance(prompt, str):
+            raise FieldError(
+                f"A prompt is a string, not a {type(prompt).__name__}.",
+                hint="Messages are given with chat=True.",
+            )
+        inner = unwrapped(parts.model)
+        self._check_writes(inner)
+        limit, stated = longest_input(inner, parts.tokenizer)
+        if not _has_decoder_input(inner):
+            limit = max(1, limit - max_new_tokens)
+        places: tuple[tuple[str, int, int], ...] = ()
+        if chat:
+            first, places = render(parts.tokenizer, messages_of(prompt), self.name)
+        else:
+            first = clean_text(str(prompt))
+        with waiting_for(_lock_of(parts.tokenizer)):
+            encoded = self._encode(parts.tokenizer, first, None, limit, bare=chat)
+        said = (
+            *self._said_of_length(parts.tokenizer, encoded, stated, False),
+            *(_said_of_surrogates(prompt, clean_text(prompt)) if isinstance(prompt, str) else ()),
+        )
+        return first, places, encoded, said
 
     def batches(
         self,
@@ -590,22 +633,32 @@ class HuggingFaceModel(LoadedModel):
                 memory_errors(self.name, self.device, "this text"),
                 self._failures(),
             ):
-                found = None if recipe.forced else self._branch_of(recipe)
-                if found is not None:
-                    return write_on(self, recipe, *found, told)
-                return write(self, recipe, told)
+                if recipe.forced or not recipe.prefix or not one_by_one(recipe.options):
+                    return write(self, recipe, told)
+                parent, cache, why = self._branch_of(recipe)
+                if parent is not None:
+                    return write_on(self, recipe, parent, cache, told)
+                return replace(write(self, recipe, told), restarted=why)
 
-    def _branch_of(self, recipe: Recipe) -> tuple[GenerationTrace, Any] | None:
-        """An earlier text that parts from this one at the last given token, and its cache."""
-        if not recipe.prefix or not one_by_one(recipe.options):
-            return None
-        ids = (*recipe.encoded.ids, *recipe.prefix)
+    def _branch_of(self, recipe: Recipe) -> tuple[GenerationTrace | None, Any, str]:
+        """An earlier text that parts from this one at the last given token, and its cache.
+
+        Without one: None, None, and why.
+        """
+        ids = self.begun(recipe)
+        why = "no text before parts from it there"
         for text in list(self._texts):
-            if len(recipe.encoded.ids) == text.generated and not text.decoder_tokens:
-                cache = text.branch(ids)
+            if text.input_of(recipe) and text.parts_at_its_end(ids):
+                cache, reason = text.branch(ids)
                 if cache is not None:
-                    return text, cache
-        return None
+                    return text, cache, ""
+                why = reason
+        return None, None, why
+
+    def begun(self, recipe: Recipe) -> tuple[int, ...]:
+        """The ids that a text begins with where it is written: its prompt or start, its prefix."""
+        own = _has_decoder_input(unwrapped(self._ready().model))
+        return (*(self.decoder_prompt() if own else recipe.encoded.ids), *recipe.prefix)
 
     def decoder_prompt(self) -> tuple[int, ...]:
         """What ``generate`` gives the decoder of an encoder-decoder model to begin with."""
@@ -690,6 +743,7 @@ class HuggingFaceModel(LoadedModel):
             sequences=made.sequences,
             sequence_scores=made.scores,
             cache=made.cache,
+            restarted=made.restarted,
         )
 
     def _check_writes(self, inner: Any) -> None:

@@ -88,6 +88,7 @@ def load_model(
     dtype: str | None,
     *,
     trust_remote_code: bool = False,
+    untrained: bool = False,
 ) -> Loaded:
     """Load the weights onto a device, in eval mode.
 
@@ -97,6 +98,7 @@ def load_model(
         device: A name that :func:`~lmkit.models.hardware.check_device` gave.
         dtype: Name of the dtype; None keeps the stored one.
         trust_remote_code: Run the folder's own Python files.
+        untrained: Its head is yet to be trained.
 
     Raises:
         WrongModelKindError: the auto class has no such model, or it was trained for another task.
@@ -104,7 +106,7 @@ def load_model(
         ModelError: anything else; the details hold the traceback.
     """
     name = checkpoint.name
-    check_config(checkpoint.config, name, auto_class)
+    check_config(checkpoint.config, name, auto_class, untrained=untrained)
     import transformers
 
     auto = getattr(transformers, auto_class, None)

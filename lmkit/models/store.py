@@ -28,7 +28,7 @@ from lmkit.models.hardware import (
     no_memory,
     total_memory,
 )
-from lmkit.models.heads import check_class, check_config, suited_class, unwrapped
+from lmkit.models.heads import check_class, check_config, suited_class, unwrapped, writes
 from lmkit.models.loaded import HuggingFaceModel, Parts, facts_of
 from lmkit.models.loading import dtype_name, load_model, load_tokenizer, waiting_for
 from lmkit.models.safety import Checkpoint, has_vocabulary, inspect_folder
@@ -53,6 +53,7 @@ class _Spec:
     dtype: str | None
     allow_pickle: bool
     trust_remote_code: bool
+    untrained: bool = False
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -66,6 +67,7 @@ class _Spec:
             self.dtype,
             self.allow_pickle,
             self.trust_remote_code,
+            self.untrained,
         )
 
 
@@ -143,6 +145,7 @@ class ModelStore:
         revision: str | None = None,
         allow_pickle: bool = False,
         trust_remote_code: bool = False,
+        untrained: bool = False,
     ) -> LoadedModel:
         """Give a model ready for use.
 
@@ -157,6 +160,7 @@ class ModelStore:
             revision: Branch, tag or commit on the hub.
             allow_pickle: Read weights that are a pickle.
             trust_remote_code: Run Python files that come with this model.
+            untrained: The head is yet to be trained: a model that writes text may be given one.
 
         Raises:
             ModelNotFoundError: there is no such model, or it is neither cached nor reachable.
@@ -180,6 +184,7 @@ class ModelStore:
                 revision=revision,
                 allow_pickle=allow_pickle,
                 trust_remote_code=trust_remote_code,
+                untrained=untrained,
             )
         if isinstance(source, LoadedModel):
             return self._again(source, auto_class)
@@ -203,6 +208,11 @@ class ModelStore:
             dtype=dtype_name(dtype),
             allow_pickle=allow_pickle,
             trust_remote_code=trust_remote_code,
+            # Of no account to any other model: commands and tasks share those.
+            untrained=untrained
+            and writes(
+                self._kind(source, revision, allow_pickle=allow_pickle, code=trust_remote_code)
+            ),
         )
         with self._lock:
             known = self._handles.get(spec.key)
@@ -406,7 +416,7 @@ class ModelStore:
                 allow_pickle=spec.allow_pickle,
                 trust_remote_code=spec.trust_remote_code,
             )
-            check_config(checkpoint.config, name, spec.auto_class)
+            check_config(checkpoint.config, name, spec.auto_class, untrained=spec.untrained)
             tokenizer = self._tokenizer(spec)
             self._make_room(spec, checkpoint)
             loaded = load_model(
@@ -415,6 +425,7 @@ class ModelStore:
                 spec.device,
                 spec.dtype,
                 trust_remote_code=spec.trust_remote_code,
+                untrained=spec.untrained,
             )
             parts = Parts(loaded.model, tokenizer)
             said = (*loaded.loud, *loaded.notes)
@@ -525,7 +536,7 @@ class ModelStore:
         spec = loaded.spec
         if not isinstance(spec, _Spec):
             return loaded
-        other = replace(spec, auto_class=auto_class)
+        other = replace(spec, auto_class=auto_class, untrained=False)
         with self._lock:
             known = self._handles.get(other.key)
         if known is not None and known.loaded:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from lmkit.protocol import messages, rpc
+from lmkit.protocol import messages, refill, rpc
 
 __all__ = ["schema"]
 
@@ -18,6 +18,8 @@ _ROOTS = {
     "FieldSpec": messages.FieldSpec,
     "Result": messages.Result,
     **{name: getattr(rpc, name) for name in rpc.__all__},
+    "RefillRequest": refill.RefillRequest,
+    "Refilled": refill.Refilled,
 }
 
 

@@ -30,7 +30,7 @@ from lmkit.version import __version__
 from lmkit.views.attention import AttentionTiles
 from lmkit.views.panel import PanelView
 
-__all__ = ["snapshot"]
+__all__ = ["saved_spec", "snapshot"]
 
 FIRST = 280_000
 """Bytes of an output's own form that a first look takes: spec, thumbnails, shown head. What
@@ -84,7 +84,7 @@ def snapshot(
     if selection is not None and view.tiles is not None:
         selection = view.tiles.clip(selection)
     whole_spec = view.spec(selection)
-    spec = _shorten(whole_spec)
+    spec = saved_spec(whole_spec)
     if live is not None and spec == whole_spec:
         live = msgspec.structs.replace(live, state=state_of(spec))
     record = _short_record(view)
@@ -243,8 +243,8 @@ def _is_vector(tile: SavedTile) -> bool:
     return tile.key.startswith(("q/", "k/", "score/"))
 
 
-def _shorten(spec: PanelSpec) -> PanelSpec:
-    """Cut texts that would burst a notebook; the live view has them whole."""
+def saved_spec(spec: PanelSpec) -> PanelSpec:
+    """Cut texts that would burst a notebook, and scripts; the live view has them whole."""
     notes = []
     values = dict(spec.values)
     for field in spec.fields:

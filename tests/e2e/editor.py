@@ -12,22 +12,25 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from playwright.sync_api import Frame, Page
+from playwright.sync_api import Error, Frame, Page
 
+from lmkit.protocol.codec import MIME
 from tests.e2e.lab import free_port
 from tests.e2e.notebook import Watch
 from tests.installed import interpreter
 
-__all__ = ["ARTIFACTS", "Editor", "Workbench", "frame_with", "serve"]
+__all__ = ["ARTIFACTS", "Editor", "Workbench", "frame_with", "saved_notebook", "serve"]
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "test-artifacts" / "e2e"
 VSIX = ROOT / "dist" / "lmkit.vsix"
+EXTENSIONS = Path(__file__).parent / "extensions"
 WAIT = 60.0
 _STARTING = 60.0
 
@@ -93,8 +96,8 @@ def _entry() -> Path:
 
 @contextlib.contextmanager
 def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None = None,
-          settings: Mapping[str, Any] | None = None,
-          language: str = "en") -> Iterator[Editor]:  # fmt: skip
+          settings: Mapping[str, Any] | None = None, language: str = "en",
+          beside: Sequence[str] = ()) -> Iterator[Editor]:  # fmt: skip
     """Install the extension in a fresh profile in ``folder`` and serve it until the block ends.
 
     Args:
@@ -103,6 +106,7 @@ def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None
         environ: Further environment variables.
         settings: Further settings of the user.
         language: What VS Code speaks; other than "en" it needs a language pack in the profile.
+        beside: Other extensions to install, by their folders in ``tests/e2e/extensions``.
     """
     assert VSIX.is_file(), f"{VSIX} is not built: run `make test`."
     (folder / "workspace").mkdir(exist_ok=True)
@@ -119,10 +123,11 @@ def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None
     environment = {
         **os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **(environ or {}),
     }  # fmt: skip
+    files = [VSIX, *(_pack(EXTENSIONS / name, folder) for name in beside)]
+    wishes = [word for file in files for word in ("--install-extension", str(file))]
     done = subprocess.run(
-        [*profile, "--install-extension", str(VSIX)],
-        capture_output=True, text=True, check=False, env=environment,
-    )  # fmt: skip
+        [*profile, *wishes], capture_output=True, text=True, check=False, env=environment
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     log = folder / "server.log"
     for attempt in range(3):  # another process may take the port between the two of us
@@ -145,6 +150,35 @@ def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None
         editor.stop()
 
 
+_VSIX_MANIFEST = """<?xml version="1.0" encoding="utf-8"?>
+<PackageManifest Version="2.0.0" xmlns="http://schemas.microsoft.com/developer/vsx-schema/2011">
+<Metadata>
+<Identity Language="en-US" Id="{name}" Version="{version}" Publisher="{publisher}"/>
+<DisplayName>{displayName}</DisplayName>
+<Description>{displayName}</Description>
+</Metadata>
+<Installation><InstallationTarget Id="Microsoft.VisualStudio.Code"/></Installation>
+<Dependencies/>
+<Assets>
+<Asset Type="Microsoft.VisualStudio.Code.Manifest" Path="extension/package.json"/>
+</Assets>
+</PackageManifest>
+"""
+
+
+def _pack(source: Path, folder: Path) -> Path:
+    """A .vsix of a folder that holds an extension as it is."""
+    manifest = json.loads((source / "package.json").read_text())
+    target = folder / f"{manifest['publisher']}.{manifest['name']}.vsix"
+    types = '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>'
+    with zipfile.ZipFile(target, "w") as packed:
+        packed.writestr("[Content_Types].xml", types)
+        packed.writestr("extension.vsixmanifest", _VSIX_MANIFEST.format(**manifest))
+        for file in sorted(one for one in source.iterdir() if one.is_file()):
+            packed.write(file, f"extension/{file.name}")
+    return target
+
+
 def _is_up(editor: Editor) -> bool:
     deadline = time.monotonic() + _STARTING
     while editor.process.poll() is None and time.monotonic() < deadline:
@@ -154,6 +188,29 @@ def _is_up(editor: Editor) -> bool:
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
     return False
+
+
+def saved_notebook(*outputs: dict[str, Any] | str) -> str:
+    """A saved notebook with one output a cell."""
+    cells = [
+        {
+            "cell_type": "code", "execution_count": number, "id": f"c{number}", "metadata": {},
+            "source": ["r"],
+            "outputs": [{
+                "output_type": "display_data", "metadata": {},
+                "data": {
+                    # what the Jupyter extension would draw; there is none, and no kernel
+                    "application/vnd.jupyter.widget-view+json": {"model_id": "gone"},
+                    MIME: output, "text/plain": ["plain text"],
+                },
+            }],
+        }
+        for number, output in enumerate(outputs, 1)
+    ]  # fmt: skip
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    return json.dumps(
+        {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    )
 
 
 def frame_with(page: Page, selector: str, *, count: int = 1) -> Frame:
@@ -195,8 +252,12 @@ class Workbench:
 
     def command(self, title: str) -> None:
         """Run a command of the palette."""
-        self.page.keyboard.press("F1")
         box = self.page.locator(".quick-input-widget input.input")
+        for _ in range(5):  # a webview that takes the focus just now swallows the key
+            self.page.keyboard.press("F1")
+            with contextlib.suppress(Error):
+                box.wait_for(timeout=3_000)
+                break
         box.fill(f">{title}")
         self.pick(title)
 
@@ -204,6 +265,14 @@ class Workbench:
         """Choose the entry of a list whose label has these words."""
         row = self.page.locator(".quick-input-list .monaco-list-row", has_text=text).first
         row.click(timeout=60_000)
+
+    def theme(self, name: str, kind: str) -> None:
+        """Choose a colour theme; ``kind`` is the class that the workbench then has."""
+        self.command("Preferences: Color Theme")
+        self.page.keyboard.type(name)
+        self.pick(name)
+        self.page.wait_for_selector(f".monaco-workbench.{kind}")
+        self.page.wait_for_timeout(700)  # the theme's sheet comes after its class
 
     def frame(self, selector: str, **options: Any) -> Frame:
         """The frame that has ``selector``."""

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Frame, Page, expect
 
-from lmkit.protocol.codec import MIME, to_builtins
+from lmkit.protocol.codec import to_builtins
+from lmkit.protocol.messages import Live
 from lmkit.transports.snapshot import snapshot
-from tests.e2e.editor import ARTIFACTS, ROOT, Editor, Workbench, serve
+from tests.e2e.editor import ARTIFACTS, ROOT, Editor, Workbench, saved_notebook, serve
 
 TEXT = "The plot is thin, but I was moved."
 VIEW = '[data-lmkit="view"]'
@@ -34,30 +35,7 @@ def bundle() -> dict[str, Any]:
     import lmkit
 
     analysis = lmkit.load("starter:sentiment").run("classification", text=TEXT)
-    return to_builtins(snapshot(analysis.view, None))
-
-
-def notebook(*outputs: dict[str, Any] | str) -> str:
-    """A saved notebook with one output a cell."""
-    cells = [
-        {
-            "cell_type": "code", "execution_count": number, "id": f"c{number}", "metadata": {},
-            "source": ["r"],
-            "outputs": [{
-                "output_type": "display_data", "metadata": {},
-                "data": {
-                    # what the Jupyter extension would draw; there is none, and no kernel
-                    "application/vnd.jupyter.widget-view+json": {"model_id": "gone"},
-                    MIME: output, "text/plain": ["plain text"],
-                },
-            }],
-        }
-        for number, output in enumerate(outputs, 1)
-    ]  # fmt: skip
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return json.dumps(
-        {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-    )
+    return to_builtins(snapshot(analysis.view, Live(session="gone", view="gone")))
 
 
 def hostile(bundle: dict[str, Any]) -> list[Any]:
@@ -99,8 +77,8 @@ def editor(tmp_path_factory: pytest.TempPathFactory, bundle: dict[str, Any]) -> 
     folder = tmp_path_factory.mktemp("vscode")
     workspace = folder / "workspace"
     workspace.mkdir()
-    (workspace / "saved.ipynb").write_text(notebook(bundle))
-    (workspace / "hostile.ipynb").write_text(notebook(*hostile(bundle)))
+    (workspace / "saved.ipynb").write_text(saved_notebook(bundle))
+    (workspace / "hostile.ipynb").write_text(saved_notebook(*hostile(bundle)))
     (workspace / "text.txt").write_text(TEXT + "\nAnother line.\n")
     with serve(folder) as running:
         yield running
@@ -133,6 +111,10 @@ def test_a_saved_notebook_is_drawn_without_a_kernel(
     tokens = frame.locator(f"{VIEW} {part('token')}")
     expect(tokens).to_have_count(len(bundle["spec"]["attention"]["tokens"]["text"]))
     assert frame.locator(f"{VIEW} {part('cell')}").count() == 72
+    # there is no Jupyter extension here: the view says how the rest is had
+    note = frame.locator(part("saved-note"))
+    expect(note).to_contain_text("Jupyter extension is installed", timeout=60_000)
+    expect(frame.locator(part("rest"))).to_be_hidden()
     frame.locator(f"{VIEW} {part('tab-map')}").click()
     frame.locator(f"{VIEW} {part('picture-canvas')}").first.hover()
     workbench.shot("renderer-light")
@@ -211,12 +193,8 @@ def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[s
     assert box.input_value() == "An unforgettable film, and I loved it."
 
     for theme, kind in {"Dark Modern": "vs-dark", "Dark High Contrast": "hc-black"}.items():
-        workbench.command("Preferences: Color Theme")
-        page.keyboard.type(theme)
-        workbench.pick(theme)
-        page.wait_for_selector(f".monaco-workbench.{kind}")
+        workbench.theme(theme, kind)
         expect(frame.locator('.lmkit[data-theme="dark"]')).to_have_count(1)
-        page.wait_for_timeout(700)  # the theme's sheet comes after its class
         workbench.shot("panel-" + kind)
     workbench.harmless()
 
@@ -263,7 +241,7 @@ def test_it_speaks_chinese_where_vs_code_does(browser: Browser, tmp_path: Path) 
             page.locator('.activitybar a[aria-label="lmkit"]').click()
             tree = page.locator(".pane-body .monaco-list-row")
             # of the code's table, and of the manifest's
-            expect(tree.filter(has_text="入门模型")).to_be_visible(timeout=30_000)
+            expect(tree.filter(has_text="入门模型")).to_be_visible(timeout=60_000)
             expect(page.get_by_role("button", name="打开面板")).to_be_attached()
             workbench.command("lmkit: 打开面板")
             expect(page.locator(".quick-input-title")).to_have_text("lmkit：哪个任务？")
@@ -283,7 +261,7 @@ def test_nothing_is_started_in_a_workspace_that_is_not_trusted(
 ) -> None:
     workspace = tmp_path / "workspace"
     workspace.mkdir()
-    (workspace / "saved.ipynb").write_text(notebook(bundle))
+    (workspace / "saved.ipynb").write_text(saved_notebook(bundle))
     # what would be started, if anything were
     trap = tmp_path / "python"
     trap.write_text(f"#!/bin/sh\ntouch {tmp_path / 'started'}\n")
@@ -298,6 +276,8 @@ def test_nothing_is_started_in_a_workspace_that_is_not_trusted(
         workbench.open("saved.ipynb")
         frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
         assert shown_scores(frame) == pytest.approx(scores(bundle), abs=0.006)
+        note = frame.locator(part("saved-note"))
+        expect(note).to_contain_text("no kernel is asked", timeout=60_000)
         workbench.shot("untrusted")
         workbench.harmless()
     assert not (tmp_path / "started").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from lmkit.protocol.messages import Accepted, Changed, Done, ErrorAnswer, PanelS
 from lmkit.session import Session
 from lmkit.work import Work, doing
 from tests.desk import Desk
+from tests.integration.kernels import start
 from tests.tiny import tiny_bart, tiny_bert, tiny_gpt2, tiny_roberta
 
 ROOT = Path(__file__).parents[2]
@@ -375,4 +377,38 @@ def test_two_processes_write_what_one_writes(bert: Path, tmp_path: Path) -> None
     ]  # fmt: skip
     assert evaluate(two, "two") == evaluate([sys.executable], "one")
     for name in ("problems.csv", "report.json"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+
+
+def test_two_processes_of_a_notebook_write_what_its_kernel_writes(
+    bert: Path, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    cells = f"""
+import lmkit
+from accelerate import notebook_launcher
+rows = [{{"text": text, "label": "positive"}} for text in {[*TEXTS, ""]!r} * 4]
+kit = lmkit.load({str(bert)!r})
+kit.evaluate("classification", rows).save({str(tmp_path / "one")!r})
+
+def work():
+    import os
+    ev = kit.evaluate("classification", rows)
+    ev.save({str(tmp_path / "two")!r})
+    rank, count = os.environ["RANK"], os.environ["WORLD_SIZE"]
+    print(f"process {{rank}} of {{count}}: {{len(ev)}}", flush=True)
+
+notebook_launcher(work, num_processes=2, use_port="{port}")
+"""
+    with start(tmp_path, {"TQDM_DISABLE": "1"}) as kernel:
+        ran = kernel.run(cells)
+        assert ran.status == "ok", ran.error
+        count = 4 * len(TEXTS)
+        assert {f"process {one} of 2: {count}" for one in (0, 1)} <= set(ran.text.splitlines())
+        # the kernel is alone again, and as it was
+        after = kernel.run("print(len(kit.evaluate('classification', rows)))")
+        assert after.text.strip().endswith(str(count))
+    for name in ("rows.jsonl", "problems.csv", "report.json"):
         assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,33 @@ import pytest
 
 import lmkit
 from lmkit.api import LoadedModel, Task, Text, hookimpl
-from lmkit.errors import WrongModelKindError
+from lmkit.errors import MissingHeadWarning, WrongModelKindError
 from lmkit.host import PluginHost
+from lmkit.lending import LentTools
 from lmkit.models import ModelStore
 from lmkit.session import Session
-from tests.tiny import tiny_bert, tiny_llama
+from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama, tiny_t5
 
 CLASSIFICATION = "classification (%%lm classification, .classify())"
 GENERATION = "generation (%%lm generation, .generate())"
 NER = "ner (%%lm ner, .recognise())"
 ATTENTION = "attention (%%lm attention"
+
+
+def encoder(path: Path) -> Path:
+    return tiny_bert(path, head="")
+
+
+def filler(path: Path) -> Path:
+    return tiny_bert(path, head="MaskedLM")
+
+
+def in_memory(folder: Path) -> tuple[Any, Any]:
+    import transformers
+
+    named = json.loads((folder / "config.json").read_text())["architectures"][0]
+    model = getattr(transformers, named).from_pretrained(folder)
+    return model, transformers.AutoTokenizer.from_pretrained(folder)
 
 
 def hint_of(source: Any, task: str) -> tuple[str, str]:
@@ -64,6 +82,62 @@ def test_a_model_that_labels_tokens(task: str) -> None:
     assert ATTENTION in hint
     assert CLASSIFICATION not in hint
     assert GENERATION not in hint
+
+
+@pytest.mark.parametrize("given", ["folder", "object", "loaded"])
+@pytest.mark.parametrize(
+    ("make", "task", "is_a", "fits"),
+    [
+        (tiny_gpt2, "classification", "continues text", GENERATION),
+        (tiny_gpt2, "ner", "continues text", GENERATION),
+        (tiny_llama, "classification", "continues text", GENERATION),
+        (tiny_t5, "ner", "turns one text into another", GENERATION),
+        (encoder, "generation", "an encoder", ATTENTION),
+        (filler, "generation", "fills in masked words", ATTENTION),
+    ],
+)
+def test_models_that_write_and_models_that_read(
+    tmp_path: Path, make: Any, task: str, is_a: str, fits: str, given: str
+) -> None:
+    folder = make(tmp_path)
+    source: Any = str(folder)
+    if given == "object":
+        source = in_memory(folder)
+    elif given == "loaded":
+        source = lmkit.load(source).loaded("attention")
+    message, hint = hint_of(source, task)
+    assert is_a in message
+    assert "this task needs a model that" in message
+    assert fits in hint
+    assert CLASSIFICATION not in hint
+    assert NER not in hint
+    assert (GENERATION in hint) == (fits == GENERATION)
+
+
+def test_a_starter_that_writes_does_not_classify() -> None:
+    message, hint = hint_of("starter:chat", "classification")
+    assert "continues text" in message
+    assert "starter:sentiment" in hint
+    assert GENERATION in hint
+
+
+def test_a_model_that_writes_and_names_labels_classifies(tmp_path: Path) -> None:
+    folder = tiny_gpt2(tmp_path, pad_token_id=0, id2label={0: "dull", 1: "fine"})
+    kit = lmkit.load(str(folder))
+    with pytest.warns(MissingHeadWarning, match="no trained classification head"):
+        assert kit.loaded("classification").labels == ("dull", "fine")
+
+
+def test_commands_may_train_a_head_and_share_what_tasks_load(tmp_path: Path) -> None:
+    store = ModelStore(device="cpu")
+    tools = LentTools(lambda: store)
+    writer, classifier = tiny_gpt2(tmp_path / "writer"), tiny_bert(tmp_path / "classifier")
+    kind = "AutoModelForSequenceClassification"
+    assert tools.model(str(classifier), kind) is store.get(classifier, kind)
+    with pytest.warns(MissingHeadWarning):
+        tools.model(str(writer), kind)
+    with pytest.raises(WrongModelKindError):
+        store.get(writer, kind)
 
 
 def test_a_model_in_memory(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ export type { HostActions } from "./context.ts";
 export { type MessageKey, type Translate, translator } from "./messages.ts";
 export { type MountOptions, mount, mountBundle, mountLive } from "./mount.ts";
 export { type Preferences, prefer } from "./preferences.ts";
+export type { Rest } from "./refill.ts";
 export {
   type FieldValues,
   KernelError,

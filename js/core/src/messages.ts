@@ -5,6 +5,7 @@ export const MESSAGES = {
   "badge.connecting": ["connecting", "连接中"],
   "badge.live": ["live", "在线"],
   "badge.lost": ["saved", "已保存"],
+  "badge.refill": ["saved + kernel", "已保存 + 内核"],
   "badge.saved": ["saved", "已保存"],
   "badge.unknown-session": ["saved", "已保存"],
   "chart.hint": [
@@ -385,6 +386,13 @@ export const MESSAGES = {
   "save.shown": ["what is on show", "当前所示"],
   "save.carried": ["what this output carries", "此输出所含内容"],
   "save.svg": ["Picture as vectors (SVG)", "矢量图 (SVG)"],
+  "rest.asking": ["Asking the kernel…", "正在询问内核…"],
+  "rest.get": ["Get the rest from the kernel", "从内核获取其余部分"],
+  "rest.moved": [
+    "The kernel shows another run in this view by now.",
+    "此视图在内核中已显示另一次运行。",
+  ],
+  "rest.moved.hint": ["Run the cell again to go live.", "请重新运行单元格。"],
   "saved.carries": [
     "It carries {carried} of {heads} heads.",
     "包含 {heads} 个头中的 {carried} 个。",
@@ -395,6 +403,10 @@ export const MESSAGES = {
   "saved.lost": [
     "The kernel has ended. Saved view: run the cell to go live.",
     "内核已结束。已保存的视图：运行单元格即可恢复。",
+  ],
+  "saved.refill": [
+    "Saved view: its kernel gives what it lacks. Run the cell to go live.",
+    "已保存的视图：缺少的部分由内核提供。运行单元格即可恢复。",
   ],
   "saved.note": ["Saved view: run the cell to go live.", "已保存的视图：运行单元格即可恢复。"],
   "scale.now": ["{mapping} scale", "{mapping}标度"],

@@ -9,7 +9,8 @@ import { home } from "./home.ts";
 import { translator } from "./messages.ts";
 import { panel } from "./panel/panel.ts";
 import { errorBox } from "./panel/status.ts";
-import { errorInfo, KernelSource, type Source } from "./source.ts";
+import type { Rest } from "./refill.ts";
+import { errorInfo, givesTiles, KernelSource, type Source } from "./source.ts";
 import STYLES from "./theme.css";
 import { followTheme, type ThemeChoice } from "./theme.ts";
 
@@ -21,6 +22,8 @@ export interface MountOptions {
   /** Where the view fills its element instead of following its content up to about 560 pixels. */
   readonly fill?: boolean;
   readonly host?: HostActions;
+  /** How a saved output asks a kernel for what it lacks, where there is no channel. */
+  readonly rest?: Rest;
 }
 
 let sheet: CSSStyleSheet | null = null;
@@ -138,7 +141,11 @@ function mountView(
       ),
     );
   };
-  const showFailure = (error: ErrorInfo) => {
+  const showFailure = (failed: ErrorInfo) => {
+    const error =
+      failed.code === "moved"
+        ? { ...failed, message: t("rest.moved"), hint: t("rest.moved.hint") }
+        : failed;
     const place = stage.querySelector('[data-lmkit="failures"], [data-lmkit="status"]');
     if (place) refill(place, errorBox(error, context, viewScope));
     else showError(error);
@@ -170,7 +177,7 @@ function mountView(
         event.type === "state" &&
         kind === null &&
         event.state !== "connecting" &&
-        event.state !== "live"
+        !givesTiles(event.state)
       ) {
         const message = t(event.state === "lost" ? "saved.lost" : "saved.note");
         showError({ code: event.state, message, hint: "", details: "" });
@@ -219,6 +226,7 @@ export function mountBundle(
       record: bundle.record,
       answers: bundle.answers.map((answer) => ({ ...answer, results: blank(answer.results) })),
       channel: bundle.live ? channel : null,
+      rest: options.rest ?? null,
     });
     if (!bundle.live) void closeUnused(channel);
     return mountView(element, bundle.spec, source, options);

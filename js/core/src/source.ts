@@ -25,11 +25,23 @@ import {
 } from "@lmkit/protocol";
 import { TileCache } from "./cache.ts";
 import type { Channel } from "./channel.ts";
+import { errorInfo, KernelError, plainError } from "./errors.ts";
+import { Refill, type Rest } from "./refill.ts";
+
+export { errorInfo, KernelError } from "./errors.ts";
 
 export const VERSION = "0.1.0";
 
-/** How the view stands with its kernel. */
-export type Liveness = "saved" | "connecting" | "live" | "lost" | "unknown-session";
+/** How the view stands with its kernel; "refill": it gives tiles, and nothing else. */
+export type Liveness = "saved" | "connecting" | "live" | "refill" | "lost" | "unknown-session";
+
+/** Whether a kernel gives tiles that are not at hand. */
+export function givesTiles(state: Liveness): boolean {
+  return state === "live" || state === "refill";
+}
+
+/** Whether the user may ask a kernel for what a saved output lacks. */
+export type RestState = "none" | "offered" | "asking";
 
 export type FieldValues = Readonly<Record<string, FieldValue>>;
 
@@ -59,6 +71,10 @@ export interface Source {
   readonly saved: { readonly heads: number; readonly carried: number } | null;
   /** What views showed last, as far as it was saved; of this very pass. */
   readonly answers: readonly SavedAnswer[];
+  /** Whether what the output lacks may be asked for; a change of it is told as one of the state. */
+  readonly rest: RestState;
+  /** Ask for it, where that is offered; a refusal arrives as "failed". */
+  askForRest(): void;
   /** True when the tile is at hand, or may be asked of a kernel. */
   reaches(key: string): boolean;
   /** True when the tile is at hand. */
@@ -98,19 +114,6 @@ export interface Source {
 export interface QueryOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
-}
-
-/** An error that came from the kernel, or stands for its absence (`code` "not-carried", "lost"). */
-export class KernelError extends Error {
-  override readonly name = "KernelError";
-
-  constructor(readonly info: ErrorInfo) {
-    super(info.message);
-  }
-}
-
-function plainError(code: string, message: string): KernelError {
-  return new KernelError({ code, message, hint: "", details: "" });
 }
 
 /** An id that nobody guesses and no other view of the page has. */
@@ -157,6 +160,8 @@ export interface SourceOptions {
   readonly record?: RunRecord | null;
   readonly answers?: readonly SavedAnswer[];
   readonly channel?: Promise<Channel> | Channel | null;
+  /** How a kernel is asked for tiles where there is no channel. */
+  readonly rest?: Rest | null;
 }
 
 /** The source of every view: saved tiles, and a kernel when a channel comes. */
@@ -190,6 +195,8 @@ export class KernelSource implements Source {
   #select: { selection: Selection; timer: ReturnType<typeof setTimeout> } | null = null;
   #settled: Promise<void>;
   #settle: () => void = () => {};
+  #rest: RestState = "none";
+  #refill: Refill | null = null;
 
   constructor(options: SourceOptions) {
     this.#where = options.where ?? null;
@@ -218,6 +225,11 @@ export class KernelSource implements Source {
       // A microtask later, so that the caller can subscribe first.
       queueMicrotask(() => this.#connect(channel));
     }
+    if (!channel && options.rest && options.spec) this.#offer(options.rest, options.spec);
+  }
+
+  get rest(): RestState {
+    return this.#rest;
   }
 
   get state(): Liveness {
@@ -229,7 +241,7 @@ export class KernelSource implements Source {
   }
 
   reaches(key: string): boolean {
-    return this.has(key) || this.#state === "live" || this.#state === "connecting";
+    return this.has(key) || givesTiles(this.#state) || this.#state === "connecting";
   }
 
   has(key: string): boolean {
@@ -387,10 +399,62 @@ export class KernelSource implements Source {
     if (this.#select) clearTimeout(this.#select.timer);
     this.#listeners.clear();
     this.#detach();
+    this.#refill?.close();
     this.#rejectAll(plainError("closed", "The view was closed."));
     this.#cache.clear();
     this.#savedTiles.clear();
     this.#settle();
+  }
+
+  // -- a kernel that gives tiles only ------------------------------------------------------------
+
+  #offer(rest: Rest, spec: ViewSpec): void {
+    const where = this.#where;
+    if (!where || spec.kind !== "panel" || !spec.attention) return;
+    const own = this.#fingerprint;
+    this.#refill = new Refill(
+      rest,
+      { ...where, state: where.state ?? "" },
+      (other) => fingerprint(other) === own,
+      (error) => {
+        // It will not come back: only the cell, run again, has the pass.
+        const told = this.#state === "refill";
+        this.#rest = "none";
+        this.#become("unknown-session");
+        if (told) this.#emit({ type: "failed", error: error.info });
+      },
+    );
+    const undo = rest.offer((note) => {
+      if (this.#closed || this.#state !== "saved" || this.#rest === "asking") return;
+      this.#rest = note === "" ? "offered" : "none";
+      this.reason = note;
+      this.#emit({ type: "state", state: this.#state });
+    });
+    if (this.#closed) undo();
+    else this.#undo.push(undo);
+  }
+
+  #lent(): boolean {
+    return this.#state === "refill";
+  }
+
+  askForRest(): void {
+    if (this.#rest !== "offered" || !this.#refill) return;
+    this.#rest = "asking";
+    this.#emit({ type: "state", state: this.#state });
+    this.#refill.begin().then(
+      () => {
+        this.#rest = "none";
+        this.#become("refill");
+      },
+      (error: unknown) => {
+        if (this.#rest === "asking") {
+          this.#rest = "offered";
+          this.#emit({ type: "state", state: this.#state });
+        }
+        this.#emit({ type: "failed", error: errorInfo(error) });
+      },
+    );
   }
 
   // -- the connection ---------------------------------------------------------------------------
@@ -607,10 +671,18 @@ export class KernelSource implements Source {
         return await unpackTile(saved);
       } catch (error) {
         // A damaged tile may still be had from the kernel.
-        if (this.#state !== "live" && this.#state !== "connecting") throw error;
+        if (!givesTiles(this.#state) && this.#state !== "connecting") throw error;
       }
     }
     await this.#settled;
+    if (this.#state === "refill" && this.#refill) {
+      try {
+        return await this.#refill.tile(key, signal, background);
+      } catch (error) {
+        // Once it has nothing more to give, that is said once, and not in each picture.
+        if (this.#lent()) throw error;
+      }
+    }
     if (this.#state !== "live") {
       throw plainError("not-carried", "This tile was not saved with the notebook.");
     }
@@ -686,13 +758,4 @@ export function fingerprint(spec: ViewSpec | null): string {
   if (spec?.kind !== "panel") return "";
   const { attention, results, header } = spec;
   return JSON.stringify([header, results, attention && { ...attention, selection: null }]);
-}
-
-/** Any error as one that can be drawn. */
-export function errorInfo(error: unknown): ErrorInfo {
-  if (error instanceof KernelError) return error.info;
-  if (error instanceof Error) {
-    return { code: error.name || "error", message: error.message, hint: "", details: "" };
-  }
-  return { code: "error", message: String(error), hint: "", details: "" };
 }

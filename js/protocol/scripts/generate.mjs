@@ -4,8 +4,11 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { compile } from "json-schema-to-typescript";
 
-/** What a reader gets from outside. Requests are only sent, so they need types but no parser. */
-const PARSED = ["Outgoing", "Bundle", "ViewSpec"];
+/**
+ * What a reader gets from outside. Requests are only sent, so they need types but no parser; but a
+ * request for a refill passes through an extension, which trusts no page.
+ */
+const PARSED = ["Outgoing", "Bundle", "ViewSpec", "RefillRequest", "Refilled"];
 
 const here = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 const schema = JSON.parse(readFileSync(here("schema.json"), "utf8"));

@@ -6,10 +6,13 @@ import type {
   Changed,
   Outgoing,
   Partial,
+  Refilled,
+  RefillRequest,
   Selected,
   StatusChanged,
   ViewSpec,
 } from "./generated/types.ts";
+import { parseKey } from "./keys.ts";
 import { isObject, parse } from "./parse.ts";
 import { tokensOf } from "./tokens.ts";
 
@@ -71,6 +74,23 @@ export function parseViewSpec(data: unknown): ViewSpec {
   const spec = parse("ViewSpec", data, "This view cannot be read") as ViewSpec;
   readTokens(spec);
   return spec;
+}
+
+/** MIME type of an answer to a request for a refill among the outputs of code. */
+export const REFILL_MIME = "application/vnd.lmkit.refill.v1+json";
+
+/** Reads a request for tiles of a saved output. @throws ProtocolError with a sentence for people. */
+export function parseRefillRequest(data: unknown): RefillRequest {
+  const request = parse("RefillRequest", data, "This is no request for tiles") as RefillRequest;
+  for (const key of request.keys) parseKey(key);
+  return request;
+}
+
+/** Reads what a kernel gave for a saved output. @throws ProtocolError with a sentence for people. */
+export function parseRefilled(data: unknown): Refilled {
+  const found = parse("Refilled", data, "The kernel sent what this view cannot read") as Refilled;
+  readTokens(found.spec);
+  return found;
 }
 
 /** Lengths and places of columns are beyond a JSON Schema: they are looked at here, at the door. */

@@ -12,6 +12,7 @@ import {
   parseBundle,
   parseKey,
   parseOutgoing,
+  parseRefilled,
   type SavedTile,
   unpackTile,
 } from "../src/index.ts";
@@ -217,12 +218,23 @@ describe("messages", () => {
         return root.value;
       });
 
+  const error = { code: "protocol", message: "Too large.", hint: "", details: "" };
+  const refills = [
+    { version: "0.1.0", error },
+    { version: "0.1.0", state: "digest", refused: [{ key: "head/0/1", error }] },
+    ...(bundles as { spec: unknown; tiles?: unknown[] }[]).flatMap(({ spec, tiles = [] }) => [
+      { version: "0.1.0", state: "digest", tiles: tiles.slice(0, 2) },
+      { version: "0.1.0", state: "another", spec },
+    ]),
+  ];
+
   const ajv = new Ajv2020({ strict: false });
   ajv.addSchema(JSON.parse(readFileSync(here("../schema.json"), "utf8")), "protocol");
 
   test.each([
     ["Bundle", parseBundle, bundles, refused.bundle],
     ["Outgoing", parseOutgoing, outgoing, refused.outgoing],
+    ["Refilled", parseRefilled, refills, [null, {}, { version: "", tiles: {} }]],
   ] as const)("a mutated %s is accepted exactly when ajv accepts it", (name, parse, good, bad) => {
     const accepts = ajv.getSchema(`protocol#/$defs/${name}`);
     let [accepted, refusals] = [0, 0];

@@ -6,23 +6,34 @@ import { isObject, type PanelState, readState } from "./messages.ts";
 import { newPlugin } from "./new-plugin.ts";
 import { completion, insertCell } from "./notebook.ts";
 import { Panel, VIEW_TYPE } from "./panel.ts";
-import { findPython, onPythonChanged } from "./python.ts";
+import { Pythons } from "./python.ts";
+import { Refills } from "./refill.ts";
+import { openReport } from "./report.ts";
+import { givenRun, Runs } from "./runs.ts";
 import { errorOf, Server } from "./server.ts";
 import { installInTerminal } from "./terminal.ts";
+
+/** When this file began to be evaluated; a line that the build puts before all modules. */
+declare const lmkitBegan: number;
+/** Milliseconds that all modules took. */
+const evaluated = performance.now() - lmkitBegan;
 
 /** For tests in the extension host. */
 export interface Api {
   readonly server: Server;
   readonly panels: ReadonlySet<Panel>;
-  /** Milliseconds that the extension itself took to become active. */
+  readonly runs: Runs;
+  /** Milliseconds that the extension's own code took: to be evaluated, and to become active. */
   readonly activation: number;
 }
 
 export function activate(context: vscode.ExtensionContext): Api {
   const began = performance.now();
   const log = vscode.window.createOutputChannel("lmkit");
-  const server = new Server(findPython, log);
-  const home = new Home(server);
+  const pythons = new Pythons();
+  const server = new Server(pythons.find, log);
+  const home = new Home(server, pythons.find);
+  const runs = new Runs(server, pythons.find);
   const panels = new Set<Panel>();
 
   const open = (state: PanelState, title: string, run: boolean, into?: vscode.WebviewPanel) => {
@@ -58,6 +69,15 @@ export function activate(context: vscode.ExtensionContext): Api {
     open({ task: task.name, model, values: { [task.body]: text } }, task.title, true);
   };
 
+  const openRun = (argument: unknown): void => {
+    const { name, task, title } = givenRun(argument);
+    const there = [...panels].find(
+      ({ state }) => state.task === task && state.values["folder"] === name,
+    );
+    if (there) there.reveal();
+    else open({ task, model: "", values: { folder: name } }, title, false);
+  };
+
   const choosePython = async (): Promise<void> => {
     const known = await vscode.commands.getCommands(true);
     if (known.includes("python.setInterpreter")) {
@@ -79,6 +99,7 @@ export function activate(context: vscode.ExtensionContext): Api {
       await server.request("action", { name: "rescan", argument: "" });
     }
     home.refresh();
+    void runs.refresh();
   };
 
   const command = (name: string, act: (argument: unknown) => unknown) =>
@@ -97,8 +118,11 @@ export function activate(context: vscode.ExtensionContext): Api {
 
   context.subscriptions.push(
     log,
+    pythons,
     server,
     home,
+    runs,
+    new Refills((line) => log.appendLine(line)),
     { dispose: () => panels.forEach((panel) => void panel.dispose()) },
     vscode.window.registerTreeDataProvider("lmkit.home", home),
     vscode.window.registerWebviewPanelSerializer(VIEW_TYPE, {
@@ -111,19 +135,31 @@ export function activate(context: vscode.ExtensionContext): Api {
       },
     }),
     completion(server),
-    onPythonChanged(() => void server.stop().then(() => home.refresh())),
+    pythons.onChanged(async () => {
+      // told also when the choice is another way to the same interpreter: models stay loaded
+      const used = server.interpreter;
+      if (used !== null && used === (await pythons.find())) return;
+      await server.stop();
+      home.refresh();
+      await runs.refresh();
+    }),
     command("openPanel", openPanel),
     command("analyseSelection", analyseSelection),
-    command("newPlugin", () => newPlugin(server)),
+    command("newPlugin", () => newPlugin(server, pythons.find)),
     command("insertCell", (argument) => insertCell(server, argument)),
     command("refresh", refresh),
     command("restart", () => server.restart()),
     command("install", async () =>
-      installInTerminal(await findPython(), "lmkit-core", "lmkit-classification"),
+      installInTerminal(await pythons.find(), "lmkit-core", "lmkit-classification"),
     ),
     command("choosePython", choosePython),
     command("showLog", () => log.show(true)),
     command("unload", unload),
+    command("openRun", openRun),
+    command("openReport", (argument) => openReport(givenRun(argument).name)),
+    command("pauseRun", (argument) => runs.act(givenRun(argument).name, "pause")),
+    command("resumeRun", (argument) => runs.act(givenRun(argument).name, "resume")),
+    command("stopRun", (argument) => runs.act(givenRun(argument).name, "stop")),
   );
-  return { server, panels, activation: performance.now() - began };
+  return { server, panels, runs, activation: evaluated + performance.now() - began };
 }

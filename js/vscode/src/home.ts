@@ -7,7 +7,7 @@ import type {
   TaskList,
 } from "@lmkit/protocol";
 import * as vscode from "vscode";
-import { findPython, probePython } from "./python.ts";
+import { probePython } from "./python.ts";
 import type { Server } from "./server.ts";
 
 interface Node {
@@ -29,7 +29,10 @@ export class Home implements vscode.TreeDataProvider<Node>, vscode.Disposable {
   readonly #undo: vscode.Disposable[];
   readonly onDidChangeTreeData = this.#changed.event;
 
-  constructor(private readonly server: Server) {
+  constructor(
+    private readonly server: Server,
+    private readonly python: () => Promise<string>,
+  ) {
     this.#undo = [
       server.onState((state) => state !== "starting" && this.refresh()),
       server.onEvent((event) => {
@@ -67,7 +70,7 @@ export class Home implements vscode.TreeDataProvider<Node>, vscode.Disposable {
   async getChildren(node?: Node): Promise<Node[]> {
     if (node) return [...(node.children ?? [])];
     if (!vscode.workspace.isTrusted) return [];
-    const python = await findPython();
+    const python = await this.python();
     const probe = await probePython(python);
     if (probe.state !== "ready") {
       await setState(probe.state);
@@ -93,7 +96,14 @@ export class Home implements vscode.TreeDataProvider<Node>, vscode.Disposable {
           command: { command: "lmkit.choosePython", title: vscode.l10n.t("Choose Python") },
         },
         group("tasks", vscode.l10n.t("Tasks"), tasks.tasks.map(taskNode), noPlugin),
-        group("plugins", vscode.l10n.t("Plugins"), plugins.plugins.map(pluginNode), noPlugin),
+        group(
+          "plugins",
+          vscode.l10n.t("Plugins"),
+          plugins.plugins.map(pluginNode),
+          noPlugin,
+          // as long as all is well their tasks tell enough
+          plugins.plugins.some(({ state }) => state !== "ready"),
+        ),
         group(
           "models",
           vscode.l10n.t("Loaded models"),

@@ -1,13 +1,12 @@
 /** "lmkit: New Plugin": a name and a folder, then the file to begin with. */
 import type { NewPluginMade } from "@lmkit/protocol";
 import * as vscode from "vscode";
-import { findPython } from "./python.ts";
 import type { Server } from "./server.ts";
 import { installInTerminal } from "./terminal.ts";
 
 const NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/;
 
-export async function newPlugin(server: Server): Promise<void> {
+export async function newPlugin(server: Server, python: () => Promise<string>): Promise<void> {
   const name = await vscode.window.showInputBox({
     title: vscode.l10n.t("lmkit: New Plugin"),
     prompt: vscode.l10n.t("Its name, which is that of its task too"),
@@ -28,7 +27,7 @@ export async function newPlugin(server: Server): Promise<void> {
     `lmkit-${name}`,
   );
   if ((await vscode.window.showInformationMessage(said, install)) === install) {
-    installInTerminal(await findPython(), "-e", made.folder);
+    installInTerminal(await python(), "-e", made.folder);
   }
 }
 

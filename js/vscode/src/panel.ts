@@ -61,6 +61,11 @@ export class Panel implements vscode.Disposable {
     this.#close();
   }
 
+  /** Bring it to the front. */
+  reveal(): void {
+    this.panel.reveal();
+  }
+
   /** For tests in the extension host. */
   get state(): PanelState {
     return this.#state;
@@ -125,6 +130,8 @@ export class Panel implements vscode.Disposable {
     this.#post({ type: "message", ...answer });
     if (message["type"] === "hello" && isObject(answer.message) && this.#wish) {
       this.#wish = false;
+      const { spec } = answer.message;
+      if (isObject(spec) && spec["job"]) return; // drawn from its folder: nothing is to be run
       const { values } = this.#state;
       const run = { type: "run", id: randomUUID(), view: this.#view, values };
       this.server.request("request", { message: run }).catch((error: unknown) => {
@@ -144,7 +151,7 @@ export class Panel implements vscode.Disposable {
     if (status) this.#progress.follow(status);
     if (event["type"] === "changed") {
       this.#keepValues(spec["values"]);
-      if (status?.state === "done") this.#keepSoon();
+      if (status?.state === "done" || spec["job"]) this.#keepSoon();
     }
   }
 

@@ -13,49 +13,82 @@ interface PythonExtension {
   };
 }
 
+type Environments = PythonExtension["environments"];
+
 const PYTHON_EXTENSION = "ms-python.python";
 const PROBE_MS = 20_000;
 
-async function pythonExtension(): Promise<PythonExtension | null> {
-  const extension = vscode.extensions.getExtension<PythonExtension>(PYTHON_EXTENSION);
-  if (!extension) return null;
-  try {
-    return await extension.activate();
-  } catch {
-    return null; // it says itself what is wrong with it
-  }
+/** The interpreter of an environment that the Python extension has chosen; "" where it has none. */
+async function chosenIn(environments: Environments): Promise<string> {
+  const resource = vscode.workspace.workspaceFolders?.[0]?.uri;
+  const found = await environments.resolveEnvironment(
+    environments.getActiveEnvironmentPath(resource),
+  );
+  return found?.executable.uri?.fsPath ?? "";
 }
 
-/** The interpreter: the setting, else the Python extension's choice, else that of the path. */
-export async function findPython(): Promise<string> {
-  const chosen = vscode.workspace.getConfiguration("lmkit").get<string>("pythonPath")?.trim();
-  if (chosen) return chosen;
-  const environments = (await pythonExtension())?.environments;
-  if (environments) {
-    const resource = vscode.workspace.workspaceFolders?.[0]?.uri;
-    const found = await environments.resolveEnvironment(
-      environments.getActiveEnvironmentPath(resource),
-    );
-    if (found?.executable.uri) return found.executable.uri.fsPath;
-  }
-  return process.platform === "win32" ? "python" : "python3";
-}
+/**
+ * Which Python: the setting, else the Python extension's choice, else that of the path. The extension
+ * is activated when the answer is first needed, and followed from then on; it may come later, too.
+ */
+export class Pythons implements vscode.Disposable {
+  readonly #changed = new vscode.EventEmitter<void>();
+  /** Another Python may have been chosen. */
+  readonly onChanged = this.#changed.event;
+  readonly #undo: vscode.Disposable[];
+  #environments: Promise<Environments | null> | null = null;
+  #asked = false;
 
-/** Calls back when another Python may have been chosen. */
-export function onPythonChanged(changed: () => void): vscode.Disposable {
-  const undo: vscode.Disposable[] = [
-    vscode.workspace.onDidChangeConfiguration((event) => {
-      if (event.affectsConfiguration("lmkit.pythonPath")) changed();
-    }),
-  ];
-  const extension = vscode.extensions.getExtension<PythonExtension>(PYTHON_EXTENSION);
-  if (extension) {
-    void pythonExtension().then((found) => {
-      const event = found?.environments.onDidChangeActiveEnvironmentPath;
-      if (event) undo.push(event(changed));
-    });
+  constructor() {
+    this.#undo = [
+      this.#changed,
+      vscode.workspace.onDidChangeConfiguration((event) => {
+        if (event.affectsConfiguration("lmkit.pythonPath")) this.#changed.fire();
+      }),
+      vscode.extensions.onDidChange(() => {
+        // installed, or taken away: what was found before says nothing
+        const there = vscode.extensions.getExtension(PYTHON_EXTENSION) !== undefined;
+        if (this.#asked && there !== (this.#environments !== null)) {
+          this.#environments = null;
+          this.#changed.fire();
+        }
+      }),
+    ];
   }
-  return vscode.Disposable.from({ dispose: () => undo.forEach((one) => void one.dispose()) });
+
+  dispose(): void {
+    for (const one of this.#undo) one.dispose();
+  }
+
+  /** The interpreter: a path, or a name to be looked up in the path. */
+  readonly find = async (): Promise<string> => {
+    this.#asked = true;
+    const chosen = vscode.workspace.getConfiguration("lmkit").get<string>("pythonPath")?.trim();
+    if (chosen) return chosen;
+    const environments = await this.#follow();
+    try {
+      const found = environments ? await chosenIn(environments) : "";
+      if (found) return found;
+    } catch {
+      // an environment that is gone: the extension says so itself
+    }
+    return process.platform === "win32" ? "python" : "python3";
+  };
+
+  #follow(): Promise<Environments | null> {
+    const extension = vscode.extensions.getExtension<PythonExtension>(PYTHON_EXTENSION);
+    if (!extension) return Promise.resolve(null);
+    this.#environments ??= (async () => {
+      try {
+        const { environments } = await extension.activate();
+        this.#undo.push(environments.onDidChangeActiveEnvironmentPath(() => this.#changed.fire()));
+        return environments;
+      } catch {
+        return null; // it says itself what is wrong with it
+      }
+    })();
+    return this.#environments;
+  }
 }
 
 export type Probe =

@@ -1,8 +1,10 @@
 /** The notebook renderer: draws saved outputs, in any workspace and without a kernel. */
 import { mountBundle } from "@lmkit/core";
 import type { ActivationFunction } from "vscode-notebook-renderer";
+import { extensionRest } from "./rest.ts";
 
-export const activate: ActivationFunction = () => {
+export const activate: ActivationFunction = (context) => {
+  const rest = extensionRest(context);
   const undo = new Map<string, () => void>();
   const dispose = (id: string) => {
     undo.get(id)?.();
@@ -17,7 +19,7 @@ export const activate: ActivationFunction = () => {
       } catch {
         data = null; // drawn as what it is: an output that cannot be read
       }
-      undo.set(item.id, mountBundle(element, data));
+      undo.set(item.id, mountBundle(element, data, null, rest ? { rest } : {}));
     },
     disposeOutputItem(id) {
       if (id !== undefined) dispose(id);

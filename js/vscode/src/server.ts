@@ -2,13 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { type Initialized, PROTOCOL } from "@lmkit/protocol";
 import * as vscode from "vscode";
-import {
-  createMessageConnection,
-  type MessageConnection,
-  ResponseError,
-  StreamMessageReader,
-  StreamMessageWriter,
-} from "vscode-jsonrpc/node";
+import type { MessageConnection } from "vscode-jsonrpc/node";
 import { isObject } from "./messages.ts";
 
 const VERSION = "0.1.0";
@@ -43,8 +37,10 @@ export function errorOf(error: unknown): {
   hint: string;
   details: string;
 } {
-  if (error instanceof ResponseError && isObject(error.data)) {
-    const { code, message, hint, details } = error.data;
+  // by its shape: the module of a ResponseError's class is loaded with the first process
+  const data = error instanceof Error && "data" in error ? error.data : null;
+  if (error instanceof Error && isObject(data)) {
+    const { code, message, hint, details } = data;
     return {
       code: String(code ?? "error"),
       message: String(message ?? error.message),
@@ -75,6 +71,7 @@ export class Server implements vscode.Disposable {
 
   #running: Promise<Running> | null = null;
   #process: ChildProcess | null = null;
+  #interpreter: string | null = null;
   #deaths: number[] = [];
   #disposed = false;
 
@@ -86,6 +83,11 @@ export class Server implements vscode.Disposable {
   /** Who answers, started if need be. */
   async about(): Promise<Initialized> {
     return (await this.#ensure()).about;
+  }
+
+  /** The interpreter of the process that runs or is being started; null without one. */
+  get interpreter(): string | null {
+    return this.#running ? this.#interpreter : null;
   }
 
   /** Of the Python process, while there is one. */
@@ -142,7 +144,9 @@ export class Server implements vscode.Disposable {
 
   async #start(): Promise<Running> {
     this.#become("starting");
-    const python = await this.python();
+    // not before it is needed: it is most of the extension's code
+    const [rpc, python] = await Promise.all([import("vscode-jsonrpc/node"), this.python()]);
+    this.#interpreter = python;
     const cwd = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath;
     this.log.appendLine(`Starting ${python} -m lmkit serve --stdio`);
     const child = spawn(python, ["-m", "lmkit", "serve", "--stdio"], {
@@ -180,9 +184,9 @@ export class Server implements vscode.Disposable {
       });
     });
     gone.catch(() => {});
-    const connection = createMessageConnection(
-      new StreamMessageReader(child.stdout),
-      new StreamMessageWriter(child.stdin),
+    const connection = rpc.createMessageConnection(
+      new rpc.StreamMessageReader(child.stdout),
+      new rpc.StreamMessageWriter(child.stdin),
       { error: (text) => this.log.appendLine(text), warn: () => {}, info: () => {}, log: () => {} },
     );
     connection.onNotification("event", (params: { readonly message?: unknown }) => {

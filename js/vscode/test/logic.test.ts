@@ -1,6 +1,6 @@
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
+import { ResponseError } from "vscode-jsonrpc";
 
-vi.mock("vscode-jsonrpc/node", () => ({ ResponseError: class extends Error {} }));
 const { readState } = await import("../src/messages.ts");
 const { cellSource, magicLine, typedWord } = await import("../src/notebook.ts");
 const { quoted } = await import("../src/terminal.ts");
@@ -68,6 +68,9 @@ test("any failure has a sentence", () => {
     message: "It ended.",
     hint: "See the log.",
   });
+  const data = { code: "no-task", message: "No such task.", hint: "Look again.", details: "x" };
+  expect(errorOf(new ResponseError(-32000, "said", data))).toEqual(data);
+  expect(errorOf(new ResponseError(-32800, "cancelled"))).toMatchObject({ message: "cancelled" });
   expect(errorOf("odd").message).toBe("odd");
 });
 

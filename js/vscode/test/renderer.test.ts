@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { activate } from "../src/renderer.ts";
 
 const golden = join(import.meta.dirname, "../../../tests/golden/bundles.json");
@@ -61,4 +61,42 @@ test("an output that is no JSON is drawn as one that cannot be read", async () =
   await made.renderOutputItem(item("a", broken), element, new AbortController().signal);
   expect(element.firstElementChild?.shadowRoot?.textContent).toMatch(/cannot be/);
   made.disposeOutputItem();
+});
+
+test("what an output lacks is asked of the extension, by messages that name their question", async () => {
+  const posted: { type: string; id?: string; request?: { keys: string[] } }[] = [];
+  let say: (message: unknown) => void = () => {};
+  const made = await activate({
+    postMessage: (message: (typeof posted)[number]) => posted.push(message),
+    onDidReceiveMessage: (heard: (message: unknown) => void) => {
+      say = heard;
+      return { dispose: () => {} };
+    },
+  } as unknown as Parameters<typeof activate>[0]);
+  const element = document.createElement("div");
+  document.body.append(element);
+  const live = { session: "s", view: "v", state: "d" };
+  const signal = new AbortController().signal;
+  for (const id of ["a", "b"]) {
+    await made?.renderOutputItem(
+      item(id, () => ({ ...given, live })),
+      element,
+      signal,
+    );
+  }
+  expect(posted).toEqual([{ type: "offer" }]); // once for the page
+  const views_ = [...element.querySelectorAll('[data-lmkit="view"]')];
+  const button = (index: number) =>
+    views_[index]?.shadowRoot?.querySelector('[data-lmkit="rest"]') as HTMLButtonElement;
+  expect(button(0).hidden).toBe(true);
+  say({ type: "offered", note: "" });
+  expect([button(0).hidden, button(1).hidden]).toEqual([false, false]);
+  button(1).click();
+  const asked = posted[1];
+  expect(asked).toMatchObject({ type: "refill", request: { ...live, keys: [] } });
+  say({ type: "refilled", id: "another's", found: null });
+  say({ type: "refilled", id: asked?.id, found: { version: "0.1.0", state: "d" } });
+  await vi.waitFor(() => expect(button(1).hidden).toBe(true));
+  expect(button(0).hidden).toBe(false);
+  made?.disposeOutputItem?.();
 });

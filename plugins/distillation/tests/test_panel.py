@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lmkit_distillation.client import Run
 from lmkit_distillation.curves import MOST, charts, note
-from lmkit_distillation.errors import DistillationError, RunFolderError
+from lmkit_distillation.errors import DistillationError, RecipeError, RunFolderError
 from lmkit_distillation.folder import RunFolder
 from lmkit_distillation.history import History
 from lmkit_distillation.known import known_runs, remember
@@ -22,7 +22,7 @@ from lmkit_distillation.recipe import load_recipe, recipe_from
 from lmkit_distillation.setup_form import PRESETS, recipe_of
 from lmkit_distillation.task import Distillation
 from lmkit_distillation.toml import to_toml
-from lmkit_distillation.watched import WatchedRun
+from lmkit_distillation.watched import WatchedRun, mode_of
 
 import lmkit
 from lmkit.api import Chart, FieldError
@@ -125,6 +125,48 @@ def test_toml_of_ramps_and_lists(tmp_path: Path) -> None:
     )  # fmt: skip
     (tmp_path / "recipe.toml").write_text(to_toml(recipe))
     assert load_recipe(tmp_path / "recipe.toml") == recipe
+
+
+def test_the_form_names_how_texts_are_written_and_made_more_of(tmp_path: Path) -> None:
+    train = str(tmp_path / "train.jsonl")
+    (tmp_path / "train.jsonl").write_text('{"ask": "a", "say": "b"}\n')
+    values = form(
+        tmp_path / "run", train=train, kind="generation", column="ask", target="say",
+        written=True, own=0.25, loss="Jensen-Shannon (GKD)", copies=2, masked=" some-bert ",
+    )  # fmt: skip
+    recipe = recipe_of(values, "starter:chat")
+    assert (recipe.data.prompt, recipe.data.completion) == ("ask", "say")
+    assert (recipe.sequences.use, recipe.on_policy.lambda_) == (True, 0.25)
+    assert (recipe.data.augment.masked, recipe.data.augment.labels) == ("some-bert", "teacher")
+    (tmp_path / "recipe.toml").write_text(to_toml(recipe))
+    assert load_recipe(tmp_path / "recipe.toml") == recipe
+    assert {"[sequences]", "[on_policy]", "[data.augment]"} <= set(to_toml(recipe).splitlines())
+    assert "lambda = 0.25" in to_toml(recipe)
+    hard = form(tmp_path / "run", train=train, loss="hard labels", copies=1)
+    assert recipe_of(hard, "m").data.augment.labels == "copy"
+    with pytest.raises(RecipeError, match="a classifier writes no text"):
+        recipe_of({**values, "kind": "classification"}, "m")
+
+
+def test_the_live_panel_names_the_mode_and_what_is_made_ready(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    plain = {"out": str(folder.path), "task": "generation", "teacher": {"model": "m"},
+             "student": {"layers": 2}, "data": {"train": "t.jsonl", "prompt": "ask"},
+             "sequences": {"use": True, "beams": 4}, "on_policy": {"lambda": 0.5}}  # fmt: skip
+    folder.claim(recipe_from(plain))
+    job = WatchedRun(Run(folder.path))
+    assert job.info().note == "sequence level, 4 beams, on-policy, lambda 0.5"
+    folder.mark(step=0)
+    folder.event("prepare", 0, what="the teacher writes", done=64, total=900)
+    assert job.info().note.endswith("0.5; the teacher writes: 64 of 900")
+    folder.event("start", 0, total=4)
+    folder.event("step", 1, loss=0.5)
+    assert job.info().note.endswith("0.5; loss 0.5")
+    folder.unmark()
+    for odd in ({}, {"sequences": 3, "on_policy": {"lambda": "<b>"}, "data": [1]},
+                {"data": {"augment": {"copies": [2]}}, "on_policy": None}):  # fmt: skip
+        assert mode_of(odd) == ""
+    assert mode_of({"data": {"augment": {"copies": 1}}}) == "1 copy of each text"
 
 
 def test_fields_that_do_not_fit_are_named(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from lmkit_distillation.recipe import recipe_from
 from lmkit_distillation.toml import to_toml
 
 from lmkit.tools import KernelTools
-from tests.tiny import tiny_bert
+from tests.tiny import tiny_bert, tiny_llama
 
 ROOT = Path(__file__).parents[3]
 
@@ -28,6 +28,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pair")
     torch.manual_seed(0)
     tiny_bert(folder / "teacher", num_hidden_layers=3)
+    tiny_llama(folder / "causal")
     rows = [f"the {'plot' if i % 2 else 'film'} is {'old' * (i % 3)}\t{i % 2}" for i in range(24)]
     (folder / "d.tsv").write_text("\n".join(["text\tlabel", *rows]))
     return folder
@@ -42,6 +43,24 @@ def plain(files: Path, out: Path) -> dict[str, Any]:
         "loss": [{"kind": "ce", "weight": 0.5}, {"kind": "kl"}, {"kind": "hidden"}],
         "train": {"steps": 3, "batch": 6, "rate": 1e-3, "checkpoint_every": 1, "threads": 1},
         "report": {"speed": False, "resamples": 100},
+    }
+
+
+def written(files: Path, out: Path) -> dict[str, Any]:
+    """A run whose texts are made: copies of prompts, the teacher's sequences, the student's own."""
+    return {
+        **plain(files, out),
+        "task": "generation",
+        "teacher": {"model": str(files / "causal")},
+        "student": {"layers": 1},
+        "data": {
+            "train": str(files / "d.tsv"),
+            "prompt": "text",
+            "augment": {"copies": 1, "writer": str(files / "causal")},
+        },
+        "loss": [{"kind": "jsd"}],
+        "sequences": {"use": True, "max_new_tokens": 6},
+        "on_policy": {"lambda": 0.5, "max_new_tokens": 6, "batch": 2},
     }
 
 
@@ -81,6 +100,7 @@ def losses(out: Path) -> list[float]:
 
 def test_two_processes_equal_one_through_every_fault(files: Path, tmp_path: Path) -> None:
     Engine(recipe_from(plain(files, tmp_path / "one")), KernelTools()).run()
+    Engine(recipe_from(written(files, tmp_path / "alone")), KernelTools()).run()
     expected = losses(tmp_path / "one")
     assert len(expected) == 3
     full = "is full; everything up to the last checkpoint is kept."
@@ -102,6 +122,8 @@ def test_two_processes_equal_one_through_every_fault(files: Path, tmp_path: Path
     # A machine whose folder is not the leader's goes on from the leader's checkpoint.
     apart = {"recipe": plain(files, tmp_path / "apart"), "other": {"out": str(tmp_path / "other")}}
     orders += [{"fault": "step", "rank": 0, **apart}, {"fault": "none", "rank": 0, **apart}]
+    # What is written, by the teacher and the student, and made more of is the same for all.
+    orders += [{"fault": "none", "rank": 0, "recipe": written(files, tmp_path / "written")}]
     orders += [{"fault": "killed", "rank": 1, "recipe": plain(files, tmp_path / "killed")}]
 
     (lead, other), codes = run_pair(tmp_path, orders)
@@ -124,6 +146,8 @@ def test_two_processes_equal_one_through_every_fault(files: Path, tmp_path: Path
     names = [f"{name}-{rank}" for name, rank, _ in faults]
     for name in ("two", "pause", "apart", *names):
         assert losses(tmp_path / name) == pytest.approx(expected, rel=1e-4), name
+    alone = losses(tmp_path / "alone")
+    assert losses(tmp_path / "written") == pytest.approx(alone, rel=1e-4)
     started = [e for e in RunFolder(tmp_path / "two").events() if e["kind"] == "start"]
     assert [e["processes"] for e in started] == [2]
     paused = [e["time"] for e in RunFolder(tmp_path / "pause").events()

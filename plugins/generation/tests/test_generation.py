@@ -305,7 +305,7 @@ def test_closing_frees_cache_and_capture(llama: lmkit.Kit) -> None:
     assert trace.nbytes > 0
     made._session.close(made.view.id)
     assert trace.nbytes == 0
-    assert trace.branch((*trace.sequence[:-1], 5)) is None
+    assert trace.branch((*trace.sequence[:-1], 5))[0] is None
 
 
 def test_the_starters_chat_answers() -> None:

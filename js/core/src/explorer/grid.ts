@@ -8,7 +8,7 @@ import type { Context } from "../context.ts";
 import { fitCanvas, h, pixelRatio, refill, type Scope } from "../dom.ts";
 import { type MessageKey, timeLeft } from "../messages.ts";
 import { MIDDLE, type Numbers, rampOf, SHARES } from "../scale.ts";
-import { errorInfo, KernelError } from "../source.ts";
+import { errorInfo, givesTiles, KernelError } from "../source.ts";
 import type { Store, ViewState } from "../store.ts";
 import { fillBlock, positions, topOf } from "./draw.ts";
 import { gridMove } from "./keys.ts";
@@ -284,7 +284,7 @@ export function grid(
     const abort = new AbortController();
     scope.add(() => abort.abort(new DOMException("The grid was closed.", "AbortError")));
     const long = (spec.layers[part.layer]?.queries ?? 0) >= LONG;
-    if (!long || source.state === "saved" || source.has(key)) {
+    if (!long || ["saved", "refill"].includes(source.state) || source.has(key)) {
       exactly(part, abort.signal);
       return;
     }
@@ -420,7 +420,7 @@ export function grid(
   scope.add(theme.subscribe(redraw));
   scope.add(
     source.subscribe((event) => {
-      if (event.type !== "state" || event.state !== "live") return;
+      if (event.type !== "state" || !givesTiles(event.state)) return;
       for (const row of rows) {
         for (const part of row.parts) {
           if (part.state !== "failed") continue;

@@ -11,7 +11,7 @@ import {
 import type { Context } from "../context.ts";
 import type { Scope } from "../dom.ts";
 import { type Numbers, SHARES } from "../scale.ts";
-import { errorInfo, KernelError } from "../source.ts";
+import { errorInfo, givesTiles, KernelError } from "../source.ts";
 import type { Store, ViewState } from "../store.ts";
 import { topOf } from "./draw.ts";
 
@@ -92,7 +92,7 @@ export class HeadModel {
     );
     scope.add(
       context.source.subscribe((event) => {
-        if (event.type === "state" && event.state === "live" && this.status !== "ready")
+        if (event.type === "state" && givesTiles(event.state) && this.status !== "ready")
           this.load();
       }),
     );
@@ -113,8 +113,9 @@ export class HeadModel {
     return !!shape && ((shape[0] ?? 0) < this.layer.queries || (shape[1] ?? 0) < this.layer.keys);
   }
 
+  /** Whether a kernel gives exact rows and sums. */
   get live(): boolean {
-    return this.context.source.state === "live";
+    return givesTiles(this.context.source.state);
   }
 
   /** What the numbers mean, and how large they get in the head on show. */

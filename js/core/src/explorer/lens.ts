@@ -6,7 +6,7 @@
 import type { AttentionSpec, LayerSpec, LensSpec, Tile, Token } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { h, type Scope, uniqueId } from "../dom.ts";
-import type { Source } from "../source.ts";
+import { givesTiles, type Source } from "../source.ts";
 import type { Store, ViewState } from "../store.ts";
 import { visibleLabel, visibleProse } from "../text.ts";
 import { layerTokens, type Sides } from "./head-model.ts";
@@ -68,6 +68,10 @@ function throughSource(source: Source, lens: string): Source {
       return source.kernelVersion;
     },
     saved: source.saved,
+    get rest() {
+      return source.rest;
+    },
+    askForRest: () => source.askForRest(),
     get answers() {
       return source.answers;
     },
@@ -149,7 +153,7 @@ export function lensChooser(
   };
   const show = () => {
     const lens = lensOf(spec, store.state.lens);
-    const live = source.state === "live";
+    const live = givesTiles(source.state);
     select.value = lens?.name ?? "";
     for (const [index, { name, reason, help }] of spec.lenses.entries()) {
       const option = select.options[index + 1] as HTMLOptionElement;

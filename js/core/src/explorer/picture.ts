@@ -4,6 +4,7 @@ import type { AttentionSpec, ViewInfo } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, h, refill, type Scope, uniqueId } from "../dom.ts";
 import type { MessageKey } from "../messages.ts";
+import { restButton } from "../panel/rest.ts";
 import type { Store, ViewState } from "../store.ts";
 import { visibleLabel } from "../text.ts";
 import { type Answers, analysis } from "./analysis.ts";
@@ -197,7 +198,12 @@ export function picture(
       }),
     );
     stage.setAttribute("aria-busy", String(model.status === "loading"));
-    const kernel = kind.asksKernel(model) ? context.source.state : "";
+    const kernel =
+      model.status === "missing"
+        ? context.source.rest
+        : kind.asksKernel(model)
+          ? context.source.state
+          : "";
     const wanted = `${layer}/${head}/${kind.name}/${model.status}/${kernel}`;
     if (wanted === showing && model.status !== "error") return;
     showing = wanted;
@@ -229,7 +235,8 @@ export function picture(
     }
     const height = reserve();
     if (model.status === "missing") {
-      message(t("head.notcarried"), null, "head-missing");
+      const rest = restButton(context, inner);
+      message(t("head.notcarried"), rest.element.hidden ? null : rest.element, "head-missing");
       return;
     }
     if (model.status === "error") {

@@ -111,9 +111,11 @@ export function savedText(context: Context): string {
       ? t("saved.connecting")
       : source.state === "lost"
         ? t("saved.lost")
-        : source.reason !== ""
-          ? visibleProse(source.reason)
-          : t("saved.note");
+        : source.state === "refill"
+          ? t("saved.refill")
+          : source.reason !== ""
+            ? visibleProse(source.reason)
+            : t("saved.note");
   const { saved } = source;
   if (!saved || saved.heads === 0) return first;
   const second =

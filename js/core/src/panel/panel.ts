@@ -22,6 +22,7 @@ import { drawHeader, savedText } from "./header.ts";
 import { help } from "./help.ts";
 import type { Apply, Fields } from "./hooks.ts";
 import { jobBar } from "./job.ts";
+import { restButton } from "./rest.ts";
 import { drawResult, type ResultActions } from "./results.ts";
 import { saveMenu } from "./save.ts";
 import { progressBar, statusLine } from "./status.ts";
@@ -44,7 +45,14 @@ export function panel(
   const header = h("div", { class: "header", "data-lmkit": "header" });
   const dataHost = h("div", { class: "data-host" });
   const formHost = h("div");
-  const saved = h("p", { class: "note saved", "data-lmkit": "saved-note" });
+  const savedWords = h("span");
+  const rest = restButton(context, scope);
+  const saved = h(
+    "p",
+    { class: "note saved", "data-lmkit": "saved-note" },
+    savedWords,
+    rest.element,
+  );
   const statusHost = h("div", { class: "status", "data-lmkit": "status" });
   const jobHost = h("div", { class: "job", "data-lmkit": "job" });
   const failures = h("div", { class: "status", "data-lmkit": "failures" });
@@ -485,7 +493,8 @@ export function panel(
     drawJob(spec.job);
     root.toggleAttribute("data-job", spec.job !== null);
     const text = savedText(context);
-    saved.textContent = text;
+    savedWords.textContent = text;
+    rest.draw();
     saved.hidden = text === "";
     footer.hidden = spec.python === "" && spec.attention === null;
     showForm();
@@ -540,6 +549,7 @@ export function panel(
         stopping = false;
         if (status.state === "running") setStatus({ ...status, state: "idle", run: null });
       }
+      if (event.state === "refill") context.announce(t("saved.refill"));
       drawState();
       drawResults();
     } else if (event.type === "status") {

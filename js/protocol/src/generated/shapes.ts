@@ -25,51 +25,53 @@ const s20 = {"default":0,"maximum":9007199254740991,"minimum":0,"type":"integer"
 const s21 = {"default":1,"enum":[1]};
 const s22 = {"home":"HomeSpec","panel":"PanelSpec"};
 const s23 = {"tag":"kind","of":s22};
-const s24 = {"default":"","maxLength":4000000,"type":"string"};
-const s25 = {"anyOf":[s5,s3],"default":null};
-const s26 = {"default":true,"type":"boolean"};
-const s27 = {"type":"boolean"};
-const s28 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
-const s29 = {"anyOf":[s6,s27,s28,s10,s3]};
-const s30 = {"additionalProperties":s29,"type":"object"};
-const s31 = {"high":null,"low":null};
-const s32 = {"default":s31,"$ref":"Axis"};
-const s33 = {"items":s13,"maxItems":10000,"minItems":1,"type":"array"};
-const s34 = {"maximum":10000000,"minimum":0,"type":"integer"};
-const s35 = {"anyOf":[s34,s3],"default":null};
-const s36 = {"$ref":"Token"};
-const s37 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
-const s38 = {"tag":"kind","of":s37};
-const s39 = {"default":[],"items":s38,"maxItems":1000,"type":"array"};
-const s40 = {"default":[],"items":s8,"maxItems":1000,"type":"array"};
-const s41 = {"additionalProperties":s29,"default":{},"type":"object"};
-const s42 = {"$ref":"ErrorInfo"};
-const s43 = {"items":s13,"maxItems":10000,"type":"array"};
-const s44 = {"anyOf":[s10,s3]};
-const s45 = {"items":s44,"type":"array"};
-const s46 = {"items":s45,"maxItems":10000,"type":"array"};
-const s47 = {"$ref":"JobInfo"};
-const s48 = {"error":null,"kept":false,"progress":null,"run":null,"state":"idle"};
-const s49 = {"default":s48,"$ref":"Status"};
-const s50 = {"$ref":"LabelScore"};
-const s51 = {"default":"","maxLength":128,"type":"string"};
-const s52 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
-const s53 = {"maximum":4096,"minimum":1,"type":"integer"};
-const s54 = {"default":"","maxLength":64,"type":"string"};
-const s55 = {"anyOf":[s2,s3]};
-const s56 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
-const s57 = {"anyOf":[s42,s3],"default":null};
-const s58 = {"default":[],"items":s13,"type":"array"};
-const s59 = {"enum":["f32","sqrt-u16","sqrt-u6","sqrt-u8"]};
+const s24 = {"$ref":"SavedTile"};
+const s25 = {"default":"","maxLength":4000000,"type":"string"};
+const s26 = {"anyOf":[s5,s3],"default":null};
+const s27 = {"default":true,"type":"boolean"};
+const s28 = {"type":"boolean"};
+const s29 = {"maximum":9007199254740991,"minimum":-9007199254740991,"type":"integer"};
+const s30 = {"anyOf":[s6,s28,s29,s10,s3]};
+const s31 = {"additionalProperties":s30,"type":"object"};
+const s32 = {"high":null,"low":null};
+const s33 = {"default":s32,"$ref":"Axis"};
+const s34 = {"items":s13,"maxItems":10000,"minItems":1,"type":"array"};
+const s35 = {"maximum":10000000,"minimum":0,"type":"integer"};
+const s36 = {"anyOf":[s35,s3],"default":null};
+const s37 = {"$ref":"Token"};
+const s38 = {"boolean":"BooleanField","choice":"ChoiceField","integer":"IntegerField","number":"NumberField","text":"TextField"};
+const s39 = {"tag":"kind","of":s38};
+const s40 = {"default":[],"items":s39,"maxItems":1000,"type":"array"};
+const s41 = {"default":[],"items":s8,"maxItems":1000,"type":"array"};
+const s42 = {"additionalProperties":s30,"default":{},"type":"object"};
+const s43 = {"$ref":"ErrorInfo"};
+const s44 = {"items":s13,"maxItems":10000,"type":"array"};
+const s45 = {"anyOf":[s10,s3]};
+const s46 = {"items":s45,"type":"array"};
+const s47 = {"items":s46,"maxItems":10000,"type":"array"};
+const s48 = {"$ref":"JobInfo"};
+const s49 = {"error":null,"kept":false,"progress":null,"run":null,"state":"idle"};
+const s50 = {"default":s49,"$ref":"Status"};
+const s51 = {"$ref":"LabelScore"};
+const s52 = {"default":"","maxLength":128,"type":"string"};
+const s53 = {"default":0,"maximum":10000000,"minimum":0,"type":"integer"};
+const s54 = {"maximum":4096,"minimum":1,"type":"integer"};
+const s55 = {"default":"","maxLength":64,"type":"string"};
+const s56 = {"anyOf":[s2,s3]};
+const s57 = {"maximum":9007199254740991,"minimum":0,"type":"integer"};
+const s58 = {"anyOf":[s43,s3],"default":null};
+const s59 = {"default":[],"items":s13,"type":"array"};
 const s60 = {"maxLength":4096,"minLength":1,"type":"string"};
-const s61 = {"maximum":65536,"minimum":0,"type":"integer"};
-const s62 = {"items":s61,"maxItems":4,"minItems":1,"type":"array"};
-const s63 = {"default":[],"items":s34,"maxItems":100000,"type":"array"};
-const s64 = {"items":s10,"maxItems":1000000,"type":"array"};
-const s65 = {"enum":["text"]};
-const s66 = {"maximum":20000000,"minimum":-20000000,"type":"integer"};
-const s67 = {"default":[],"items":s66,"maxItems":1000000,"type":"array"};
-const s68 = {"items":s36,"maxItems":1000000,"type":"array"};
+const s61 = {"anyOf":[s23,s3],"default":null};
+const s62 = {"enum":["f32","sqrt-u16","sqrt-u6","sqrt-u8"]};
+const s63 = {"maximum":65536,"minimum":0,"type":"integer"};
+const s64 = {"items":s63,"maxItems":4,"minItems":1,"type":"array"};
+const s65 = {"default":[],"items":s35,"maxItems":100000,"type":"array"};
+const s66 = {"items":s10,"maxItems":1000000,"type":"array"};
+const s67 = {"enum":["text"]};
+const s68 = {"maximum":20000000,"minimum":-20000000,"type":"integer"};
+const s69 = {"default":[],"items":s68,"maxItems":1000000,"type":"array"};
+const s70 = {"items":s37,"maxItems":1000000,"type":"array"};
 
 export const shapes: Readonly<Record<string, Shape>> = {
   Accepted: {"properties":{"id":s0,"type":{"enum":["accepted"]},"view":s0},"required":["type","id","view"],"type":"object"},
@@ -79,70 +81,73 @@ export const shapes: Readonly<Record<string, Shape>> = {
   AttentionSpec: {"properties":{"deviation":s11,"keyTokens":{"anyOf":[s12,s3],"default":null},"layers":{"items":{"$ref":"LayerSpec"},"maxItems":10000,"minItems":1,"type":"array"},"lenses":{"default":[],"items":{"$ref":"LensSpec"},"maxItems":200,"type":"array"},"missing":{"default":[],"items":s13,"maxItems":10000,"type":"array"},"path":s13,"scale":s14,"selection":s16,"steps":{"default":[],"items":{"$ref":"StepSpec"},"maxItems":1000000,"type":"array"},"tokens":s12,"views":{"default":[],"items":{"$ref":"ViewInfo"},"maxItems":1000,"type":"array"}},"required":["layers","tokens","path"],"type":"object"},
   Axis: {"properties":{"high":s11,"low":s11,"title":s17},"required":[],"type":"object"},
   BooleanField: {"properties":{"default":s18,"help":s17,"hidden":s18,"kind":{"enum":["boolean"]},"label":s13,"later":s18,"name":s19},"required":["kind","name","label"],"type":"object"},
-  Bundle: {"properties":{"answers":{"default":[],"items":{"$ref":"SavedAnswer"},"maxItems":100,"type":"array"},"heads":s20,"headsCarried":s20,"live":{"anyOf":[{"$ref":"Live"},s3],"default":null},"protocol":s21,"record":{"anyOf":[{"$ref":"RunRecord"},s3],"default":null},"spec":s23,"tiles":{"default":[],"items":{"$ref":"SavedTile"},"maxItems":100000,"type":"array"},"version":s13},"required":["version","spec"],"type":"object"},
+  Bundle: {"properties":{"answers":{"default":[],"items":{"$ref":"SavedAnswer"},"maxItems":100,"type":"array"},"heads":s20,"headsCarried":s20,"live":{"anyOf":[{"$ref":"Live"},s3],"default":null},"protocol":s21,"record":{"anyOf":[{"$ref":"RunRecord"},s3],"default":null},"spec":s23,"tiles":{"default":[],"items":s24,"maxItems":100000,"type":"array"},"version":s13},"required":["version","spec"],"type":"object"},
   CancelledAnswer: {"properties":{"id":s0,"type":{"enum":["cancelled"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  Cell: {"properties":{"change":s4,"detail":s24,"shade":s25,"text":s6},"required":["text"],"type":"object"},
-  Change: {"properties":{"run":s26,"values":s30},"required":["values"],"type":"object"},
+  Cell: {"properties":{"change":s4,"detail":s25,"shade":s26,"text":s6},"required":["text"],"type":"object"},
+  Change: {"properties":{"run":s27,"values":s31},"required":["values"],"type":"object"},
   Changed: {"properties":{"spec":s23,"type":{"enum":["changed"]},"view":s0},"required":["type","view","spec"],"type":"object"},
-  Chart: {"properties":{"kind":{"enum":["chart"]},"note":s17,"series":{"items":{"$ref":"Series"},"maxItems":1000,"type":"array"},"square":s18,"title":s17,"x":s32,"y":s32},"required":["kind","series"],"type":"object"},
-  ChoiceField: {"properties":{"default":s13,"help":s17,"hidden":s18,"kind":{"enum":["choice"]},"label":s13,"later":s18,"name":s19,"options":s33},"required":["kind","name","label","options","default"],"type":"object"},
-  ChosenToken: {"properties":{"alternatives":{"default":[],"items":{"$ref":"Alternative"},"maxItems":1000,"type":"array"},"entropy":s11,"forced":s18,"probability":s25,"rank":s35,"step":s35,"token":s36},"required":["token"],"type":"object"},
+  Chart: {"properties":{"kind":{"enum":["chart"]},"note":s17,"series":{"items":{"$ref":"Series"},"maxItems":1000,"type":"array"},"square":s18,"title":s17,"x":s33,"y":s33},"required":["kind","series"],"type":"object"},
+  ChoiceField: {"properties":{"default":s13,"help":s17,"hidden":s18,"kind":{"enum":["choice"]},"label":s13,"later":s18,"name":s19,"options":s34},"required":["kind","name","label","options","default"],"type":"object"},
+  ChosenToken: {"properties":{"alternatives":{"default":[],"items":{"$ref":"Alternative"},"maxItems":1000,"type":"array"},"entropy":s11,"forced":s18,"probability":s26,"rank":s36,"step":s36,"token":s37},"required":["token"],"type":"object"},
   ColumnSpec: {"properties":{"help":s17,"kind":{"default":"text","enum":["label","labels","spans","text","words"]},"label":s17,"name":s19,"required":s18},"required":["name"],"type":"object"},
-  DataSetSpec: {"properties":{"available":{"default":[],"items":s13,"maxItems":100000,"type":"array"},"columns":{"items":{"$ref":"ColumnSpec"},"maxItems":1000,"type":"array"},"done":s20,"fields":s39,"mapping":{"additionalProperties":s13,"default":{},"type":"object"},"note":s17,"results":s40,"rows":s20,"source":s17,"stopped":s18,"values":s41},"required":["columns"],"type":"object"},
-  DeviceInfo: {"properties":{"chosen":s27,"memoryTotal":s20,"memoryUsed":s20,"name":s19,"title":s13},"required":["name","title","chosen"],"type":"object"},
+  DataSetSpec: {"properties":{"available":{"default":[],"items":s13,"maxItems":100000,"type":"array"},"columns":{"items":{"$ref":"ColumnSpec"},"maxItems":1000,"type":"array"},"done":s20,"fields":s40,"mapping":{"additionalProperties":s13,"default":{},"type":"object"},"note":s17,"results":s41,"rows":s20,"source":s17,"stopped":s18,"values":s42},"required":["columns"],"type":"object"},
+  DeviceInfo: {"properties":{"chosen":s28,"memoryTotal":s20,"memoryUsed":s20,"name":s19,"title":s13},"required":["name","title","chosen"],"type":"object"},
   Done: {"properties":{"id":s0,"type":{"enum":["done"]},"view":s0},"required":["type","id","view"],"type":"object"},
-  ErrorAnswer: {"properties":{"error":s42,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
-  ErrorInfo: {"properties":{"code":s19,"details":s24,"hint":s24,"message":s6},"required":["code","message"],"type":"object"},
+  ErrorAnswer: {"properties":{"error":s43,"id":s0,"type":{"enum":["error"]},"view":s0},"required":["type","id","view","error"],"type":"object"},
+  ErrorInfo: {"properties":{"code":s19,"details":s25,"hint":s25,"message":s6},"required":["code","message"],"type":"object"},
   Exported: {"properties":{"id":s0,"mime":s13,"name":s13,"notes":{"default":[],"items":s13,"maxItems":100,"type":"array"},"type":{"enum":["exported"]},"view":s0},"required":["type","id","view","name","mime"],"type":"object"},
-  Grid: {"properties":{"cells":{"items":{"items":{"$ref":"Cell"},"type":"array"},"maxItems":10000,"type":"array"},"columns":s43,"kind":{"enum":["grid"]},"legend":s17,"note":s17,"rows":s43,"title":s17},"required":["kind","columns","rows","cells"],"type":"object"},
+  Grid: {"properties":{"cells":{"items":{"items":{"$ref":"Cell"},"type":"array"},"maxItems":10000,"type":"array"},"columns":s44,"kind":{"enum":["grid"]},"legend":s17,"note":s17,"rows":s44,"title":s17},"required":["kind","columns","rows","cells"],"type":"object"},
   HeadGrid: {"properties":{"kind":{"enum":["head-grid"]},"measures":{"items":{"$ref":"HeadMeasure"},"maxItems":200,"minItems":1,"type":"array"},"note":s17,"title":s17},"required":["kind","measures"],"type":"object"},
-  HeadMeasure: {"properties":{"diverging":s18,"help":s17,"name":s19,"title":s13,"unit":s17,"values":s46},"required":["name","title","values"],"type":"object"},
+  HeadMeasure: {"properties":{"diverging":s18,"help":s17,"name":s19,"title":s13,"unit":s17,"values":s47},"required":["name","title","values"],"type":"object"},
   Header: {"properties":{"device":s17,"dtype":s17,"model":s13,"task":s19,"title":s13},"required":["task","title","model"],"type":"object"},
-  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"jobs":{"default":[],"items":s47,"maxItems":1000,"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s20,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s21,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s49,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s13,"views":{"default":[],"items":{"$ref":"OpenViewInfo"},"maxItems":1000,"type":"array"}},"required":["kind","version"],"type":"object"},
-  IntegerField: {"properties":{"default":s28,"help":s17,"hidden":s18,"kind":{"enum":["integer"]},"label":s13,"later":s18,"maximum":s28,"minimum":s28,"name":s19,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
+  HomeSpec: {"properties":{"devices":{"default":[],"items":{"$ref":"DeviceInfo"},"type":"array"},"jobs":{"default":[],"items":s48,"maxItems":1000,"type":"array"},"kind":{"enum":["home"]},"models":{"default":[],"items":{"$ref":"ModelInfo"},"type":"array"},"modelsBudget":s20,"plugins":{"default":[],"items":{"$ref":"PluginInfo"},"type":"array"},"protocol":s21,"starters":{"default":[],"items":{"$ref":"StarterInfo"},"type":"array"},"status":s50,"tasks":{"default":[],"items":{"$ref":"TaskInfo"},"type":"array"},"version":s13,"views":{"default":[],"items":{"$ref":"OpenViewInfo"},"maxItems":1000,"type":"array"}},"required":["kind","version"],"type":"object"},
+  IntegerField: {"properties":{"default":s29,"help":s17,"hidden":s18,"kind":{"enum":["integer"]},"label":s13,"later":s18,"maximum":s29,"minimum":s29,"name":s19,"step":{"default":1,"minimum":1,"type":"integer"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
   JobInfo: {"properties":{"actions":{"default":[],"items":{"enum":["pause","resume","stop"]},"type":"array"},"field":s17,"name":s13,"note":s17,"problem":s17,"secondsLeft":s11,"state":{"enum":["failed","finished","killed","new","paused","running","stopped"]},"step":s20,"steps":s20,"task":s19,"title":s13},"required":["name","title","task","state"],"type":"object"},
   LabelScore: {"properties":{"label":s13,"score":s5},"required":["label","score"],"type":"object"},
-  Labels: {"properties":{"before":{"default":[],"items":s50,"maxItems":100000,"type":"array"},"field":s51,"kind":{"enum":["labels"]},"multi":s18,"note":s17,"scores":{"items":s50,"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s17},"required":["kind","scores"],"type":"object"},
-  LayerSpec: {"properties":{"causal":s18,"hasQk":s18,"hasValues":s18,"headSize":s52,"heads":s53,"keys":s34,"kvHeads":s53,"name":s13,"queries":s34,"role":{"enum":["cross","decoder","encoder"]},"rotary":s18,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s18,"softcap":s11,"step":s52,"window":s35},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
+  Labels: {"properties":{"before":{"default":[],"items":s51,"maxItems":100000,"type":"array"},"field":s52,"kind":{"enum":["labels"]},"multi":s18,"note":s17,"scores":{"items":s51,"maxItems":100000,"type":"array"},"threshold":{"default":0.5,"maximum":1,"minimum":0,"type":"number"},"title":s17},"required":["kind","scores"],"type":"object"},
+  LayerSpec: {"properties":{"causal":s18,"hasQk":s18,"hasValues":s18,"headSize":s53,"heads":s54,"keys":s35,"kvHeads":s54,"name":s13,"queries":s35,"role":{"enum":["cross","decoder","encoder"]},"rotary":s18,"scale":{"default":0,"maximum":1e+308,"minimum":-1e+308,"type":"number"},"sinks":s18,"softcap":s11,"step":s53,"window":s36},"required":["name","role","heads","kvHeads","queries","keys"],"type":"object"},
   LensSpec: {"properties":{"grouped":s18,"help":s17,"name":s0,"reason":s17,"scale":s14,"title":s13},"required":["name","title"],"type":"object"},
-  Live: {"properties":{"session":s0,"state":s54,"view":s0},"required":["session","view"],"type":"object"},
-  Matrix: {"properties":{"cells":s46,"changes":{"default":[],"items":{"items":s55,"type":"array"},"maxItems":10000,"type":"array"},"chosen":{"default":[],"items":s34,"maxItems":2,"type":"array"},"columnTitle":s17,"columns":s43,"kind":{"enum":["matrix"]},"note":s17,"rowTitle":s17,"rows":s43,"title":s17},"required":["kind","rows","columns","cells"],"type":"object"},
-  ModelInfo: {"properties":{"bytes":s56,"device":s13,"dtype":s13,"kind":s13,"name":s13,"parameters":s56,"pinned":s18},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
+  Live: {"properties":{"session":s0,"state":s55,"view":s0},"required":["session","view"],"type":"object"},
+  Matrix: {"properties":{"cells":s47,"changes":{"default":[],"items":{"items":s56,"type":"array"},"maxItems":10000,"type":"array"},"chosen":{"default":[],"items":s35,"maxItems":2,"type":"array"},"columnTitle":s17,"columns":s44,"kind":{"enum":["matrix"]},"note":s17,"rowTitle":s17,"rows":s44,"title":s17},"required":["kind","rows","columns","cells"],"type":"object"},
+  ModelInfo: {"properties":{"bytes":s57,"device":s13,"dtype":s13,"kind":s13,"name":s13,"parameters":s57,"pinned":s18},"required":["name","kind","parameters","bytes","device","dtype"],"type":"object"},
   NumberField: {"properties":{"default":s10,"help":s17,"hidden":s18,"kind":{"enum":["number"]},"label":s13,"later":s18,"maximum":s10,"minimum":s10,"name":s19,"step":{"default":0.01,"exclusiveMinimum":0,"type":"number"}},"required":["kind","name","label","default","minimum","maximum"],"type":"object"},
   OpenViewInfo: {"properties":{"model":s17,"text":s17,"title":s13,"view":s0},"required":["view","title"],"type":"object"},
   Outgoing: {"tag":"type","of":{"accepted":"Accepted","advanced":"Advanced","answered":"Answered","cancelled":"CancelledAnswer","changed":"Changed","done":"Done","error":"ErrorAnswer","exported":"Exported","partial":"Partial","selected":"Selected","status":"StatusChanged","tile":"TileAnswer","welcome":"Welcome"}},
   Page: {"properties":{"height":{"default":480,"maximum":4000,"minimum":40,"type":"integer"},"html":{"maxLength":16000000,"type":"string"},"kind":{"enum":["page"]},"title":s17},"required":["kind","html"],"type":"object"},
-  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s3],"default":null},"attentionNote":s17,"dataSet":{"anyOf":[{"$ref":"DataSetSpec"},s3],"default":null},"fields":s39,"header":{"$ref":"Header"},"job":{"anyOf":[s47,s3],"default":null},"kind":{"enum":["panel"]},"protocol":s21,"python":s24,"results":s40,"status":s49,"values":s41,"warnings":{"default":[],"items":s13,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
+  PanelSpec: {"properties":{"attention":{"anyOf":[{"$ref":"AttentionSpec"},s3],"default":null},"attentionNote":s17,"dataSet":{"anyOf":[{"$ref":"DataSetSpec"},s3],"default":null},"fields":s40,"header":{"$ref":"Header"},"job":{"anyOf":[s48,s3],"default":null},"kind":{"enum":["panel"]},"protocol":s21,"python":s25,"results":s41,"status":s50,"values":s42,"warnings":{"default":[],"items":s13,"maxItems":1000,"type":"array"}},"required":["kind","header"],"type":"object"},
   Partial: {"properties":{"results":s9,"run":s0,"type":{"enum":["partial"]},"view":s0},"required":["type","view","run","results"],"type":"object"},
-  PluginInfo: {"properties":{"error":s57,"name":s13,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s58,"version":s17,"views":s58},"required":["name","state"],"type":"object"},
+  PluginInfo: {"properties":{"error":s58,"name":s13,"state":{"enum":["blocked","quarantined","ready"]},"tasks":s59,"version":s17,"views":s59},"required":["name","state"],"type":"object"},
   Progress: {"properties":{"done":s20,"label":s13,"secondsLeft":s11,"total":s20},"required":["label"],"type":"object"},
-  RunRecord: {"properties":{"architecture":s17,"attentionPath":s17,"date":s17,"deviation":s11,"device":s17,"dtype":s17,"fields":{"anyOf":[s30,s3],"default":null},"fingerprint":s17,"lmkit":s17,"model":s17,"python":s17,"revision":s17,"seed":{"anyOf":[s28,s3],"default":null},"task":s17,"tokenizer":s17,"tokenizerHash":s17,"tokens":s52,"torch":s17,"transformers":s17},"required":[],"type":"object"},
-  SavedAnswer: {"properties":{"arguments":s41,"name":s19,"results":s40,"selection":s16},"required":["name"],"type":"object"},
-  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s59,"key":s60,"shape":s62},"required":["key","shape","encoding","data"],"type":"object"},
+  RefillRequest: {"properties":{"keys":{"default":[],"items":s60,"maxItems":32,"type":"array"},"session":s0,"state":s55,"view":s0},"required":["session","view"],"type":"object"},
+  Refilled: {"properties":{"error":s58,"refused":{"default":[],"items":{"$ref":"RefusedTile"},"maxItems":32,"type":"array"},"spec":s61,"state":s55,"tiles":{"default":[],"items":s24,"maxItems":32,"type":"array"},"version":s13},"required":["version"],"type":"object"},
+  RefusedTile: {"properties":{"error":s43,"key":s60},"required":["key","error"],"type":"object"},
+  RunRecord: {"properties":{"architecture":s17,"attentionPath":s17,"date":s17,"deviation":s11,"device":s17,"dtype":s17,"fields":{"anyOf":[s31,s3],"default":null},"fingerprint":s17,"lmkit":s17,"model":s17,"python":s17,"revision":s17,"seed":{"anyOf":[s29,s3],"default":null},"task":s17,"tokenizer":s17,"tokenizerHash":s17,"tokens":s53,"torch":s17,"transformers":s17},"required":[],"type":"object"},
+  SavedAnswer: {"properties":{"arguments":s42,"name":s19,"results":s41,"selection":s16},"required":["name"],"type":"object"},
+  SavedTile: {"properties":{"data":{"maxLength":64000000,"type":"string"},"encoding":s62,"key":s60,"shape":s64},"required":["key","shape","encoding","data"],"type":"object"},
   Selected: {"properties":{"selection":{"$ref":"Selection"},"type":{"enum":["selected"]},"view":s0},"required":["type","view","selection"],"type":"object"},
-  Selection: {"properties":{"head":s52,"layer":s52,"lens":s54,"picture":s51,"tokens":s63},"required":[],"type":"object"},
-  Series: {"properties":{"draw":{"default":"line","enum":["bars","line","points","steps"]},"help":s17,"label":s13,"reference":s18,"x":s64,"y":{"items":s44,"maxItems":1000000,"type":"array"}},"required":["label","x","y"],"type":"object"},
-  Span: {"properties":{"change":s4,"end":s34,"label":s17,"score":s11,"start":s34,"tokens":s63},"required":["start","end"],"type":"object"},
+  Selection: {"properties":{"head":s53,"layer":s53,"lens":s55,"picture":s52,"tokens":s65},"required":[],"type":"object"},
+  Series: {"properties":{"draw":{"default":"line","enum":["bars","line","points","steps"]},"help":s17,"label":s13,"reference":s18,"x":s66,"y":{"items":s45,"maxItems":1000000,"type":"array"}},"required":["label","x","y"],"type":"object"},
+  Span: {"properties":{"change":s4,"end":s35,"label":s17,"score":s11,"start":s35,"tokens":s65},"required":["start","end"],"type":"object"},
   Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s6,"title":s17},"required":["kind","text","spans"],"type":"object"},
-  StarterInfo: {"properties":{"installed":s27,"name":s19,"title":s13},"required":["name","title","installed"],"type":"object"},
-  Status: {"properties":{"error":s57,"kept":s18,"progress":{"anyOf":[s1,s3],"default":null},"run":{"anyOf":[s0,s3],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
+  StarterInfo: {"properties":{"installed":s28,"name":s19,"title":s13},"required":["name","title","installed"],"type":"object"},
+  Status: {"properties":{"error":s58,"kept":s18,"progress":{"anyOf":[s1,s3],"default":null},"run":{"anyOf":[s0,s3],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
   StatusChanged: {"properties":{"status":{"$ref":"Status"},"type":{"enum":["status"]},"view":s0},"required":["type","view","status"],"type":"object"},
-  StepSpec: {"properties":{"first":s34,"label":s13,"last":s34},"required":["label","first","last"],"type":"object"},
-  Table: {"properties":{"changes":{"default":[],"items":s55,"maxItems":1000000,"type":"array"},"columns":s43,"kind":{"enum":["table"]},"note":s17,"rows":{"items":{"items":s29,"type":"array"},"maxItems":1000000,"type":"array"},"title":s17},"required":["kind","columns","rows"],"type":"object"},
+  StepSpec: {"properties":{"first":s35,"label":s13,"last":s35},"required":["label","first","last"],"type":"object"},
+  Table: {"properties":{"changes":{"default":[],"items":s56,"maxItems":1000000,"type":"array"},"columns":s44,"kind":{"enum":["table"]},"note":s17,"rows":{"items":{"items":s30,"type":"array"},"maxItems":1000000,"type":"array"},"title":s17},"required":["kind","columns","rows"],"type":"object"},
   TaskInfo: {"properties":{"help":s17,"name":s19,"plugin":s13,"title":s13},"required":["name","title","plugin"],"type":"object"},
-  Text: {"properties":{"kind":s65,"text":s6,"title":s17},"required":["kind","text"],"type":"object"},
-  TextField: {"properties":{"body":s18,"default":s24,"help":s17,"hidden":s18,"kind":s65,"label":s13,"later":s18,"multiline":s26,"name":s19,"placeholder":s17,"required":s26},"required":["kind","name","label"],"type":"object"},
+  Text: {"properties":{"kind":s67,"text":s6,"title":s17},"required":["kind","text"],"type":"object"},
+  TextField: {"properties":{"body":s18,"default":s25,"help":s17,"hidden":s18,"kind":s67,"label":s13,"later":s18,"multiline":s27,"name":s19,"placeholder":s17,"required":s27},"required":["kind","name","label"],"type":"object"},
   TileAnswer: {"properties":{"id":s0,"tile":{"$ref":"TileHeader"},"type":{"enum":["tile"]},"view":s0},"required":["type","id","view","tile"],"type":"object"},
-  TileHeader: {"properties":{"encoding":s59,"key":s60,"shape":s62},"required":["key","shape","encoding"],"type":"object"},
-  Token: {"properties":{"end":s52,"raw":s6,"special":s18,"start":s52,"text":s6,"word":s35},"required":["text","raw"],"type":"object"},
-  TokenChoices: {"properties":{"kind":{"enum":["token-choices"]},"measure":{"default":"probability","enum":["entropy","probability","rank"]},"note":s17,"streaming":s18,"text":s24,"title":s17,"tokens":{"items":{"$ref":"ChosenToken"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens"],"type":"object"},
-  TokenColumns: {"properties":{"gaps":s67,"lengths":s67,"raw":{"default":[],"items":{"anyOf":[s6,s3]},"maxItems":1000000,"type":"array"},"special":{"default":[],"items":s34,"maxItems":1000000,"type":"array"},"text":{"items":s6,"maxItems":1000000,"type":"array"},"words":{"default":[],"items":{"anyOf":[s66,s3]},"maxItems":1000000,"type":"array"}},"required":["text"],"type":"object"},
-  TokenLabels: {"properties":{"kind":{"enum":["token-labels"]},"labels":s33,"none":{"default":"O","maxLength":10000,"type":"string"},"note":s17,"title":s17,"tokens":s68,"values":{"items":{"items":s5,"type":"array"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens","labels","values"],"type":"object"},
-  TokenRow: {"properties":{"label":s13,"note":s17,"values":s64},"required":["label","values"],"type":"object"},
-  TokenScores: {"properties":{"diverging":s18,"kind":{"enum":["token-scores"]},"note":s17,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s17,"tokens":s68},"required":["kind","tokens","rows"],"type":"object"},
+  TileHeader: {"properties":{"encoding":s62,"key":s60,"shape":s64},"required":["key","shape","encoding"],"type":"object"},
+  Token: {"properties":{"end":s53,"raw":s6,"special":s18,"start":s53,"text":s6,"word":s36},"required":["text","raw"],"type":"object"},
+  TokenChoices: {"properties":{"kind":{"enum":["token-choices"]},"measure":{"default":"probability","enum":["entropy","probability","rank"]},"note":s17,"streaming":s18,"text":s25,"title":s17,"tokens":{"items":{"$ref":"ChosenToken"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens"],"type":"object"},
+  TokenColumns: {"properties":{"gaps":s69,"lengths":s69,"raw":{"default":[],"items":{"anyOf":[s6,s3]},"maxItems":1000000,"type":"array"},"special":{"default":[],"items":s35,"maxItems":1000000,"type":"array"},"text":{"items":s6,"maxItems":1000000,"type":"array"},"words":{"default":[],"items":{"anyOf":[s68,s3]},"maxItems":1000000,"type":"array"}},"required":["text"],"type":"object"},
+  TokenLabels: {"properties":{"kind":{"enum":["token-labels"]},"labels":s34,"none":{"default":"O","maxLength":10000,"type":"string"},"note":s17,"title":s17,"tokens":s70,"values":{"items":{"items":s5,"type":"array"},"maxItems":1000000,"type":"array"}},"required":["kind","tokens","labels","values"],"type":"object"},
+  TokenRow: {"properties":{"label":s13,"note":s17,"values":s66},"required":["label","values"],"type":"object"},
+  TokenScores: {"properties":{"diverging":s18,"kind":{"enum":["token-scores"]},"note":s17,"rows":{"items":{"$ref":"TokenRow"},"maxItems":1000,"type":"array"},"title":s17,"tokens":s70},"required":["kind","tokens","rows"],"type":"object"},
   Tree: {"properties":{"kind":{"enum":["tree"]},"nodes":{"items":{"$ref":"TreeNode"},"maxItems":100000,"type":"array"},"note":s17,"title":s17},"required":["kind","nodes"],"type":"object"},
-  TreeNode: {"properties":{"best":s18,"change":s4,"detail":s17,"kept":s18,"parent":s35,"score":s11,"text":s6},"required":["text"],"type":"object"},
-  ViewInfo: {"properties":{"fields":s39,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s17,"name":s19,"plugin":s17,"reason":s17,"title":s13},"required":["name","title"],"type":"object"},
+  TreeNode: {"properties":{"best":s18,"change":s4,"detail":s17,"kept":s18,"parent":s36,"score":s11,"text":s6},"required":["text"],"type":"object"},
+  ViewInfo: {"properties":{"fields":s40,"follows":{"default":[],"items":{"enum":["head","layer","tokens"]},"type":"array"},"help":s17,"name":s19,"plugin":s17,"reason":s17,"title":s13},"required":["name","title"],"type":"object"},
   ViewSpec: s23,
-  Welcome: {"properties":{"id":s0,"session":s0,"spec":{"anyOf":[s23,s3],"default":null},"type":{"enum":["welcome"]},"version":s13,"view":s0},"required":["type","id","view","session","version"],"type":"object"},
+  Welcome: {"properties":{"id":s0,"session":s0,"spec":s61,"type":{"enum":["welcome"]},"version":s13,"view":s0},"required":["type","id","view","session","version"],"type":"object"},
 };

@@ -1269,6 +1269,40 @@ export interface Selection3 {
   tokens: number[];
 }
 /**
+ * Tiles of a view that a saved output has not; without ``keys`` whether they can be had.
+ *
+ * ``session`` and ``view`` are those of :class:`lmkit.protocol.messages.Live`; ``state`` is the
+ * digest of the spec that the page has, saved or sent since.
+ */
+export interface RefillRequest {
+  keys: string[];
+  session: string;
+  state: string;
+  view: string;
+}
+/**
+ * Answer to a :class:`RefillRequest`.
+ *
+ * Where ``error`` is set nothing else is. ``spec`` is there, and no tile, where the view's digest
+ * is another than the page's: the page compares, since a selection changes the digest and no
+ * number. Tiles asked for that are neither given nor refused did not fit: ask again.
+ */
+export interface Refilled {
+  error: ErrorInfo | null;
+  refused: RefusedTile[];
+  spec: (PanelSpec | HomeSpec) | null;
+  state: string;
+  tiles: SavedTile[];
+  version: string;
+}
+/**
+ * A tile that could not be computed.
+ */
+export interface RefusedTile {
+  error: ErrorInfo;
+  key: string;
+}
+/**
  * Ask for one tile by its key (see :mod:`lmkit.protocol.keys`).
  */
 export interface TileRequest {

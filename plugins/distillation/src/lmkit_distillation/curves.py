@@ -55,7 +55,9 @@ def charts(history: History) -> list[Result]:
 
 
 def note(history: History) -> str:
-    """The latest numbers in one line."""
+    """The latest numbers in one line; before the first step, what is made ready for it."""
+    if history.preparing:
+        return history.preparing
     said = []
     if history.steps:
         last = history.steps[-1]

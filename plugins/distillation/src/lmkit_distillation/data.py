@@ -183,6 +183,7 @@ class Encoded:
         counted: Places where teacher and student are compared; empty in classification.
         prompt: Tokens of the prompt.
         other: The same text as the teacher reads it, where its tokenizer is another one.
+        sampled: Whether the student has just written it, so that no cache knows it.
     """
 
     id: str
@@ -193,6 +194,7 @@ class Encoded:
     counted: tuple[bool, ...] = ()
     prompt: int = 0
     other: Encoded | None = None
+    sampled: bool = False
 
 
 class Coder:
@@ -207,6 +209,7 @@ class Coder:
     def __init__(self, tokenizer: Any, recipe: Recipe, limit: int) -> None:
         self.tokenizer = tokenizer
         self.task = recipe.task
+        self.prompts_alone = recipe.made_up
         self.max_length = min(recipe.data.max_length, limit)
 
     def __call__(self, example: Example) -> Encoded:
@@ -260,6 +263,8 @@ class Coder:
             end = self.tokenizer.eos_token_id
             if end is not None and ids[-1] != end:
                 ids.append(end)
+        elif self.prompts_alone:
+            prompt = len(ids)
         return self.of_ids(example.id, ids[: self.max_length], min(prompt, self.max_length))
 
     def of_ids(self, name: str, ids: Sequence[int], prompt: int) -> Encoded:

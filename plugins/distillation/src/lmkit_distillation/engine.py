@@ -17,7 +17,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,8 +35,6 @@ from lmkit_distillation.data import (
     Encoded,
     collate,
     epoch_order,
-    read_examples,
-    without_label,
 )
 from lmkit_distillation.errors import (
     DistillationError,
@@ -59,9 +56,12 @@ from lmkit_distillation.memory import (
 )
 from lmkit_distillation.models import load_pair, longest, shape_of
 from lmkit_distillation.objective import Inside, Objective, Seen
+from lmkit_distillation.on_policy import OnPolicyTexts
 from lmkit_distillation.peers import Peers
 from lmkit_distillation.recipe import Recipe
+from lmkit_distillation.sampling import Writer
 from lmkit_distillation.tensorboard import EventWriter
+from lmkit_distillation.training_texts import Texts
 
 __all__ = ["Engine"]
 
@@ -185,7 +185,11 @@ class Engine:
             )
         )
         finished = self._train(micro)
-        self.peers.led(self._finish if finished else lambda: self._log("stopped"))
+        if finished:
+            test = self.sources.measured(self.recipe.data.test) or self.dev
+            self.peers.led(partial(self._finish, test))
+        else:
+            self.peers.led(lambda: self._log("stopped"))
         if self.leader:
             self.folder.unmark()
         return self.folder.student if finished else self.folder.path
@@ -194,6 +198,8 @@ class Engine:
 
     def _prepare(self) -> None:
         self.peers.together(self._load)
+        self.texts = self.sources.training()
+        self.dev = self.sources.measured(self.recipe.data.dev)
         self.cache: TeacherCache | None = None
         if self.recipe.cache.use and self.recipe.needs_teacher:
             self._fill_cache()
@@ -208,8 +214,21 @@ class Engine:
         self.other = (
             None if pair.aligned else Coder(pair.teacher_tokenizer, recipe, longest(pair.teacher))
         )
-        self.texts = self._texts()
-        self.dev = self._read(recipe.data.dev)
+        self.teacher_mark = f"{recipe.teacher.model} {_checksum(pair.teacher)}"
+        self.sources = Texts(
+            recipe=recipe,
+            tools=self.tools,
+            pair=pair,
+            coder=self.coder,
+            other=self.other,
+            folder=self.folder.path,
+            teacher=self.teacher_mark,
+            device=self.device,
+            peers=self.peers,
+            log=self._log,
+        )
+        student = Writer.of(pair.student, pair.tokenizer)
+        self.own_texts = OnPolicyTexts(recipe, student, self.coder, self.peers)
         self.ask_student = Inside(pair.student, recipe, self.tools, pair.head)
         self.ask_teacher = Inside(pair.teacher, recipe, self.tools, pair.teacher_head)
         self.objective = Objective(recipe, shape_of(pair.student), shape_of(pair.teacher))
@@ -229,36 +248,19 @@ class Engine:
         self.teacher_dev: Answers | None = None
         self.board = EventWriter(self.folder.path / "tensorboard") if self.leader else None
 
-    def _texts(self) -> list[Encoded]:
-        data = self.recipe.data
-        known = self._read(data.train)
-        if data.labelled < 1:
-            generator = torch.Generator().manual_seed(self.recipe.seed)
-            order = torch.randperm(len(known), generator=generator).tolist()
-            kept = set(order[: max(1, round(data.labelled * len(known)))])
-            known = [
-                one if i in kept else without_label(one)
-                for i, one in enumerate(known)
-                if i in kept or not data.drop_rest
-            ]
-        return known + [without_label(one) for one in self._read(data.unlabelled)]
-
-    def _read(self, path: str) -> list[Encoded]:
-        if not path:
-            return []
-        found = []
-        for example in read_examples(self.tools.rows(path), self.recipe, self.pair.labels):
-            one = self.coder(example)
-            found.append(replace(one, other=self.other(example)) if self.other else one)
-        return found
-
     def _lengths(self) -> list[int]:
         return [len(one.ids) for one in self.texts]
 
     def _fill_cache(self) -> None:
+        share = self.recipe.on_policy.lambda_
+        if share:
+            words = "The teacher's cache knows the texts of the data alone; on those that the "
+            words += "student writes the teacher itself is asked."
+            self.peers.led(lambda: self._log("cache", message=words))
+        if share == 1:
+            return
         folder = self.recipe.cache.folder or str(self.folder.path / "teacher")
-        name = f"{self.recipe.teacher.model} {_checksum(self.pair.teacher)}"
-        cache = self.cache = TeacherCache(Path(folder), self.recipe, name)
+        cache = self.cache = TeacherCache(Path(folder), self.recipe, self.teacher_mark)
 
         def done(count: int, total: int) -> None:
             self._log("cache", done=count, total=total)
@@ -367,11 +369,13 @@ class Engine:
     def _one_step(self, micro: MicroBatches) -> bool:
         """One optimiser step and all that follows it; True where it was enough."""
         begun = time.monotonic()
-        texts = self._texts_of(self.step)
+        with self._precision():
+            texts = self.own_texts(self._texts_of(self.step), self.step)
         parts, norm = self._step_or_halve(texts, micro)
         self.step += 1
         speed = len(texts) / max(time.monotonic() - begun, 1e-9)
-        return self.peers.led(partial(self._after_step, parts, norm, speed, micro))
+        own = texts[0].sampled
+        return self.peers.led(partial(self._after_step, parts, norm, speed, micro, own))
 
     def _wish(self) -> str:
         """The leader alone: hold on as long as the user wants, and say which step comes now."""
@@ -386,10 +390,15 @@ class Engine:
         return wish
 
     def _after_step(
-        self, parts: dict[str, float], norm: float, speed: float, micro: MicroBatches
+        self,
+        parts: dict[str, float],
+        norm: float,
+        speed: float,
+        micro: MicroBatches,
+        own: bool,
     ) -> bool:
         """The leader alone: write the step down, evaluate, keep a checkpoint; True at the end."""
-        self._report_step(parts, norm, speed, micro)
+        self._report_step(parts, norm, speed, micro, own=own)
         at_end = self.step == self.total
         evaluate = bool(self.dev) and (self.step % self.evaluate_every == 0 or at_end)
         save = self.step % self.checkpoint_every == 0 or at_end
@@ -462,7 +471,7 @@ class Engine:
         return sums
 
     def _teacher(self, batch: Any) -> Seen:
-        if self.cache is not None:
+        if self.cache is not None and not batch.texts[0].sampled:
             return self.cache.seen(batch, self.device)
         with torch.no_grad():
             return self.ask_teacher(batch, batch.teacher_inputs)
@@ -565,14 +574,13 @@ class Engine:
 
     # the end
 
-    def _finish(self) -> None:
+    def _finish(self, test: Sequence[Encoded]) -> None:
         from lmkit_distillation.report import write_report
 
         if self.best is not None and self.folder.best.is_dir():
             best = type(self.pair.student).from_pretrained(self.folder.best)
             self.pair.student.load_state_dict(best.state_dict())
         self._save_student(self.folder.student)
-        test = self._read(self.recipe.data.test) or self.dev
         write_report(self, test)
         self._log("finished", best=self.best, best_step=self.best_step)
 
@@ -603,8 +611,17 @@ class Engine:
                 self._say(str(values["message"]))
 
     def _report_step(
-        self, parts: dict[str, float], norm: float, speed: float, micro: MicroBatches
+        self,
+        parts: dict[str, float],
+        norm: float,
+        speed: float,
+        micro: MicroBatches,
+        *,
+        own: bool,
     ) -> None:
+        if own:  # nobody says what the next token of the student's own text should be
+            kinds = dict(zip(self.objective.names, self.recipe.loss, strict=True))
+            parts = {name: value for name, value in parts.items() if kinds[name].kind != "ce"}
         weights = self.objective.weights((self.step - 1) / self.total)
         loss = sum(weights[name] * value for name, value in parts.items())
         rate = self._rate(self.step - 1)
@@ -617,6 +634,7 @@ class Engine:
             texts_per_second=round(speed, 2),
             memory=peak_bytes(self.device),
             micro_batch=micro.at(self.step - 1),
+            **({"on_policy": True} if own else {}),
         )
         self._board(
             loss=loss,

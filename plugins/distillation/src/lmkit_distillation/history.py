@@ -31,6 +31,7 @@ class History:
         end: The last of "finished", "failed" and "stopped", unless a start came after it; else "".
         problem: What the last failure said.
         began: At which step the present process began, and when.
+        preparing: What is made ready before the first step, and how far it is; "" once it is over.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class History:
     end: str = ""
     problem: str = ""
     began: tuple[int, float] = (0, 0.0)
+    preparing: str = ""
     _offset: int = 0
     _file: tuple[int, int] = (0, 0)
 
@@ -86,6 +88,7 @@ class History:
     def _forget(self) -> None:
         self.steps, self.evaluations = [], []
         self.total, self.end, self.problem, self.began = 0, "", "", (0, 0.0)
+        self.preparing = ""
         self._offset = 0
 
     def _take(self, event: dict[str, Any]) -> None:
@@ -99,8 +102,11 @@ class History:
             kept.append(event)
         elif kind == "start":
             self.total = int(event.get("total", 0))
-            self.end = self.problem = ""
+            self.end = self.problem = self.preparing = ""
             self.began = (step, float(event["time"]))
+        elif kind in ("prepare", "cache") and "done" in event:
+            what = event.get("what", "the teacher answers")
+            self.preparing = f"{what}: {event['done']} of {event.get('total')}"[:120]
         elif kind in ("pause", "continue"):
             # the pause is no part of the pace
             self.began = (step, float(event["time"]))

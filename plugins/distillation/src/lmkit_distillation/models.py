@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -85,8 +86,9 @@ def load_pair(recipe: Recipe, tools: Tools, device: torch.device) -> Pair:
         student = from_config(teacher, wish, recipe.seed)
     else:
         other = tools.model(wish.model, kind, device="cpu")
-        held.enter_context(other.hold())
-        student = other.model.float()
+        # What is lent stays as it is: it may be the teacher, or serve others in this process.
+        with other.hold():
+            student = copy.deepcopy(other.model).float()
         if wish.align == "refuse":
             check_tokenizers(other.tokenizer, tokenizer)
         else:

@@ -101,6 +101,15 @@ class Peers:
         self.settle(problem)
         return found  # type: ignore[no-any-return]
 
+    def gathered(self, items: list[T]) -> list[T]:
+        """The lists of all processes as one, in their order."""
+        if self._group is None:
+            return items
+        told: list[Any] = [None] * self.count
+        with _gone():
+            distributed.all_gather_object(told, items, group=self._group)
+        return [one for each in told for one in each]
+
     def settle(self, problem: Exception | None) -> None:
         """Raise in all what went wrong in one: a process's own problem, else the first other's."""
         if self._group is None:

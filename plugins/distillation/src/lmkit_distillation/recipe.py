@@ -21,13 +21,16 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from lmkit_distillation.errors import RecipeError
 
 __all__ = [
+    "Augment",
     "Cache",
     "Data",
     "LayerPairs",
     "Loss",
+    "OnPolicy",
     "Ramp",
     "Recipe",
     "Report",
+    "Sequences",
     "Student",
     "Teacher",
     "Train",
@@ -66,8 +69,9 @@ class Student:
         start: ``"teacher"``: some of the teacher's layers; ``"config"``: random weights in the
             teacher's architecture, made smaller; ``"model"``: an existing model.
         layers: How many layers; 0 keeps the teacher's number (``"config"``).
-        keep: Which of the teacher's layers: their numbers, or ``"spread"`` (the first, the last
-            and evenly between), ``"first"``, ``"last"``.
+        keep: Which of the teacher's layers: their numbers, or ``"uniform"`` (the last of each of
+            as many equal parts: 1, 3, 5 of six; the map of TinyBERT's losses), ``"spread"`` (the
+            first, the last and evenly between), ``"first"``, ``"last"``.
         hidden, heads, kv_heads, intermediate: Sizes for ``"config"``; 0: the teacher's.
         model: The existing model for ``"model"``.
         align: What to do when its tokenizer is another one. ``"refuse"``; or ``"text"``: each model
@@ -78,7 +82,7 @@ class Student:
 
     start: Literal["teacher", "config", "model"] = "teacher"
     layers: int = 0
-    keep: str | tuple[int, ...] = "spread"
+    keep: str | tuple[int, ...] = "uniform"
     hidden: int = 0
     heads: int = 0
     kv_heads: int = 0
@@ -87,6 +91,34 @@ class Student:
     align: Literal["refuse", "text"] = "refuse"
     checkpointing: bool = False
     dropout: float = -1.0
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Further training texts, made of those that are there.
+
+    Attributes:
+        copies: Made of each text; 0: none.
+        masked: A masked-language model, which replaces words as in TinyBERT; empty: ``writer``
+            rewrites the texts.
+        probability: That a word is replaced.
+        top: A word is replaced by one of so many candidates.
+        writer: A text model that says the same in other words.
+        temperature: Of the writer.
+        labels: ``"teacher"``: it alone speaks on the copies; ``"copy"``: those of the source.
+        folder: Where they are kept; empty: in the run folder.
+        batch: Texts that the writer reads at a time.
+    """
+
+    copies: int = 0
+    masked: str = ""
+    probability: float = 0.4
+    top: int = 15
+    writer: str = "starter:chat"
+    temperature: float = 0.8
+    labels: Literal["teacher", "copy"] = "teacher"
+    folder: str = ""
+    batch: int = 8
 
 
 @dataclass(frozen=True)
@@ -105,6 +137,7 @@ class Data:
         max_length: Tokens; what is longer is cut.
         labelled: Share of ``train`` whose labels are used; the rest counts as unlabelled.
         drop_rest: Leave that rest out altogether: the comparison without distillation.
+        augment: Further texts made of ``train`` and ``unlabelled``; never of ``dev`` and ``test``.
     """
 
     train: str = ""
@@ -121,6 +154,7 @@ class Data:
     max_length: int = 128
     labelled: float = 1.0
     drop_rest: bool = False
+    augment: Augment = field(default_factory=Augment)
 
 
 @dataclass(frozen=True)
@@ -219,6 +253,46 @@ class Cache:
 
 
 @dataclass(frozen=True)
+class Sequences:
+    """Sequence-level distillation: the teacher writes what the student learns to write.
+
+    Attributes:
+        use: Whether to.
+        beams: Of the beam search; 1: the most probable token at each place.
+        length_penalty: Of the beam search: a beam's log-probability is divided by its length to
+            this power.
+        max_new_tokens: Longest text that it writes after a prompt.
+        folder: Where the texts are kept; empty: in the run folder.
+        batch: Prompts at a time.
+    """
+
+    use: bool = False
+    beams: int = 1
+    length_penalty: float = 1.0
+    max_new_tokens: int = 64
+    folder: str = ""
+    batch: int = 16
+
+
+@dataclass(frozen=True)
+class OnPolicy:
+    """On-policy distillation: teacher and student are compared on texts of the student's own.
+
+    Attributes:
+        lambda_: Share of the steps whose continuations the student samples; ``lambda`` in TOML.
+        temperature: Of the sampling.
+        max_new_tokens: Longest text that it writes after a prompt.
+        batch: Prompts at a time. No micro-batch changes it, since sums over other batches are
+            rounded otherwise, and another token may then be drawn.
+    """
+
+    lambda_: float = 0.0
+    temperature: float = 1.0
+    max_new_tokens: int = 64
+    batch: int = 8
+
+
+@dataclass(frozen=True)
 class Report:
     """What the report card measures at the end.
 
@@ -252,6 +326,8 @@ class Recipe:
     loss: tuple[Loss, ...] = (Loss(kind="kl"),)
     train: Train = field(default_factory=Train)
     cache: Cache = field(default_factory=Cache)
+    sequences: Sequences = field(default_factory=Sequences)
+    on_policy: OnPolicy = field(default_factory=OnPolicy)
     report: Report = field(default_factory=Report)
 
     @property
@@ -261,7 +337,14 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as TOML and JSON know them."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(
+            self, dict_factory=lambda pairs: {_shown_name(name): value for name, value in pairs}
+        )
+
+    @property
+    def made_up(self) -> bool:
+        """Whether a model writes the completions that are learnt, so that data may lack them."""
+        return self.sequences.use or self.on_policy.lambda_ > 0
 
     def fingerprint(self) -> str:
         """Of all that decides the student's weights: neither folder, nor speed, nor report."""
@@ -273,6 +356,15 @@ class Recipe:
             ("cache", "shard"),
         ):
             del plain[section][key]
+        # What came later is named only where it does something: runs of before go on.
+        augment, sequences = plain["data"].pop("augment"), plain.pop("sequences")
+        on_policy = plain.pop("on_policy")
+        if self.data.augment.copies:
+            plain["data"]["augment"] = _without(augment, "folder", "batch")
+        if self.sequences.use:
+            plain["sequences"] = _without(sequences, "folder", "batch")
+        if self.on_policy.lambda_:
+            plain["on_policy"] = on_policy
         del plain["out"], plain["report"]
         return sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -320,13 +412,21 @@ def recipe_from(plain: Mapping[str, Any], *, base: Path | None = None) -> Recipe
         unlabelled=_from(base, given.unlabelled),
         dev=_from(base, given.dev),
         test=_from(base, given.test),
+        augment=dataclasses.replace(given.augment, folder=_from(base, given.augment.folder)),
     )
     cache = dataclasses.replace(recipe.cache, folder=_from(base, recipe.cache.folder))
-    return dataclasses.replace(recipe, out=_from(base, recipe.out), data=data, cache=cache)
+    sequences = dataclasses.replace(recipe.sequences, folder=_from(base, recipe.sequences.folder))
+    return dataclasses.replace(
+        recipe, out=_from(base, recipe.out), data=data, cache=cache, sequences=sequences
+    )
 
 
 def _from(base: Path, path: str) -> str:
     return str(base / Path(path).expanduser()) if path else ""
+
+
+def _without(plain: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in plain.items() if name not in names}
 
 
 def _apply(plain: dict[str, Any], change: str) -> None:
@@ -349,11 +449,17 @@ def _apply(plain: dict[str, Any], change: str) -> None:
 # building dataclasses from plain values, with the key in every complaint
 
 
+def _shown_name(name: str) -> str:
+    """A field's name in TOML: Python can't call a field ``lambda``."""
+    return name.removesuffix("_")
+
+
 def _build(kind: type[T], plain: object, where: str) -> T:
     if not isinstance(plain, Mapping):
         raise RecipeError(f"{where or 'The recipe'} is {_shown(plain)}; it must be a table.")
     hints = typing.get_type_hints(kind)
-    known = [one.name for one in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    known = {_shown_name(one.name): one.name for one in fields}
     values = {}
     for name, value in plain.items():
         key = f"{where}.{name}" if where else str(name)
@@ -361,7 +467,7 @@ def _build(kind: type[T], plain: object, where: str) -> T:
             near = difflib.get_close_matches(str(name), known, n=1)
             hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
             raise RecipeError(f"The recipe has no key {key}.", hint=hint)
-        values[name] = _value(hints[name], value, key)
+        values[known[name]] = _value(hints[known[name]], value, key)
     return kind(**values)
 
 
@@ -436,6 +542,9 @@ def _check(recipe: Recipe) -> None:
     for index, loss in enumerate(recipe.loss):
         _check_loss(recipe, loss, f"loss[{index}]")
     _check_parts(recipe)
+    _check_written(recipe)
+    if data.augment.copies:
+        _check_augment(recipe)
 
 
 _BOUNDS: tuple[tuple[str, float, float], ...] = (
@@ -461,6 +570,19 @@ _BOUNDS: tuple[tuple[str, float, float], ...] = (
     ("student.dropout", -1, 0.999),
     ("cache.top_k", 0, math.inf),
     ("cache.shard", 1, math.inf),
+    ("data.augment.copies", 0, 1000),
+    ("data.augment.probability", 0, 1),
+    ("data.augment.top", 1, math.inf),
+    ("data.augment.temperature", 0.01, 100),
+    ("data.augment.batch", 1, math.inf),
+    ("sequences.beams", 1, 64),
+    ("sequences.length_penalty", -10, 10),
+    ("sequences.max_new_tokens", 1, math.inf),
+    ("sequences.batch", 1, math.inf),
+    ("on_policy.lambda", 0, 1),
+    ("on_policy.temperature", 0.01, 100),
+    ("on_policy.max_new_tokens", 1, math.inf),
+    ("on_policy.batch", 1, math.inf),
     ("report.seconds", 0, math.inf),
     ("report.resamples", 100, 1_000_000),
 )
@@ -478,8 +600,9 @@ def _check_report(report: Report) -> None:
 
 def _check_numbers(recipe: Recipe) -> None:
     for key, low, high in _BOUNDS:
-        section, name = key.split(".")
-        value = getattr(getattr(recipe, section), name)
+        value: Any = recipe
+        for name in key.split("."):
+            value = getattr(value, "lambda_" if name == "lambda" else name)
         if not low <= value <= high:
             bounds = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
             raise RecipeError(f"{key} is {value:g}; it must be {bounds}.")
@@ -500,10 +623,10 @@ def _check_student(student: Student) -> None:
                 )
             if list(student.keep) != sorted(set(student.keep)) or min(student.keep, default=0) < 0:
                 raise RecipeError("student.keep must name layers in ascending order, each once.")
-        elif student.keep not in ("spread", "first", "last"):
+        elif student.keep not in ("uniform", "spread", "first", "last"):
             raise RecipeError(
-                f"student.keep is {student.keep!r}; it must be 'spread', 'first', 'last' or a "
-                "list of layers."
+                f"student.keep is {student.keep!r}; it must be 'uniform', 'spread', 'first', "
+                "'last' or a list of layers."
             )
         elif student.layers == 0:
             raise RecipeError("student.layers is missing; how many of the teacher's layers?")
@@ -560,4 +683,61 @@ def _check_parts(recipe: Recipe) -> None:
         raise RecipeError(
             "data.unlabelled and data.train are one thing in generation: texts.",
             hint="Name one of them.",
+        )
+
+
+def _check_written(recipe: Recipe) -> None:
+    """What a model writes: the teacher's sequences, and the student's own."""
+    on_policy, sequences, task = recipe.on_policy, recipe.sequences, recipe.task
+    for key, used in (("sequences.use", sequences.use), ("on_policy.lambda", on_policy.lambda_)):
+        if used and task != "generation":
+            kind = "classifier" if task == "classification" else "tagger"
+            raise RecipeError(
+                f"{key} is {_shown(used)} and task is {task!r}: a {kind} writes no text that could "
+                "be learnt.",
+                hint="Its classes are compared in full by kind = 'kl'. Leave the key out.",
+            )
+        if used and not recipe.data.prompt:
+            raise RecipeError(
+                f"{key} is {_shown(used)} and data.prompt is missing; what would be continued?",
+                hint="Name the column of the prompts: data.prompt = 'question'.",
+            )
+    if sequences.use and recipe.data.labelled < 1:
+        raise RecipeError(
+            "data.labelled is a share of the completions in the data, and with sequences.use the "
+            "teacher writes all of them.",
+            hint="Leave data.labelled out.",
+        )
+    if on_policy.lambda_ and not any(one.kind in TEACHER_KINDS for one in recipe.loss):
+        raise RecipeError(
+            "on_policy.lambda is above 0 and no loss compares the logits of both models; on the "
+            "student's own texts nothing else is known.",
+            hint="Add a loss of kind = 'jsd', 'kl' or 'reverse-kl'.",
+        )
+
+
+def _check_augment(recipe: Recipe) -> None:
+    augment = recipe.data.augment
+    if not augment.masked and not augment.writer:
+        raise RecipeError(
+            "data.augment.masked and data.augment.writer are both empty; which model makes the "
+            "copies?"
+        )
+    if recipe.task == "ner" and not augment.masked:
+        raise RecipeError(
+            "data.augment rewrites whole texts, whose words would no longer be those that are "
+            "tagged.",
+            hint="Name a masked-language model, data.augment.masked, which replaces word by word.",
+        )
+    if recipe.task == "generation" and recipe.data.prompt and not recipe.sequences.use:
+        raise RecipeError(
+            "data.augment changes prompts, whose completions would no longer fit them.",
+            hint="Set sequences.use = true: the teacher then writes the completions.",
+        )
+    asked = any(one.kind in TEACHER_KINDS for one in recipe.loss) or recipe.sequences.use
+    if augment.labels == "teacher" and not asked:
+        raise RecipeError(
+            "data.augment.labels is 'teacher' and no loss looks at the teacher's answers, so "
+            "nothing would be learnt from the copies.",
+            hint="Add a loss of kind = 'kl', or set data.augment.labels = 'copy'.",
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from lmkit.api import Field, FieldError, FieldSpec
 from lmkit_distillation.folder import write_text, writing
-from lmkit_distillation.recipe import Recipe, recipe_from
+from lmkit_distillation.recipe import TEACHER_KINDS, Recipe, recipe_from
 
 __all__ = ["FIELDS", "PRESETS", "recipe_of"]
 
@@ -26,6 +26,7 @@ PRESETS: dict[str, tuple[dict[str, Any], ...]] = {
         {"kind": "kl", "temperature": 2.0},
         {"kind": "hidden"},
     ),
+    "Jensen-Shannon (GKD)": ({"kind": "jsd", "beta": 0.5},),
     "TinyBERT": (
         {"kind": "kl"},
         {"kind": "embedding"},
@@ -98,10 +99,56 @@ FIELDS: tuple[FieldSpec, ...] = (
         later=True,
     ),
     Field.text(
-        "column", label="Text column", default="text", required=False, multiline=False, later=True
+        "column",
+        label="Text column",
+        help="That of the prompts where the teacher or the student writes.",
+        default="text",
+        required=False,
+        multiline=False,
+        later=True,
     ),
     Field.text(
-        "target", label="Label column", default="label", required=False, multiline=False, later=True
+        "target",
+        label="Label column",
+        help="That of the completions where the teacher or the student writes.",
+        default="label",
+        required=False,
+        multiline=False,
+        later=True,
+    ),
+    Field.boolean(
+        "written",
+        label="Teacher writes the targets",
+        help="Generation: what the teacher writes after each prompt is learnt (sequence level).",
+        later=True,
+    ),
+    Field.number(
+        "own",
+        label="Student's own texts",
+        help="Generation: share of the steps whose texts the student samples (lambda of GKD).",
+        minimum=0,
+        maximum=1,
+        default=0,
+        step=0.05,
+        later=True,
+    ),
+    Field.integer(
+        "copies",
+        label="Copies of a text",
+        help="Made of each training text: words replaced, or rewritten. 0: none.",
+        minimum=0,
+        maximum=100,
+        default=0,
+        later=True,
+    ),
+    Field.text(
+        "masked",
+        label="Masked-language model",
+        help="It replaces words in the copies. Empty: starter:chat rewrites the texts.",
+        placeholder="bert-base-uncased",
+        required=False,
+        multiline=False,
+        later=True,
     ),
     Field.number(
         "rate",
@@ -147,12 +194,22 @@ def recipe_of(values: Mapping[str, Any], teacher: str) -> Recipe:
     folder = Path(values["folder"].strip()).expanduser()
     kind = values["kind"]
     texts, labels = values["column"] or "text", values["target"] or "label"
+    prompted = bool(values["written"] or values["own"])
     columns = {
         "classification": {"text": texts, "label": labels},
         "ner": {"tokens": texts, "tags": labels},
-        "generation": {"text": texts},
+        "generation": {"prompt": texts, "completion": labels} if prompted else {"text": texts},
     }[kind]
     data: dict[str, Any] = dict(columns)
+    losses = [dict(one) for one in PRESETS[values["loss"]]]
+    if values["copies"]:
+        # Without a loss that asks the teacher, what the source's label says is all that is known.
+        asked = any(one["kind"] in TEACHER_KINDS for one in losses)
+        data["augment"] = {
+            "copies": values["copies"],
+            "masked": values["masked"].strip(),
+            "labels": "teacher" if asked else "copy",
+        }
     for name, label in (("train", "Training texts"), ("dev", "Dev texts"), ("test", "Test texts")):
         if values[name].strip():
             data[name] = _file(values[name].strip(), label, folder / "data" / f"{name}.jsonl")
@@ -170,13 +227,15 @@ def recipe_of(values: Mapping[str, Any], teacher: str) -> Recipe:
             "teacher": {"model": teacher},
             "student": {"layers": values["layers"]},
             "data": data,
-            "loss": [dict(one) for one in PRESETS[values["loss"]]],
+            "loss": losses,
             "train": {
                 **length,
                 "batch": values["batch"],
                 "rate": values["rate"],
                 "evaluate_every": values["every"],
             },
+            "sequences": {"use": values["written"]},
+            "on_policy": {"lambda": values["own"]},
             "report": {"seconds": float(values["seconds"]), "speed": values["seconds"] > 0},
         }
     )

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lmkit_distillation.errors import DistillationError, RecipeError
+from lmkit_distillation.losses.layers import layer_pairs
 from lmkit_distillation.losses.vocabulary import Head
 from lmkit_distillation.recipe import Student
 
@@ -46,6 +47,9 @@ def kept_layers(student: Student, teacher: int) -> tuple[int, ...]:
         return tuple(range(count))
     if student.keep == "last" or count == 1:
         return tuple(range(teacher - count, teacher))
+    if student.keep == "uniform":
+        # The same layers that the losses' map "uniform" compares with: each starts as its target.
+        return tuple(theirs for _, theirs in layer_pairs("uniform", count, teacher))
     # Halves up: 3 of 6 are 0, 3, 5, so that no gap is wider than it must be at the top.
     return tuple((2 * i * (teacher - 1) + count - 1) // (2 * (count - 1)) for i in range(count))
 
@@ -114,12 +118,17 @@ def from_config(teacher: nn.Module, student: Student, seed: int) -> nn.Module:
         _per_layer(config, range(student.layers) if student.layers <= count else range(count))
         config.num_hidden_layers = student.layers
     head_dim = getattr(config, "head_dim", None)
-    for name, value in (
-        ("hidden_size", student.hidden),
-        ("num_attention_heads", student.heads),
-        ("num_key_value_heads", student.kv_heads),
-        ("intermediate_size", student.intermediate),
+    for key, name in (
+        ("hidden", "hidden_size"),
+        ("heads", "num_attention_heads"),
+        ("kv_heads", "num_key_value_heads"),
+        ("intermediate", "intermediate_size"),
     ):
+        value = getattr(student, key)
+        if value and not hasattr(config, name):
+            raise RecipeError(
+                f"student.{key} does not fit: a {type(teacher).__name__} has no {name}."
+            )
         if value:
             setattr(config, name, value)
     if config.hidden_size % config.num_attention_heads:

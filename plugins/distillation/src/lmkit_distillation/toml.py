@@ -27,8 +27,15 @@ def shown_recipe(recipe: Recipe) -> str:
         dataclasses.replace(
             recipe,
             out=own(recipe.out),
-            data=dataclasses.replace(recipe.data, **data),
+            data=dataclasses.replace(
+                recipe.data,
+                **data,
+                augment=dataclasses.replace(
+                    recipe.data.augment, folder=own(recipe.data.augment.folder)
+                ),
+            ),
             cache=dataclasses.replace(recipe.cache, folder=own(recipe.cache.folder)),
+            sequences=dataclasses.replace(recipe.sequences, folder=own(recipe.sequences.folder)),
         )
     )
 
@@ -42,9 +49,7 @@ def to_toml(recipe: Recipe) -> str:
     ]
     for section, values in plain.items():
         if isinstance(values, dict):
-            own = _differing(values, usual[section])
-            if own:
-                lines += ["", f"[{section}]", *(f"{k} = {_value(v)}" for k, v in own.items())]
+            lines += _table(section, values, usual[section])
     usual_loss = {name: value for name, value in vars(Loss()).items() if name != "kind"}
     for one, loss in zip(plain["loss"], recipe.loss, strict=True):
         own = _differing({k: v for k, v in one.items() if k != "kind"}, usual_loss)
@@ -53,6 +58,17 @@ def to_toml(recipe: Recipe) -> str:
         lines += ["", "[[loss]]", f"kind = {_value(loss.kind)}"]
         lines += [f"{key} = {_value(value)}" for key, value in own.items()]
     return "\n".join(lines) + "\n"
+
+
+def _table(name: str, values: Mapping[str, Any], usual: Mapping[str, Any]) -> list[str]:
+    """A table with the tables in it; nothing where all is as usual."""
+    own = _differing(values, usual)
+    inner = {key: value for key, value in own.items() if isinstance(value, Mapping)}
+    plain = [f"{key} = {_value(value)}" for key, value in own.items() if key not in inner]
+    lines = ["", f"[{name}]", *plain] if plain else []
+    for key, value in inner.items():
+        lines += _table(f"{name}.{key}", value, usual[key])
+    return lines
 
 
 def _differing(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:

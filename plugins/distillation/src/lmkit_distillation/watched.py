@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from lmkit_distillation.toml import shown_recipe
 if TYPE_CHECKING:
     from lmkit_distillation.recipe import Recipe
 
-__all__ = ["WatchedRun", "info_of"]
+__all__ = ["WatchedRun", "info_of", "mode_of"]
 
 CLASSES = {
     "classification": "AutoModelForSequenceClassification",
@@ -62,7 +62,7 @@ def info_of(run: Run, history: History) -> JobInfo:
         state=state,  # type: ignore[arg-type]
         step=history.step,
         steps=history.total,
-        note=note(history) + (", writing the report" if _reporting(state, history) else ""),
+        note="; ".join(filter(None, (mode_of(plain), _note(state, history)))),
         problem=problem,
         seconds_left=history.seconds_left if state == "running" else None,
         actions=actions.get(state, ("resume",)),  # type: ignore[arg-type]
@@ -157,6 +157,34 @@ def _quietly() -> Iterator[None]:
     finally:
         if bars:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def mode_of(plain: Mapping[str, Any]) -> str:
+    """What is out of the ordinary in how a run learns, in a few words; of a recipe's plain values.
+
+    They come from a folder that anybody may have written: what has no sense is passed over.
+    """
+
+    def part(section: Any, name: str) -> Any:
+        found = section.get(name) if isinstance(section, Mapping) else None
+        return found if isinstance(found, Mapping | int | float) else None
+
+    said = []
+    if part(plain.get("sequences"), "use"):
+        beams = part(plain.get("sequences"), "beams")
+        many = isinstance(beams, int) and beams > 1
+        said.append(f"sequence level, {beams} beams" if many else "sequence level, greedy")
+    share = part(plain.get("on_policy"), "lambda")
+    if isinstance(share, int | float) and share > 0:
+        said.append(f"on-policy, lambda {share:g}")
+    copies = part(part(plain.get("data"), "augment"), "copies")
+    if isinstance(copies, int) and copies > 0:
+        said.append(f"{copies} {'copy' if copies == 1 else 'copies'} of each text")
+    return ", ".join(said)
+
+
+def _note(state: str, history: History) -> str:
+    return note(history) + (", writing the report" if _reporting(state, history) else "")
 
 
 def _reporting(state: str, history: History) -> bool:

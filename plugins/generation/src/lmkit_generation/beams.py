@@ -34,9 +34,16 @@ class BeamWatch:
         self._roots: dict[int, int] = {}
         self._prompt: int | None = None
         self._before: tuple[dict[tuple[int, ...], int], torch.Tensor] | None = None
+        self._ended = False
+
+    def end(self) -> None:
+        """The search is over: hold nothing on the device. A text made again is not noted again."""
+        self._ended, self._before = True, None
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Note the rows of ``input_ids`` (beams, length); return ``scores`` as they are."""
+        if self._ended:
+            return scores
         if self._prompt is None or input_ids.shape[1] < self._prompt:
             self._prompt = input_ids.shape[1]
         rows = [tuple(row[self._prompt :]) for row in input_ids.tolist()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lmkit.api import (
@@ -19,11 +20,47 @@ from lmkit.api import (
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["score"]
+__all__ = ["check_scores", "losses", "perplexity_of", "score"]
 
 _BLOCK = 256
 """Positions whose whole vocabulary is in float32 at once: 50 MB for 50,000 tokens."""
 _ALTERNATIVES = 10
+
+
+def check_scores(model: LoadedModel) -> None:
+    """Refuse a model that reads with an encoder.
+
+    Raises:
+        ModelError: it is one.
+    """
+    if getattr(model.model.config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"{model.name} turns one text into another; it gives no probability to a text alone.",
+            hint="Score a text with a model that continues text, for instance starter:chat.",
+        )
+
+
+def losses(logits: torch.Tensor, ids: Sequence[int]) -> torch.Tensor:
+    """Negative log-probability of each token but the first, in nats; (tokens - 1,), on the CPU.
+
+    Args:
+        logits: (tokens, vocabulary).
+        ids: Of the tokens.
+    """
+    import torch
+
+    wanted = torch.tensor(ids[1:], device=logits.device)
+    found = []
+    for first in range(0, len(ids) - 1, _BLOCK):
+        some = wanted[first : first + _BLOCK]
+        log_p = torch.log_softmax(logits[first : first + len(some)].float(), -1)
+        found.append(-log_p.gather(-1, some[:, None])[:, 0])
+    return torch.cat(found).double().cpu()
+
+
+def perplexity_of(loss: float) -> float:
+    """Exp of a mean loss in nats; infinite beyond what a float holds."""
+    return math.exp(loss) if loss < 700 else math.inf
 
 
 def score(model: LoadedModel, text: str) -> tuple[TokenChoices, Table]:
@@ -38,11 +75,7 @@ def score(model: LoadedModel, text: str) -> tuple[TokenChoices, Table]:
     """
     import torch
 
-    if getattr(model.model.config, "is_encoder_decoder", False):
-        raise ModelError(
-            f"{model.name} turns one text into another; it gives no probability to a text alone.",
-            hint="Score a text with a model that continues text, for instance starter:chat.",
-        )
+    check_scores(model)
     trace = model.trace(text)
     if len(trace.tokens) < 2:
         raise FieldError(
@@ -88,10 +121,9 @@ def score(model: LoadedModel, text: str) -> tuple[TokenChoices, Table]:
                     )
                 )
     loss = total / last
-    perplexity = math.exp(loss) if loss < 700 else math.inf
     table = Table(
         columns=("perplexity", "mean surprise in bits", "tokens scored"),
-        rows=((perplexity, loss / math.log(2), last),),
+        rows=((perplexity_of(loss), loss / math.log(2), last),),
         title="Perplexity",
     )
     return TokenChoices(tokens=tuple(chosen), text=trace.text, title="How expected"), table

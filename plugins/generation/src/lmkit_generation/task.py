@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lmkit.api import (
     Alternative,
     Change,
     ChosenToken,
+    Column,
     Field,
     FieldError,
     GeneratedText,
     LoadedModel,
     Result,
+    Row,
+    RowOutput,
+    RowProblem,
+    RowResults,
+    RowStream,
     Task,
     Token,
     TokenChoices,
@@ -23,6 +29,7 @@ from lmkit.api import (
 )
 from lmkit_generation.beams import BeamWatch
 from lmkit_generation.prompts import PRESETS, made_of
+from lmkit_generation.rows import ORDERS, scored_rows, written_rows
 from lmkit_generation.scoring import score
 
 __all__ = ["Generation"]
@@ -119,6 +126,20 @@ class Generation(Task):
         ),
     )  # fmt: skip
 
+    columns = (
+        Column.text("prompt", label="Prompt"),
+        Column.text(
+            "expected", label="Expected", required=False, help="What it should write, if anything."
+        ),
+    )
+    report_fields = (
+        Field.text(
+            "query", label="Rows that contain", required=False, multiline=False,
+            placeholder="a word or more",
+        ),
+        Field.choice("order", ORDERS, label="Order"),
+    )  # fmt: skip
+
     def run(self, model: LoadedModel, **values: Any) -> Result | Sequence[Result]:
         """Write or score, as ``mode`` says; see the fields for the rest.
 
@@ -130,6 +151,22 @@ class Generation(Task):
         if values["mode"] == "score":
             return score(model, values["prompt"])
         return _write(model, values)
+
+    def run_rows(
+        self, model: LoadedModel, rows: RowStream, **values: Any
+    ) -> Iterator[tuple[Row, RowOutput] | RowProblem]:
+        """Write after each row's prompt, as :meth:`run` does; or score the prompts in batches."""
+        if values["mode"] == "score":
+            return scored_rows(model, rows)
+        return written_rows(model, rows, values, _options(values, model.tokenizer))
+
+    def report_rows(
+        self, done: RowResults, *, query: str, order: str, **_: Any
+    ) -> Sequence[Result]:
+        """Perplexity, or what was written and how much of it was expected; and the rows."""
+        from lmkit_generation.report import report  # numpy: not before it is needed
+
+        return report(done, query, order)
 
 
 def _write(model: LoadedModel, values: Mapping[str, Any]) -> Sequence[Result]:
@@ -185,6 +222,7 @@ def _write(model: LoadedModel, values: Mapping[str, Any]) -> Sequence[Result]:
         "from there, greedily. Numbers are log-probabilities from the prompt on; the search "
         "divides them by the length.",
     )
+    watch.end()  # the text's recipe keeps it
     return (choices, tree)
 
 
@@ -238,7 +276,8 @@ def _choices(trace: GeneratedText, values: Mapping[str, Any], begun: int) -> Tok
         _chosen(one, at, ids[:at], dict(values) if again else None, forced=at == begun - 1)
         for at, one in enumerate(written)
     )
-    return TokenChoices(tokens=tokens, text=trace.completion, title=_TITLE)
+    note = f"Written from the prompt on: {trace.restarted}." if begun and trace.restarted else ""
+    return TokenChoices(tokens=tokens, text=trace.completion, title=_TITLE, note=note)
 
 
 def _chosen(

@@ -1,0 +1,16 @@
+/** What travels between the notebook renderer and the extension: JSON, and to every output at once. */
+import type { ErrorInfo, RefillRequest } from "@lmkit/protocol";
+
+/** The id of the renderer in the manifest. */
+export const RENDERER = "lmkit.renderer";
+
+export type FromRenderer =
+  /** May the kernel be asked? Answered by "offered" then, and whenever that changes. */
+  | { readonly type: "offer" }
+  | { readonly type: "refill"; readonly id: string; readonly request: RefillRequest };
+
+export type ToRenderer =
+  /** Empty: the user may ask; else how the rest is had. */
+  | { readonly type: "offered"; readonly note: string }
+  | { readonly type: "refilled"; readonly id: string; readonly found: unknown }
+  | { readonly type: "refused"; readonly id: string; readonly error: ErrorInfo };

@@ -1,0 +1,52 @@
+/**
+ * What VS Code runs inside its extension host to measure: how long the extension takes to become
+ * active, and, where the workspace asks for it, the moments at which panels are opened. Each line of
+ * the console is JSON; the page beside tells when something was drawn.
+ */
+import * as assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import * as vscode from "vscode";
+import type { Api } from "../../src/extension.ts";
+
+interface Plan {
+  /** Panels to open after one that is not counted; 0: only the activation. */
+  readonly panels: number;
+  readonly task: string;
+  readonly model: string;
+}
+
+const say = (line: object) => console.log(JSON.stringify(line));
+const rest = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+export async function run(): Promise<void> {
+  const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
+  const extension = vscode.extensions.getExtension<Api>("lmkit.lmkit");
+  assert.ok(folder && extension);
+  assert.ok(!extension.isActive, "it is active before it is needed");
+  const began = performance.now();
+  const { activation, panels, server } = await extension.activate();
+  say({ type: "activation", own: activation, whole: performance.now() - began });
+
+  const plan = JSON.parse(
+    readFileSync(vscode.Uri.joinPath(folder, "measure.json").fsPath, "utf8"),
+  ) as Plan;
+  if (plan.panels === 0) return;
+  await server.about();
+  for (let turn = 0; turn <= plan.panels; turn++) {
+    const text = vscode.Uri.joinPath(folder, "text.txt");
+    const editor = await vscode.window.showTextDocument(text, {
+      viewColumn: vscode.ViewColumn.One,
+    });
+    editor.selection = new vscode.Selection(0, 0, 0, editor.document.lineAt(0).text.length);
+    await rest(1_000);
+    say({ type: "open", turn, at: Date.now() });
+    await vscode.commands.executeCommand("lmkit.analyseSelection", plan);
+    const [panel] = panels;
+    assert.ok(panel);
+    // its saved form is made half a second after the result
+    while (!panel.state.bundle) await rest(50);
+    await rest(500);
+    await vscode.commands.executeCommand("workbench.action.closeAllEditors");
+    while (panels.size > 0) await rest(20);
+  }
+}

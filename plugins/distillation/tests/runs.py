@@ -1,0 +1,55 @@
+"""Runs with tiny models, for the tests of what is learnt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lmkit_distillation.engine import Engine
+from lmkit_distillation.folder import RunFolder
+from lmkit_distillation.recipe import recipe_from
+from safetensors.torch import load_file
+
+from lmkit.tools import KernelTools
+
+
+def run(recipe: Mapping[str, Any], **options: Any) -> Path:
+    return Engine(recipe_from(recipe), KernelTools(), **options).run()
+
+
+def steps(out: Path) -> list[dict[str, Any]]:
+    """What each step said, without what differs between runs of one recipe."""
+    told = ("loss", "parts", "norm", "on_policy")
+    events = RunFolder(out).events()
+    return [{k: e.get(k) for k in told} for e in events if e["kind"] == "step"]
+
+
+def messages(out: Path, kind: str) -> list[str]:
+    return [e["message"] for e in RunFolder(out).events() if e["kind"] == kind and "message" in e]
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / "student" / "model.safetensors")
+
+
+def same(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def changed(recipe: Mapping[str, Any], **sections: Any) -> dict[str, Any]:
+    """A recipe with some keys of its sections changed."""
+    made = dict(recipe)
+    for name, values in sections.items():
+        if isinstance(values, dict):
+            made[name] = {**made.get(name, {}), **values}
+        else:
+            made[name] = values
+    return made
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)

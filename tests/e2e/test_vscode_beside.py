@@ -1,0 +1,308 @@
+"""VS Code with other extensions beside lmkit's, and with runs in its workspace.
+
+Neither the Python nor the Jupyter extension can be had from a registry. In their place, under
+their ids, small extensions of these tests export the parts of their documented APIs that are used:
+a chosen interpreter, and a real kernel that executes code. The real extension host loads them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from jupyter_client.blocking.client import BlockingKernelClient
+from playwright.sync_api import Frame, Page, expect
+
+from tests.e2e.editor import Editor, Workbench, saved_notebook, serve
+from tests.installed import interpreter
+
+VIEW = '[data-lmkit="view"]'
+LONG = 120_000
+# long enough that its 72 heads do not all go into the notebook
+TEXT = "The plot is thin, but I was moved. " * 8
+TOKEN = 4
+CELL = f"""
+import json
+import lmkit
+from lmkit.kernel_session import current_session
+r = lmkit.load("starter:sentiment").run("classification", text={TEXT!r})
+forms, _ = r.panel._repr_mimebundle_()
+print(json.dumps(forms["application/vnd.lmkit.view.v1+json"]))
+"""
+AGAIN = "current_session().run_now(current_session().panel(r.view.id), {'text': 'dull and slow'})"
+RECIPE = """
+out = "runs/{name}"
+[teacher]
+model = "starter:sentiment"
+[student]
+layers = 2
+[data]
+train = "train.tsv"
+dev = "train.tsv"
+[train]
+steps = {steps}
+batch = 4
+[report]
+seconds = 1
+"""
+
+
+def part(name: str) -> str:
+    return f'[data-lmkit="{name}"]'
+
+
+@dataclass
+class Kernel:
+    """A real kernel, what its cell left in a notebook, and where its connection file is."""
+
+    client: BlockingKernelClient
+    file: Path
+    bundle: dict[str, Any]
+
+    def run(self, code: str) -> str:
+        """What the code prints."""
+        return execute(self.client, code)
+
+
+def execute(client: BlockingKernelClient, code: str) -> str:
+    said: list[str] = []
+
+    def hear(message: dict[str, Any]) -> None:
+        kind, content = message["header"]["msg_type"], message["content"]
+        if kind == "stream" and content["name"] == "stdout":
+            said.append(content["text"])
+
+    reply = client.execute_interactive(code, timeout=120, output_hook=hear)
+    assert reply["content"]["status"] == "ok", reply["content"]
+    return "".join(said)
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    file = tmp_path_factory.mktemp("kernel") / "kernel.json"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(
+        [interpreter(), "-m", "ipykernel_launcher", "-f", str(file)], env=environment
+    )
+    client = BlockingKernelClient(connection_file=str(file))
+    try:
+        deadline = time.monotonic() + 60
+        while not file.exists() or not file.read_text():
+            assert time.monotonic() < deadline, "the kernel did not start"
+            time.sleep(0.1)
+        client.load_connection_file()
+        client.start_channels()
+        client.wait_for_ready(timeout=60)
+        yield Kernel(client, file, json.loads(execute(client, CELL)))
+    finally:
+        client.stop_channels()
+        process.kill()
+        process.wait()
+
+
+def distil(workspace: Path, name: str, steps: int) -> subprocess.Popen[bytes]:
+    """Start a run in ``runs/`` of the workspace, as a person does in a terminal."""
+    texts = ["a moving film", "a thin plot", "we loved it", "dull and long"] * 6
+    rows = [f"{text} {i}\t{1 - i % 2}" for i, text in enumerate(texts)]
+    (workspace / "train.tsv").write_text("text\tlabel\n" + "\n".join(rows))
+    recipe = workspace / f"{name}.toml"
+    recipe.write_text(RECIPE.format(name=name, steps=steps))
+    return subprocess.Popen(
+        [interpreter(), "-m", "lmkit", "distill", recipe.name], cwd=workspace,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def editor(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel) -> Iterator[Editor]:
+    folder = tmp_path_factory.mktemp("vscode")
+    workspace = folder / "workspace"
+    workspace.mkdir()
+    (workspace / "live.ipynb").write_text(saved_notebook(kernel.bundle))
+    (workspace / ".environment").write_text(sys._base_executable)  # type: ignore[attr-defined]
+    short = distil(workspace, "short", 2)
+    try:
+        with serve(
+            folder,
+            settings={"lmkit.pythonPath": ""},
+            environ={"LMKIT_TEST_PYTHON": sys.executable},
+            beside=("python", "jupyter"),
+        ) as running:
+            assert short.wait(timeout=240) == 0
+            yield running
+    finally:
+        short.kill()
+
+
+@pytest.fixture
+def workbench(page: Page, editor: Editor) -> Workbench:
+    return Workbench(page, editor)
+
+
+def show_home(workbench: Workbench) -> None:
+    icon = workbench.page.locator('.activitybar a[aria-label="lmkit"]')
+    if icon.get_attribute("aria-expanded") != "true":
+        icon.click()
+
+
+def test_the_python_extension_chooses_the_environment_and_is_followed(
+    workbench: Workbench, editor: Editor
+) -> None:
+    show_home(workbench)
+    page = workbench.page
+    # the interpreter below this environment has no lmkit
+    welcome = page.locator(".welcome-view").filter(has_text="not in the chosen Python environment")
+    expect(welcome).to_be_visible(timeout=60_000)
+    workbench.shot("no-lmkit")
+    (editor.workspace / ".environment").write_text(str(interpreter()))
+    row = page.locator(".pane-body .monaco-list-row").filter(has_text="Python 3").first
+    expect(row).to_be_visible(timeout=60_000)
+    row.hover()
+    expect(page.locator(".monaco-hover", has_text=str(interpreter()))).to_be_visible()
+    workbench.harmless()
+
+
+def press(workbench: Workbench, button: str) -> None:
+    """A button of VS Code's own question."""
+    box = workbench.page.locator(".monaco-dialog-box")
+    expect(box).to_contain_text("May lmkit ask the kernel of live.ipynb")
+    workbench.shot(f"rest-consent-{button.lower()}")
+    box.get_by_role("button", name=button, exact=True).click()
+    expect(box).to_have_count(0)
+
+
+def problem(frame: Frame, words: str) -> None:
+    expect(frame.locator(part("error")).first).to_contain_text(words, timeout=60_000)
+
+
+def test_a_saved_output_gets_the_rest_from_the_running_kernel(
+    workbench: Workbench, editor: Editor, kernel: Kernel
+) -> None:
+    carried = kernel.bundle["headsCarried"]
+    assert 0 < carried < 72
+    workbench.open("live.ipynb")
+    frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
+    rest = frame.locator(part("rest"))
+    expect(rest).to_have_text("Get the rest from the kernel", timeout=60_000)
+    note = frame.locator(part("saved-note"))
+    expect(note).to_contain_text(f"{carried} of 72 heads")
+
+    # a head that was not saved says so, with the same button
+    frame.locator(f'{part("cell")}[data-layer="5"][data-head="7"]').click()
+    picture = frame.locator(part("picture"))
+    expect(picture).to_have_attribute("data-state", "missing")
+    expect(rest).to_have_count(2)
+    workbench.shot("rest-offered")
+
+    # who says no is not asked by every head; and there must be a kernel that was started
+    rest.first.click()
+    press(workbench, "Cancel")
+    problem(frame, "The kernel was not asked.")
+    rest.first.click()
+    press(workbench, "Allow")
+    problem(frame, "no running kernel")
+    expect(frame.locator(part("error")).first).to_contain_text("Run any cell")
+    workbench.shot("rest-no-kernel")
+
+    # agreed once for the notebook: it is not asked again
+    shutil.copy(kernel.file, editor.workspace / ".kernel.json")
+    rest.first.click()
+    expect(picture).to_have_attribute("data-state", "ready", timeout=60_000)
+    expect(frame.locator(part("badge"))).to_have_text("saved + kernel")
+    expect(note).to_contain_text("its kernel gives what it lacks")
+    expect(frame.locator(part("error"))).to_have_count(0)
+    frame.locator(part("token")).nth(TOKEN).click()
+    items = frame.locator(part("sentence-item"))
+    expect(items.first).to_be_visible()
+    shown = [float(re.findall(r"\d+\.\d+", one)[-1]) for one in items.all_inner_texts()]
+    row = json.loads(kernel.run(f"print(json.dumps(r.attention[5, 7][{TOKEN}].tolist()))"))
+    assert shown == pytest.approx(np.sort(row)[::-1][: len(shown)], abs=0.002)
+    workbench.shot("rest-light")
+    for theme, kind in {"Dark Modern": "vs-dark", "Dark High Contrast": "hc-black"}.items():
+        workbench.theme(theme, kind)
+        workbench.shot(f"rest-{kind}")
+
+    # the kernel goes on with another text: what it has now is not drawn into this output
+    kernel.run(AGAIN)
+    frame.locator(f'{part("cell")}[data-layer="4"][data-head="3"]').click()
+    problem(frame, "another run")
+    expect(picture).to_have_attribute("data-state", "missing")
+    expect(rest.filter(visible=True)).to_have_count(0)
+    workbench.shot("rest-moved")
+    workbench.harmless()
+
+
+def run_row(workbench: Workbench, words: str) -> Any:
+    return workbench.page.locator('.pane:has([aria-label="Runs Section"]) .monaco-list-row').filter(
+        has_text=words
+    )
+
+
+def test_runs_of_the_workspace_are_listed_followed_and_opened(
+    workbench: Workbench, editor: Editor
+) -> None:
+    (editor.workspace / ".environment").write_text(str(interpreter()))
+    page = workbench.page
+    workbench.theme("Light Modern", "vs")
+    show_home(workbench)
+    done = run_row(workbench, "finished")
+    expect(done).to_have_count(1, timeout=60_000)
+    done.click()
+    frame = workbench.frame(f"{VIEW} {part('job')}")
+    expect(frame.locator(part("job"))).to_have_attribute("data-state", "finished", timeout=60_000)
+    expect(frame.locator(VIEW)).to_contain_text("What was kept", timeout=60_000)
+    workbench.shot("run-report")
+    done.click()  # brings the same panel to the front
+    expect(page.locator(".tab", has_text="lmkit:")).to_have_count(1)
+    workbench.command("View: Close All Editors")
+
+    process = distil(editor.workspace, "longer", 2_000)
+    try:
+        running = run_row(workbench, "running")
+        expect(running).to_have_count(1, timeout=60_000)
+        running.click()
+        frame = workbench.frame(f"{VIEW} {part('job')}")
+        job = frame.locator(part("job"))
+        expect(job).to_have_attribute("data-state", "running", timeout=60_000)
+        expect(frame.locator(part("result-chart")).first).to_be_visible(timeout=60_000)
+        step = frame.locator(part("job-step"))
+        before = step.inner_text()
+        expect(step).not_to_have_text(before, timeout=60_000)  # it follows
+        expect(run_row(workbench, "of 2000")).to_have_count(1, timeout=60_000)
+        workbench.shot("run-running")
+        running.hover()
+        running.get_by_role("button", name="Pause Run").click()
+        expect(job).to_have_attribute("data-state", "paused", timeout=60_000)
+        expect(run_row(workbench, "paused")).to_have_count(1, timeout=60_000)
+        for theme, kind in {"Dark Modern": "vs-dark", "Dark High Contrast": "hc-black"}.items():
+            workbench.theme(theme, kind)
+            workbench.shot(f"run-paused-{kind}")
+        frame.locator(part("job-stop")).click()
+        expect(job).to_have_attribute("data-state", "stopped", timeout=60_000)
+        expect(run_row(workbench, "stopped")).to_have_count(1, timeout=60_000)
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+    # a reload brings the panel back and starts nothing
+    with page.expect_navigation():
+        workbench.command("Developer: Reload Window")
+    workbench.ready()
+    frame = workbench.frame(f"{VIEW} {part('job')}")
+    expect(frame.locator(part("job"))).to_have_attribute("data-state", "stopped", timeout=LONG)
+    expect(frame.locator(part("job-resume"))).to_be_enabled(timeout=LONG)
+    expect(frame.locator(part("job"))).to_have_attribute("data-state", "stopped")
+    workbench.harmless()
