@@ -1,12 +1,13 @@
 /** Numbers for people: three significant digits, exact on request, tabular. */
 
-/** Three significant digits: 0.412, 0.0123, 1.53e-5. */
+/** Three significant digits: 0.412, 0.0123, 1.53e-5; from a thousand to a million whole: 1086. */
 export function three(value: number): string {
   if (!Number.isFinite(value)) return String(value);
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size < 1e-4) return value.toExponential(2);
-  if (size >= 1000) return value.toExponential(2);
+  if (size >= 1e6) return value.toExponential(2);
+  if (size >= 999.5) return String(Math.round(value));
   return value.toPrecision(3);
 }
 
