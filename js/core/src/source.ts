@@ -192,6 +192,8 @@ export class KernelSource implements Source {
   #undo: (() => void)[] = [];
   #closed = false;
   #edit: { values: FieldValues; timer: ReturnType<typeof setTimeout> } | null = null;
+  /** Values that were sent and not yet answered, the newest last. */
+  readonly #editing: FieldValues[] = [];
   #select: { selection: Selection; timer: ReturnType<typeof setTimeout> } | null = null;
   #settled: Promise<void>;
   #settle: () => void = () => {};
@@ -271,7 +273,12 @@ export class KernelSource implements Source {
     this.#dropEdit();
     const timer = setTimeout(() => {
       this.#edit = null;
-      this.#tell({ type: "edit", values: { ...values } });
+      if (this.#state !== "live") return;
+      this.#editing.push(values);
+      const done = () => {
+        this.#editing.splice(this.#editing.indexOf(values), 1);
+      };
+      this.#ask({ type: "edit", values: { ...values } }).answer.then(done, done);
     }, EDIT_DELAY);
     this.#edit = { values, timer };
   }
@@ -597,7 +604,7 @@ export class KernelSource implements Source {
   #event(message: Exclude<Event, { type: "advanced" }>): void {
     if (message.type === "changed") {
       this.#replaceSpec(message.spec);
-      this.#emit({ type: "changed", spec: message.spec, welcome: false });
+      this.#emit({ type: "changed", spec: this.#asEdited(message.spec), welcome: false });
     } else if (message.type === "status") {
       this.#emit({ type: "status", status: message.status });
     } else if (message.type === "partial") {
@@ -606,6 +613,13 @@ export class KernelSource implements Source {
       // The kernel tells every copy: while a newer choice is on its way, this is an older one.
       this.#emit({ type: "selected", selection: message.selection });
     }
+  }
+
+  /** With the values that are on their way: the kernel tells every copy, the older ones too. */
+  #asEdited(spec: ViewSpec): ViewSpec {
+    const newest = this.#edit?.values ?? this.#editing.at(-1);
+    if (spec.kind !== "panel" || newest === undefined) return spec;
+    return { ...spec, values: { ...spec.values, ...newest } };
   }
 
   #emit(event: SourceEvent): void {

@@ -93,6 +93,30 @@ describe("the connection", () => {
     expect(told()).toHaveLength(1);
   });
 
+  test("what the kernel says of an older value does not undo a newer one", async () => {
+    const { source, kernel, events } = await live();
+    const told = () => {
+      const last = events.filter((event) => event.type === "changed").at(-1);
+      return last?.spec.kind === "panel" ? last.spec.values : {};
+    };
+    const says = (text: string) =>
+      kernel.say({
+        type: "changed",
+        view: "view-1",
+        spec: { ...spec, values: { text, other: 1 } },
+      });
+    source.edit({ text: "newer" });
+    says("older");
+    expect(told()).toEqual({ text: "newer", other: 1 });
+    await vi.waitFor(() => expect(kernel.sent.at(-1)?.type).toBe("edit"));
+    says("older");
+    expect(told()).toEqual({ text: "newer", other: 1 });
+    kernel.release();
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    says("of another page");
+    expect(told()).toEqual({ text: "of another page", other: 1 });
+  });
+
   test("what was selected before the kernel came is told then", async () => {
     const kernel = new FakeKernel(spec);
     let open = (_: FakeKernel): void => undefined;
