@@ -74,6 +74,10 @@ def batches(
         if rank == 0:
             yield from plan.problems
         done += len(plan.problems)
+        # Of a single text its windows are counted: a megabyte has two thousand.
+        alone = total == 1 and len(plan.sequences) > 1
+        if alone:
+            total = len(plan.sequences)
         for block in _blocks(plan, batch_size, _pads(loaded)):
             mine = turn % processes == rank
             turn += 1
@@ -82,7 +86,8 @@ def batches(
                     yield from _computed(loaded, plan, members, named)
                 # A row in several windows counts with its last one.
                 done += sum(
-                    plan.sequences[one].window == plan.sequences[one].windows - 1 for one in members
+                    alone or plan.sequences[one].window == plan.sequences[one].windows - 1
+                    for one in members
                 )
                 if work is not None:
                     work.report(label, done, total)

@@ -161,6 +161,22 @@ def test_windows_of_a_long_text_share_tokens_and_cover_it(bert: Path) -> None:
     assert covered == {at for at, letter in enumerate(text) if letter != " "}
 
 
+def test_the_progress_of_a_single_text_counts_its_windows(bert: Path) -> None:
+    loaded = ModelStore().get(bert, "AutoModelForSequenceClassification")
+    text = " ".join(["the", "plot", "is", "thin"] * 50)
+
+    def reported(texts: list[str]) -> set[tuple[int, int]]:
+        seen = []
+        with doing(Work(on_progress=lambda one: seen.append((one.done, one.total)))):
+            list(loaded.batches(rows_of(texts), stride=10, batch_size=1))
+        assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+        return set(seen[-1:])
+
+    assert reported([text]) == {(4, 4)}
+    assert reported([text, "a film"]) == {(2, 2)}
+    assert reported(["a film"]) == {(1, 1)}
+
+
 def test_a_row_of_which_nothing_is_left_is_a_problem_and_the_rest_goes_on(bert: Path) -> None:
     loaded = ModelStore().get(bert, "AutoModelForSequenceClassification")
     texts = ["a film", "\u200b", "the " * 300_000, " " * 10_000 + "film", "the plot"]
