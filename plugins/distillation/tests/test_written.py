@@ -532,7 +532,7 @@ def test_runs_begun_before_these_keys_go_on() -> None:
         {
             "out": "run",
             "teacher": {"model": "m"},
-            "student": {"layers": 2},
+            "student": {"layers": 2, "keep": "spread"},  # the default then
             "data": {"train": "t.tsv"},
             "loss": [{"kind": "kl", "temperature": 2.0}],
         },
