@@ -1,6 +1,6 @@
 /** One panel: a webview whose view lives in the Python process. */
 import { randomBytes, randomUUID } from "node:crypto";
-import type { Opened, Status } from "@lmkit/protocol";
+import { type Opened, PROTOCOL, type Status } from "@lmkit/protocol";
 import * as vscode from "vscode";
 import { pageOf } from "./html.ts";
 import { type FromPage, isObject, MAX_KEPT, type PanelState, type ToPage } from "./messages.ts";
@@ -27,6 +27,10 @@ export class Panel implements vscode.Disposable {
   #keeping: ReturnType<typeof setTimeout> | undefined;
   /** Run once it is open: after "Analyse Selection", and where results were shown before a reload. */
   #wish: boolean;
+  /** Whether the page listens. It takes VS Code most of a second to load one; Python begins before. */
+  #ready = false;
+  /** How the opening went, for a page that comes later. */
+  #opened: ToPage | null = null;
   #disposed = false;
 
   constructor(
@@ -50,6 +54,7 @@ export class Panel implements vscode.Disposable {
       server.onEnded(() => void this.#reopen()),
     );
     panel.webview.html = pageOf(panel.webview, extension, randomBytes(16).toString("base64url"));
+    void this.#open();
   }
 
   dispose(): void {
@@ -72,7 +77,7 @@ export class Panel implements vscode.Disposable {
   }
 
   #post(message: ToPage): void {
-    if (!this.#disposed) void this.panel.webview.postMessage(message);
+    if (this.#ready && !this.#disposed) void this.panel.webview.postMessage(message);
   }
 
   #close(): void {
@@ -86,6 +91,7 @@ export class Panel implements vscode.Disposable {
   async #open(): Promise<void> {
     const opening = ++this.#openings;
     this.#close();
+    this.#opened = null;
     try {
       const { task, model, values } = this.#state;
       const where = await this.server.request<Opened>("open", { task, model, values });
@@ -94,12 +100,38 @@ export class Panel implements vscode.Disposable {
         return;
       }
       this.#view = where.view;
-      this.#post({ type: "open", where });
+      this.#tell({ type: "open", where });
+      if (this.#wish) await this.#run(where);
     } catch (error) {
       if (opening !== this.#openings) return;
       const { message, hint } = errorOf(error);
-      this.#post({ type: "problem", message, hint });
+      this.#tell({ type: "problem", message, hint });
     }
+  }
+
+  #tell(how: ToPage): void {
+    this.#opened = how;
+    this.#post(how);
+  }
+
+  /** Run what the form holds, unless the view follows a job: that is drawn from its folder. */
+  async #run(where: Opened): Promise<void> {
+    this.#wish = false;
+    const { view, session } = where;
+    // Events go to who has said hello; the page says it again and is told what there is by then.
+    const hello = {
+      type: "hello",
+      id: randomUUID(),
+      view,
+      session,
+      protocol: PROTOCOL,
+      version: "",
+    };
+    const { message } = await this.server.request<Answered>("request", { message: hello });
+    const spec = isObject(message) ? message["spec"] : null;
+    if (this.#view !== view || (isObject(spec) && spec["job"])) return;
+    const run = { type: "run", id: randomUUID(), view, values: this.#state.values };
+    await this.server.request("request", { message: run });
   }
 
   async #reopen(): Promise<void> {
@@ -111,9 +143,20 @@ export class Panel implements vscode.Disposable {
   }
 
   #hear(told: FromPage): void {
-    if (told.type === "ready") void this.#open();
+    if (told.type === "ready") this.#show();
     else if (told.type === "send") void this.#carry(told.message);
     else if (told.type === "save") void save(told.name, told.data);
+  }
+
+  /** The page is there, for the first time or again after it was hidden. */
+  #show(): void {
+    if (this.#ready) {
+      void this.#open();
+      return;
+    }
+    this.#ready = true;
+    this.#post({ type: "state", state: this.#state });
+    if (this.#opened) this.#post(this.#opened);
   }
 
   /** Carry a message of the view to Python and its answer back. */
@@ -128,17 +171,6 @@ export class Panel implements vscode.Disposable {
       answer = { message: { type: "error", id, view, error: errorOf(error) }, data: [] };
     }
     this.#post({ type: "message", ...answer });
-    if (message["type"] === "hello" && isObject(answer.message) && this.#wish) {
-      this.#wish = false;
-      const { spec } = answer.message;
-      if (isObject(spec) && spec["job"]) return; // drawn from its folder: nothing is to be run
-      const { values } = this.#state;
-      const run = { type: "run", id: randomUUID(), view: this.#view, values };
-      this.server.request("request", { message: run }).catch((error: unknown) => {
-        const { message: text, hint } = errorOf(error);
-        this.#post({ type: "problem", message: text, hint });
-      });
-    }
   }
 
   #event(event: Readonly<Record<string, unknown>>): void {

@@ -43,9 +43,9 @@ export async function run(): Promise<void> {
     await vscode.commands.executeCommand("lmkit.analyseSelection", plan);
     const [panel] = panels;
     assert.ok(panel);
-    // its saved form is made half a second after the result
+    // Its saved form is made half a second after the result, which may be there before the page.
     while (!panel.state.bundle) await rest(50);
-    await rest(500);
+    await rest(2_500);
     await vscode.commands.executeCommand("workbench.action.closeAllEditors");
     while (panels.size > 0) await rest(20);
   }
