@@ -203,6 +203,9 @@ describe("a live view", () => {
       spec: { ...kernel.spec, values: { text: "from Python" } },
     });
     expect(field.value).toBe("typing");
+    await vi.waitFor(() => expect(kernel.sent.at(-1)?.type).toBe("edit"));
+    kernel.release();
+    await new Promise((resolve) => setTimeout(resolve, 0));
     field.blur();
     kernel.say({
       type: "changed",
