@@ -204,7 +204,6 @@ describe("a live view", () => {
     });
     expect(field.value).toBe("typing");
     await vi.waitFor(() => expect(kernel.sent.at(-1)?.type).toBe("edit"));
-    kernel.release();
     await new Promise((resolve) => setTimeout(resolve, 0));
     field.blur();
     kernel.say({
