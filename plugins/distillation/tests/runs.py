@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from lmkit_distillation.engine import Engine
+from lmkit_distillation.errors import DistillationError
 from lmkit_distillation.folder import RunFolder
 from lmkit_distillation.recipe import recipe_from
 from safetensors.torch import load_file
@@ -18,6 +20,21 @@ from lmkit.tools import KernelTools
 
 def run(recipe: Mapping[str, Any], **options: Any) -> Path:
     return Engine(recipe_from(recipe), KernelTools(), **options).run()
+
+
+def failing(recipe: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Run a recipe until an error in this step; it can go on from its last checkpoint."""
+    plainly = Engine._gradients
+
+    def fails(self: Engine, texts: Any, size: int) -> torch.Tensor:
+        if self.step == step:
+            raise DistillationError("the end")
+        return plainly(self, texts, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "_gradients", fails)
+        with pytest.raises(DistillationError, match="the end"):
+            run(recipe)
 
 
 def steps(out: Path) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from lmkit.models import ModelStore
 from lmkit.tools import KernelTools
 from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama, tiny_roberta
 
-from .runs import changed, run, same, steps, weights, write_rows
+from .runs import changed, failing, run, same, steps, weights, write_rows
 
 TAGS = ("O", "B-PER", "I-PER", "B-LOC")
 
@@ -186,17 +186,7 @@ def test_the_best_and_the_patience_spent_outlast_a_stop(
     train = {"steps": 5, "evaluate_every": 1, "patience": 2, "checkpoint_every": 1}
     seen = scripted(monkeypatch, scores)
     recipe = plain(files, tmp_path / "out", train=train)
-    plainly = Engine._gradients
-
-    def fails(self: Engine, texts: Any, size: int) -> torch.Tensor:
-        if self.step == 3:
-            raise DistillationError("the end")
-        return plainly(self, texts, size)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Engine, "_gradients", fails)
-        with pytest.raises(DistillationError, match="the end"):
-            run(recipe)
+    failing(recipe, monkeypatch, 3)
     run(recipe)
     assert sorted(seen) == [1, 2, 3, 4]
     made = weights(tmp_path / "out")

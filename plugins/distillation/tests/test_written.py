@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lmkit_distillation.data import Coder, Encoded
 from lmkit_distillation.engine import Engine
-from lmkit_distillation.errors import DataError, DistillationError, RecipeError
+from lmkit_distillation.errors import DataError, RecipeError
 from lmkit_distillation.folder import RunFolder
 from lmkit_distillation.on_policy import OnPolicyTexts
 from lmkit_distillation.peers import Peers
@@ -26,7 +26,7 @@ from lmkit_distillation.sampling import Writer, groups, inverse_cdf, seed_of
 from lmkit.models import ModelStore
 from tests.tiny import tiny_gpt2, tiny_llama
 
-from .runs import changed, messages, run, same, steps, weights, write_rows
+from .runs import changed, failing, messages, run, same, steps, weights, write_rows
 
 WORDS = ("the", "plot", "is", "thin", "but", "i", "was", "moved", "film", "you", "old", "river")
 
@@ -379,17 +379,7 @@ def test_stopped_between_on_policy_steps_it_ends_in_the_same_bits(
     whole = plain(files, tmp_path / "whole", on_policy=wish, loss=losses)
     run(whole)
     cut = changed(whole, out=str(tmp_path / "cut"))
-    plainly = Engine._gradients
-
-    def fails(self: Engine, texts: Any, size: int) -> torch.Tensor:
-        if self.step == 3:
-            raise DistillationError("the end")
-        return plainly(self, texts, size)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Engine, "_gradients", fails)
-        with pytest.raises(DistillationError, match="the end"):
-            run(cut)
+    failing(cut, monkeypatch, 3)
     run(cut)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
     assert steps(tmp_path / "whole") == steps(tmp_path / "cut")
