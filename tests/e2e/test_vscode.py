@@ -179,6 +179,24 @@ def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[s
     print(f"a warm server's result after {time.monotonic() - began:.2f} s")
     now = shown_scores(frame)
 
+    # another selection goes to the panel that is there; its form shows the text that was run
+    page.locator(".monaco-editor .view-line", has_text="The plot").click()
+    page.keyboard.press("Control+Home")
+    for _ in range(16):
+        page.keyboard.press("Shift+ArrowRight")
+    workbench.command("lmkit: Analyse Selection")
+    workbench.pick("classification")
+    expect(frame.locator(part("token")).filter(has_text="loved")).to_have_count(0)
+    assert box.input_value() == TEXT[:16]
+    assert shown_scores(frame) != now
+    expect(page.locator(".tab", has_text="lmkit:")).to_have_count(1)
+    page.keyboard.press("End")  # the keyboard stayed in the editor
+    expect(page.locator(".monaco-editor.focused")).to_have_count(1)
+    box.fill("An unforgettable film, and I loved it.")
+    frame.locator(part("run")).click()
+    expect(frame.locator(part("token")).filter(has_text="loved")).to_have_count(1)
+    assert shown_scores(frame) == pytest.approx(now, abs=0.006)
+
     # a reload brings form and result back
     with page.expect_navigation():
         workbench.command("Developer: Reload Window")
@@ -211,7 +229,7 @@ def test_inside_the_extension_host(page: Page, editor: Editor) -> None:
     print("\n".join(lines))
     page.screenshot(path=ARTIFACTS / "vscode-host.png")
     assert codes == [0], lines
-    assert sum(line.startswith("ok - ") for line in lines) == 7, lines
+    assert sum(line.startswith("ok - ") for line in lines) == 8, lines
 
 
 def speak_chinese(user: Path) -> None:

@@ -55,6 +55,11 @@ await Promise.all([
   ),
 ]);
 
+// The page stands inside a document: nothing in it may end its script element, or open a comment.
+if (/<\/script|<!--/i.test(readFileSync(`${out}/page.js`, "utf8"))) {
+  throw new Error("page.js holds what HTML would read as markup.");
+}
+
 const manifest = JSON.parse(readFileSync(here("manifest.json"), "utf8"));
 const words = JSON.parse(readFileSync(here("package.nls.json"), "utf8"));
 const escaped = (text) => text.replace(/[<>&"']/g, (character) => `&#${character.charCodeAt(0)};`);

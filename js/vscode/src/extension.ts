@@ -57,16 +57,21 @@ export function activate(context: vscode.ExtensionContext): Api {
     if (model !== undefined) open({ task: task.name, model, values: {} }, task.title, false);
   };
 
-  const analyseSelection = async (argument: unknown): Promise<void> => {
+  /** A panel that is open already shows it sooner, and fills no row of tabs: that is asked for. */
+  const analyseSelection = async (argument: unknown, anew: boolean): Promise<void> => {
     const editor = vscode.window.activeTextEditor;
     const text = editor?.document.getText(editor.selection) ?? "";
     if (text.trim() === "") throw new Error(vscode.l10n.t("Select a text first."));
     const task = await chooseTask(server, given(argument), true);
     if (!task) return;
     const wish = given(argument);
+    const values = { [task.body]: text };
+    const fit = anew ? [] : [...panels].filter((panel) => panel.takes(task.name, wish.model));
+    const there = fit.findLast((panel) => panel.visible) ?? fit.at(-1);
+    if (there) return there.run(values);
     const model = wish.model ?? (task.defaultModel ? "" : await chooseModel(server, wish, task));
     if (model === undefined) return;
-    open({ task: task.name, model, values: { [task.body]: text } }, task.title, true);
+    open({ task: task.name, model, values }, task.title, true);
   };
 
   const openRun = (argument: unknown): void => {
@@ -144,7 +149,8 @@ export function activate(context: vscode.ExtensionContext): Api {
       await runs.refresh();
     }),
     command("openPanel", openPanel),
-    command("analyseSelection", analyseSelection),
+    command("analyseSelection", (argument) => analyseSelection(argument, false)),
+    command("analyseSelectionInNewPanel", (argument) => analyseSelection(argument, true)),
     command("newPlugin", () => newPlugin(server, pythons.find)),
     command("insertCell", (argument) => insertCell(server, argument)),
     command("refresh", refresh),

@@ -1,12 +1,18 @@
 /** The document of a panel's webview. */
+import { readFileSync } from "node:fs";
 import * as vscode from "vscode";
+
+/** The view's own code, read when the first panel opens. */
+let code: string | null = null;
 
 /**
  * Scripts and pictures of this extension only; nothing is evaluated and nothing remote is asked.
  * Styles stand in a sheet of the view's shadow root, and VS Code adds its own inline.
  */
 export function pageOf(webview: vscode.Webview, extension: vscode.Uri, nonce: string): string {
-  const script = webview.asWebviewUri(vscode.Uri.joinPath(extension, "page.js"));
+  // In the document itself: as a file it goes through VS Code's service worker and back to where the
+  // extension runs before the page can begin. esbuild writes no "</script" into a bundle.
+  code ??= readFileSync(vscode.Uri.joinPath(extension, "page.js").fsPath, "utf8");
   const policy = [
     "default-src 'none'",
     `script-src 'nonce-${nonce}'`,
@@ -29,6 +35,6 @@ body { display: flex; flex-direction: column; }
 #view, .lmkit-view { flex: 1 1 auto; min-height: 0; height: 100%; }
 </style>
 </head>
-<body><p id="note" role="status" hidden></p><div id="view"></div><script nonce="${nonce}" src="${script}"></script></body>
+<body><p id="note" role="status" hidden></p><div id="view"></div><script nonce="${nonce}">${code}</script></body>
 </html>`;
 }

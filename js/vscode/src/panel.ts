@@ -5,7 +5,7 @@ import * as vscode from "vscode";
 import { pageOf } from "./html.ts";
 import { type FromPage, isObject, MAX_KEPT, type PanelState, type ToPage } from "./messages.ts";
 import { RunProgress } from "./progress.ts";
-import { errorOf, type Server } from "./server.ts";
+import { errorOf, type Server, ServerError } from "./server.ts";
 
 /** Milliseconds after a result until its saved form is made. */
 const REST = 500;
@@ -21,7 +21,7 @@ export class Panel implements vscode.Disposable {
   readonly #undo: vscode.Disposable[] = [];
   readonly #progress: RunProgress;
   #state: PanelState;
-  #view: string | null = null;
+  #where: Opened | null = null;
   /** Counts openings: what was begun for an earlier process says nothing about this one. */
   #openings = 0;
   #keeping: ReturnType<typeof setTimeout> | undefined;
@@ -29,8 +29,10 @@ export class Panel implements vscode.Disposable {
   #wish: boolean;
   /** Whether the page listens. It takes VS Code most of a second to load one; Python begins before. */
   #ready = false;
-  /** How the opening went, for a page that comes later. */
-  #opened: ToPage | null = null;
+  /** What became of the opening, for a page that comes later. Empty while it goes on. */
+  #told: ToPage[] = [];
+  /** Whether it shows a table's rows: no place for a selected text. */
+  #overRows = false;
   #disposed = false;
 
   constructor(
@@ -71,6 +73,26 @@ export class Panel implements vscode.Disposable {
     this.panel.reveal();
   }
 
+  get visible(): boolean {
+    return this.panel.visible;
+  }
+
+  /** Whether a selected text can be run here: the same task, and the model that is asked for, if one is. */
+  takes(task: string, model: string | undefined): boolean {
+    const { task: mine, model: loaded } = this.#state;
+    return task === mine && (model ?? loaded) === loaded && !this.#overRows;
+  }
+
+  /** Run with these values; what else the form holds stays. The keyboard stays where it is. */
+  async run(values: PanelState["values"]): Promise<void> {
+    this.panel.reveal(undefined, true);
+    this.#keepValues(values);
+    this.#wish = true;
+    // Where it is being opened it runs then; where that failed it is tried again.
+    if (this.#where) await this.#attempt(this.#where);
+    else if (this.#told.length > 0) await this.#open();
+  }
+
   /** For tests in the extension host. */
   get state(): PanelState {
     return this.#state;
@@ -81,42 +103,57 @@ export class Panel implements vscode.Disposable {
   }
 
   #close(): void {
-    const view = this.#view;
-    this.#view = null;
-    if (view && this.server.state === "running") {
-      this.server.request("close", { view }).catch(() => {}); // gone with its process
+    const where = this.#where;
+    this.#where = null;
+    if (where && this.server.state === "running") {
+      this.server.request("close", { view: where.view }).catch(() => {}); // gone with its process
     }
   }
 
   async #open(): Promise<void> {
     const opening = ++this.#openings;
     this.#close();
-    this.#opened = null;
+    this.#told = [];
+    this.#overRows = false;
+    let where: Opened;
     try {
       const { task, model, values } = this.#state;
-      const where = await this.server.request<Opened>("open", { task, model, values });
-      if (opening !== this.#openings || this.#disposed) {
-        this.server.request("close", { view: where.view }).catch(() => {});
-        return;
-      }
-      this.#view = where.view;
-      this.#tell({ type: "open", where });
-      if (this.#wish) await this.#run(where);
+      where = await this.server.request<Opened>("open", { task, model, values });
     } catch (error) {
-      if (opening !== this.#openings) return;
-      const { message, hint } = errorOf(error);
-      this.#tell({ type: "problem", message, hint });
+      if (opening === this.#openings) this.#tellProblem(error);
+      return;
     }
+    if (opening !== this.#openings || this.#disposed) {
+      this.server.request("close", { view: where.view }).catch(() => {});
+      return;
+    }
+    this.#where = where;
+    this.#tell({ type: "open", where });
+    if (this.#wish) await this.#attempt(where);
   }
 
-  #tell(how: ToPage): void {
-    this.#opened = how;
-    this.#post(how);
+  #tell(what: ToPage): void {
+    this.#told.push(what);
+    this.#post(what);
+  }
+
+  #tellProblem(error: unknown): void {
+    const { message, hint } = errorOf(error);
+    this.#tell({ type: "problem", message, hint });
+  }
+
+  async #attempt(where: Opened): Promise<void> {
+    this.#wish = false;
+    try {
+      await this.#run(where);
+    } catch (error) {
+      // a process that died has been told of, and the panel is opened anew
+      if (this.#where === where) this.#tellProblem(error);
+    }
   }
 
   /** Run what the form holds, unless the view follows a job: that is drawn from its folder. */
   async #run(where: Opened): Promise<void> {
-    this.#wish = false;
     const { view, session } = where;
     // Events go to who has said hello; the page says it again and is told what there is by then.
     const hello = {
@@ -129,16 +166,17 @@ export class Panel implements vscode.Disposable {
     };
     const { message } = await this.server.request<Answered>("request", { message: hello });
     const spec = isObject(message) ? message["spec"] : null;
-    if (this.#view !== view || (isObject(spec) && spec["job"])) return;
+    if (this.#where !== where || (isObject(spec) && spec["job"])) return;
     const run = { type: "run", id: randomUUID(), view, values: this.#state.values };
-    await this.server.request("request", { message: run });
+    const { message: answer } = await this.server.request<Answered>("request", { message: run });
+    if (isObject(answer) && answer["type"] === "error") throw refused(answer["error"]);
   }
 
   async #reopen(): Promise<void> {
     if (this.#disposed) return;
     this.#post({ type: "closed" });
     this.#progress.dispose();
-    this.#view = null;
+    this.#where = null;
     await this.#open();
   }
 
@@ -156,7 +194,7 @@ export class Panel implements vscode.Disposable {
     }
     this.#ready = true;
     this.#post({ type: "state", state: this.#state });
-    if (this.#opened) this.#post(this.#opened);
+    for (const told of this.#told) this.#post(told);
   }
 
   /** Carry a message of the view to Python and its answer back. */
@@ -174,7 +212,7 @@ export class Panel implements vscode.Disposable {
   }
 
   #event(event: Readonly<Record<string, unknown>>): void {
-    if (event["view"] !== this.#view) return;
+    if (!this.#where || event["view"] !== this.#where.view) return;
     this.#post({ type: "message", message: event, data: [] });
     const spec = isObject(event["spec"]) ? event["spec"] : {};
     const status = (event["type"] === "status" ? event["status"] : spec["status"]) as
@@ -182,6 +220,8 @@ export class Panel implements vscode.Disposable {
       | undefined;
     if (status) this.#progress.follow(status);
     if (event["type"] === "changed") {
+      const { dataSet } = spec;
+      this.#overRows = isObject(dataSet) && dataSet["source"] !== "";
       this.#keepValues(spec["values"]);
       if (status?.state === "done" || spec["job"]) this.#keepSoon();
     }
@@ -202,9 +242,10 @@ export class Panel implements vscode.Disposable {
 
   /** Keep the view's saved form, so that a reload shows it at once. */
   async #keepView(): Promise<void> {
-    if (!this.#view) return;
+    if (!this.#where) return;
+    const { view } = this.#where;
     try {
-      const bundle = await this.server.request<unknown>("snapshot", { view: this.#view });
+      const bundle = await this.server.request<unknown>("snapshot", { view });
       const { bundle: _, ...rest } = this.#state;
       const small = JSON.stringify(bundle).length <= MAX_KEPT;
       this.#state = small ? { ...rest, bundle } : rest;
@@ -215,9 +256,15 @@ export class Panel implements vscode.Disposable {
   }
 
   #cancel(run: string): void {
-    const message = { type: "cancel", id: randomUUID(), view: this.#view, target: run };
+    const message = { type: "cancel", id: randomUUID(), view: this.#where?.view, target: run };
     this.server.request("request", { message }).catch(() => {}); // its end is told by an event
   }
+}
+
+/** What the session says of a message that it refuses, as an error. */
+function refused(error: unknown): ServerError {
+  const { message, hint } = isObject(error) ? error : {};
+  return new ServerError(String(message ?? ""), String(hint ?? ""));
 }
 
 /** Write what a view saved where the user says. */

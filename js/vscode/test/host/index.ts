@@ -91,6 +91,35 @@ const tests: Record<string, (api: Api, folder: vscode.Uri) => Promise<void>> = {
     const scores = bundle.spec.results[0]?.scores ?? [];
     assert.ok(Math.abs(scores.reduce((sum, one) => sum + one.score, 0) - 1) < 1e-6);
   },
+  async "another selection is run in the panel that is open"({ panels }, folder) {
+    const [panel] = [...panels];
+    assert.ok(panel);
+    const earlier = panel.state.bundle;
+    const uri = vscode.Uri.joinPath(folder, "text.txt");
+    const editor = await vscode.window.showTextDocument(uri, {
+      viewColumn: vscode.ViewColumn.One,
+    });
+    editor.selection = new vscode.Selection(0, 4, 0, 16);
+    const task = "classification";
+    await vscode.commands.executeCommand("lmkit.analyseSelection", { task });
+    assert.equal(panels.size, 1);
+    assert.equal(panel.state.values["text"], "plot is thin");
+    await until("its result", () => panel.state.bundle !== earlier && panel.state.bundle);
+    assert.equal(vscode.window.activeTextEditor?.document.uri.path, uri.path);
+
+    // another model is another panel, and so is one that was asked for
+    assert.ok(panel.takes(task, "starter:sentiment"));
+    assert.ok(!panel.takes(task, "starter:news"));
+    assert.ok(!panel.takes("generation", undefined));
+    editor.selection = new vscode.Selection(0, 0, 0, 34);
+    const chosen = { task, model: "starter:sentiment" };
+    await vscode.commands.executeCommand("lmkit.analyseSelectionInNewPanel", chosen);
+    const other = await until("a panel of its own", () => [...panels][1]);
+    await until("its result", () => other.state.bundle);
+    assert.equal(panel.state.values["text"], "plot is thin");
+    await vscode.commands.executeCommand("workbench.action.closeOtherEditors");
+    await until("one panel fewer", () => panels.size === 1);
+  },
   async "a Python that dies is started again, and the panel with it"({ server, panels }) {
     const [panel] = [...panels];
     const before = (await server.about()).session;
@@ -100,7 +129,7 @@ const tests: Record<string, (api: Api, folder: vscode.Uri) => Promise<void>> = {
     process.kill(server.processId, "SIGKILL");
     await until("a new process", () => states.includes("running"));
     assert.notEqual((await server.about()).session, before);
-    assert.equal(panel?.state.values["text"], "The plot is thin, but I was moved.");
+    assert.ok(String(panel?.state.values["text"]).includes("plot is thin"));
     assert.equal(panels.size, 1);
   },
 };

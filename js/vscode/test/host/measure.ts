@@ -15,6 +15,9 @@ interface Plan {
   readonly model: string;
 }
 
+/** Two selections of the one line: what a panel that is open shows changes with each. */
+const PART = 16;
+
 const say = (line: object) => console.log(JSON.stringify(line));
 const rest = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
@@ -46,6 +49,15 @@ export async function run(): Promise<void> {
     // Its saved form is made half a second after the result, which may be there before the page.
     while (!panel.state.bundle) await rest(50);
     await rest(2_500);
+
+    const first = panel.state.bundle;
+    editor.selection = new vscode.Selection(0, 0, 0, PART);
+    await rest(500);
+    say({ type: "again", turn, at: Date.now() });
+    await vscode.commands.executeCommand("lmkit.analyseSelection", plan);
+    assert.equal(panels.size, 1);
+    while (panel.state.bundle === first) await rest(50);
+    await rest(1_000);
     await vscode.commands.executeCommand("workbench.action.closeAllEditors");
     while (panels.size > 0) await rest(20);
   }
