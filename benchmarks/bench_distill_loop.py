@@ -170,6 +170,7 @@ def _compared(
         [{"params": [p for p in parameters if p.dim() > 1], "weight_decay": train.weight_decay},
          {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0}],
         lr=train.rate,
+        fused=True,
     )  # fmt: skip
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / engine.total)
     micro = MicroBatches(engine.folder, train.batch)
