@@ -123,18 +123,15 @@ def one(name: str, row: dict[str, Any], seed: int, options: argparse.Namespace) 
             "max_length": 64,
             **row.get("data", {}),
         },
-        "train": {"epochs": 3.0, "batch": 32, "rate": 2e-4, "evaluate_every": 108,
-            **row.get("train", {}),
+        "train": {"epochs": 2.5, "batch": 32, "rate": 2e-4, "evaluate_every": 90,
+            "checkpoint_every": 270, **row.get("train", {}),
         },
         "report": {"seconds": 4.0, "memory": seed == 0},
     }  # fmt: skip
-    if row["loss"] is DISTIL and not few:
-        # One teacher, the same texts: asked once for all seeds.
-        recipe["cache"] = {
-            "use": True,
-            "hidden": True,
-            "folder": str(options.out.resolve() / "teacher"),
-        }
+    if row["loss"] is DISTIL:
+        # One teacher, the same texts: asked once for all seeds. That of few labels is each seed's own.
+        shared = str(options.out.resolve() / "teacher")
+        recipe["cache"] = {"use": True, "hidden": True, "folder": "" if few else shared}
     return run_of(slug, recipe, options)
 
 
