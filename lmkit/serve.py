@@ -91,7 +91,7 @@ class Server:
     def stop(self) -> None:
         """Stop all work; for when the editor has gone."""
         if self._session is not None:
-            self._session.leave(self)
+            self._session.views.leave(self)
             self._session.stop()
         self._slow.shutdown(wait=True, cancel_futures=True)
 
@@ -263,12 +263,12 @@ class Server:
         return rpc.Opened(session=self.session.id, view=view.id)
 
     def _close(self, asked: rpc.CloseView) -> None:
-        self.session.close(asked.view)
+        self.session.views.close(asked.view)
 
     def _snapshot(self, asked: rpc.CloseView) -> Any:
         from lmkit.transports.snapshot import snapshot
 
-        return snapshot(self.session.panel(asked.view).view, None)
+        return snapshot(self.session.views.panel(asked.view).view, None)
 
     def _new_plugin(self, asked: rpc.NewPlugin) -> rpc.NewPluginMade:
         from lmkit.scaffold import write_plugin

@@ -40,7 +40,7 @@ r = lmkit.load("starter:sentiment").run("classification", text={TEXT!r})
 forms, _ = r.panel._repr_mimebundle_()
 print(json.dumps(forms["application/vnd.lmkit.view.v1+json"]))
 """
-AGAIN = "current_session().run_now(current_session().panel(r.view.id), {'text': 'dull and slow'})"
+AGAIN = "s = current_session(); s.runs.run_now(s.views.panel(r.view.id), {'text': 'dull and slow'})"
 RECIPE = """
 out = "runs/{name}"
 [teacher]
