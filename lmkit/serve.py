@@ -84,6 +84,7 @@ class Server:
             "snapshot": self._slowly(rpc.CloseView, self._snapshot),
             "newPlugin": self._slowly(rpc.NewPlugin, self._new_plugin),
             "request": self._request,
+            "ping": lambda call, _: call.answer(None),  # in the reading thread: at once
             "shutdown": self._shutdown,
         }
         self.endpoint = Endpoint(reader, writer, methods)

@@ -144,10 +144,10 @@ class ViewWidget(anywidget.AnyWidget):
         timer = getattr(self, "_timer", None)
         if timer is not None:
             timer.cancel()
-        served = getattr(self, "_served", None)
+        served: Session | None = getattr(self, "_served", None)
         if served is not None:
             served.views.leave(self._channel)
-            served.close(self._served_view.id)
+            served.views.close(self._served_view.id)
         super().close()
 
 
