@@ -232,7 +232,7 @@ def _lmkit(playwright: Any, site: Site, kit: Any, tokens: int) -> Ours:
         parts.setdefault("decoding", []).append(decoding)
         parts.setdefault("drawing", []).append(max(0.0, seen.seconds - mounted - decoding))
         parts.setdefault("comm, one tile", []).append(statistics.median(trips) / 1000)
-        kit.session.close(result.view.id)
+        kit.session.views.close(result.view.id)
     return Ours(
         {name: statistics.median(values) for name, values in parts.items()},
         sent,
@@ -323,7 +323,7 @@ def _map_row(playwright: Any, site: Site, folder: Path) -> dict[str, Row]:
             moved = seen.measure(_MOVE)
             assert moved["pictures"] > 10, "the map did not move"
             rates.append(moved["frames"] / moved["seconds"])
-    kit.session.close(result.view.id)
+    kit.session.views.close(result.view.id)
     rate = statistics.median(rates)
     return {
         f"peers/pan and zoom, {tokens} tokens, {LMKIT}": _row(rate, "/s", MAP_RUNS, 50, "higher"),
@@ -487,7 +487,7 @@ def rows() -> dict[str, Row]:
             ours[tokens] = _lmkit(playwright, site, kit, tokens)
             result = _classify(kit, tokens)
             attention = _attention(result.attention.trace)
-            kit.session.close(result.view.id)
+            kit.session.views.close(result.view.id)
             for name in PEERS:
                 for _ in range(PEER_RUNS):
                     _say(f"{tokens} tokens: {name}")

@@ -19,6 +19,9 @@ __all__ = ["main"]
 MAX_PROBLEMS = 20
 """Problems of rows that are printed; a file has them all."""
 
+PLACES = 8
+"""Places of a notebook that are listed where they quote a text."""
+
 _USAGE = """usage: lmkit COMMAND ...
 
   run TASK ...       run a task: lmkit run classification --model starter:sentiment --text "..."
@@ -239,6 +242,11 @@ def _strip(words: list[str]) -> int:
         changed += found.changed
         done = "to strip" if options.check else "stripped"
         _print([f"{name}: {found.changed} of {found.outputs} outputs {done}; sources unchanged"])
+        if found.left:
+            quoted = "Names of them stand" if replace else "Their texts stand"
+            shown, more = found.left[:PLACES], len(found.left) - PLACES
+            places = ", ".join([*shown, *([f"{more} more places"] if more > 0 else [])])
+            _print([f"  {quoted} elsewhere too, which is yours to change: {places}"])
     return 1 if options.check and changed else 0
 
 

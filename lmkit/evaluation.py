@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from lmkit.api import Result, Table
 from lmkit.datasets.distributed import Processes
 from lmkit.errors import SaveError
+from lmkit.open_views import TaskPanel
 from lmkit.protocol.codec import to_builtins
 from lmkit.protocol.messages import ErrorInfo
 from lmkit.rows import RowProblem, RowResults
-from lmkit.session import Session, TaskPanel
+from lmkit.session import Session
 from lmkit.transports.terminal import terminal_progress
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Evaluation:
         self._processes = processes
         self._widget: Any = None
         # One that is never shown needs no open view: it goes with this object.
-        self._closer = weakref.finalize(self, session.close, panel.view.id)
+        self._closer = weakref.finalize(self, session.views.close, panel.view.id)
         self._closer.atexit = False
 
     def _run(self, values: Mapping[str, Any]) -> None:
@@ -49,7 +50,7 @@ class Evaluation:
         quiet = several is not None and not several.first
         try:
             with terminal_progress(self._panel.view, quiet=quiet):
-                self._session.run_rows_now(
+                self._session.runs.run_rows_now(
                     self._panel,
                     values,
                     share=(0, 1) if several is None else (several.rank, several.count),
@@ -76,7 +77,7 @@ class Evaluation:
         Raises:
             FieldError: a value that a field does not take.
         """
-        self._session.report(self._panel, values)
+        self._session.runs.report(self._panel, values)
         return self
 
     @property

@@ -59,7 +59,7 @@ class _Shown:
         self.recipe = recipe
         self._widget: ExplorerWidget | None = None
         # What is never displayed needs no open view: it goes with this object.
-        self._closer = weakref.finalize(self, session.close, view.id)
+        self._closer = weakref.finalize(self, session.views.close, view.id)
         self._closer.atexit = False
 
     @property
@@ -421,7 +421,7 @@ def _open(
         lenses=tuple(LENSES.values()) if lenses is None else lenses,
         views=functools.partial(list_views, session.host) if lenses is None else None,
     )  # fmt: skip
-    session.open_view(view, export=export_view)
+    session.views.open_view(view, export=export_view)
     view.begin("pass", "")
     outcome = Outcome(results=results, trace=trace, warnings=warnings, record=record)
     view.finish("pass", outcome, header)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import uuid
 
 from lmkit.errors import ProtocolError
+from lmkit.open_views import TaskPanel
 from lmkit.protocol.messages import HomeSpec, OpenViewInfo, StarterInfo, TextField
-from lmkit.session import Session, TaskPanel
+from lmkit.session import Session
 from lmkit.version import __version__
 from lmkit.views.home import HomeView
 
@@ -69,7 +70,7 @@ def act(session: Session, name: str, argument: str) -> None:
 
 
 def _recent(session: Session) -> tuple[OpenViewInfo, ...]:
-    newest = session.panels[: -RECENT - 1 : -1]
+    newest = session.views.panels[: -RECENT - 1 : -1]
     return tuple(
         OpenViewInfo(
             view=panel.view.id,
@@ -97,7 +98,7 @@ def open_home(session: Session) -> HomeView:
 def open_kernel_view(session: Session) -> HomeView:
     """Open the home panel of side panels, which follows what the kernel does."""
     view = _open(session, HomeView(KERNEL_VIEW, lambda: describe(session, views=True)))
-    session.on_change(view.refresh)
+    session.views.on_change(view.refresh)
     return view
 
 
@@ -106,5 +107,5 @@ def _open(session: Session, view: HomeView) -> HomeView:
         act(session, name, argument)
         view.refresh()
 
-    session.open_view(view, pressed)
+    session.views.open_view(view, pressed)
     return view

@@ -34,9 +34,9 @@ def current_session() -> Session:
             from lmkit.home import KERNEL_VIEW, open_kernel_view
             from lmkit.models import ModelStore
 
-            _session = Session(current_host(), ModelStore())
-            _session.offer(KERNEL_VIEW, open_kernel_view)
-            _session.find_data = _variable
+            session = _session = Session(current_host(), ModelStore())
+            session.views.offer(KERNEL_VIEW, lambda: open_kernel_view(session))
+            session.find_data = _variable
         return _session
 
 

@@ -17,8 +17,9 @@ from lmkit.errors import AttentionUnavailableError, SaveError, TaskError
 from lmkit.evaluation import Evaluation
 from lmkit.explorer import Explorer, compare, loading, model_name, open_generation, open_text
 from lmkit.host import RegisteredTask
+from lmkit.open_views import TaskPanel
 from lmkit.protocol.messages import RunRecord, Selection, TextField
-from lmkit.session import Session, TaskPanel
+from lmkit.session import Session
 from lmkit.transports.terminal import progress_bar, terminal_progress
 from lmkit.views.panel import Outcome, PanelView
 from lmkit.work import Work
@@ -56,7 +57,7 @@ class Kit:
         """The model as a task gets it; raises WrongModelKindError where it lacks the head."""
         chosen = self.session.host.task(task).task
         source = self._source or chosen.default_model
-        return self.session.load_for(chosen, source, self._options)
+        return self.session.runs.load_for(chosen, source, self._options)
 
     def run(self, task: str, /, *body: str, **values: Any) -> Analysis:
         """Run a task in this cell.
@@ -79,9 +80,9 @@ class Kit:
         )  # fmt: skip
         try:
             with terminal_progress(panel.view):
-                self.session.run_now(panel)
+                self.session.runs.run_now(panel)
         except BaseException:
-            self.session.close(panel.view.id)
+            self.session.views.close(panel.view.id)
             raise
         return Analysis(self.session, panel)
 
@@ -117,7 +118,7 @@ class Kit:
             options["device"] = processes.device
         panel = open_task(self.session, registered, self._source, {}, options)
         evaluation = Evaluation(self.session, panel, processes)
-        self.session.open_rows(panel, data, mapping)
+        self.session.runs.open_rows(panel, data, mapping)
         evaluation._run(values)
         return evaluation
 
@@ -209,7 +210,7 @@ class Analysis:
         self._panel = panel
         self._widget: Any = None
         # A result that is never shown needs no open view: it goes with this object.
-        self._closer = weakref.finalize(self, session.close, panel.view.id)
+        self._closer = weakref.finalize(self, session.views.close, panel.view.id)
         self._closer.atexit = False
         assert panel.view.outcome is not None  # of the run, or of a job that has moved on since
 
@@ -355,7 +356,7 @@ def open_task(
     def python(current: Mapping[str, Any], selection: Selection | None) -> str:
         return _python(registered, loading(source, name, options), current, selection)
 
-    return session.open_panel(
+    return session.views.open_panel(
         registered,
         source,
         model_name=name,
@@ -429,13 +430,13 @@ def follow_job(session: Session, panel: TaskPanel, patience: float = 0.0) -> Non
     try:
         job = registered.task().job(panel.view.values)
     except LmkitError:
-        session.close(panel.view.id)
+        session.views.close(panel.view.id)
         raise
     except (Exception, SystemExit) as error:
-        session.close(panel.view.id)
+        session.views.close(panel.view.id)
         raise session.host.quarantine(registered.plugin, error) from error
     if job is not None:
-        session.follow(panel, job, patience)
+        session.runs.follow(panel, job, patience)
 
 
 def given_model(source: Any) -> bool:

@@ -84,6 +84,7 @@ class Server:
             "snapshot": self._slowly(rpc.CloseView, self._snapshot),
             "newPlugin": self._slowly(rpc.NewPlugin, self._new_plugin),
             "request": self._request,
+            "ping": lambda call, _: call.answer(None),  # in the reading thread: at once
             "shutdown": self._shutdown,
         }
         self.endpoint = Endpoint(reader, writer, methods)
@@ -91,7 +92,7 @@ class Server:
     def stop(self) -> None:
         """Stop all work; for when the editor has gone."""
         if self._session is not None:
-            self._session.leave(self)
+            self._session.views.leave(self)
             self._session.stop()
         self._slow.shutdown(wait=True, cancel_futures=True)
 
@@ -263,12 +264,12 @@ class Server:
         return rpc.Opened(session=self.session.id, view=view.id)
 
     def _close(self, asked: rpc.CloseView) -> None:
-        self.session.close(asked.view)
+        self.session.views.close(asked.view)
 
     def _snapshot(self, asked: rpc.CloseView) -> Any:
         from lmkit.transports.snapshot import snapshot
 
-        return snapshot(self.session.panel(asked.view).view, None)
+        return snapshot(self.session.views.panel(asked.view).view, None)
 
     def _new_plugin(self, asked: rpc.NewPlugin) -> rpc.NewPluginMade:
         from lmkit.scaffold import write_plugin

@@ -1,7 +1,8 @@
 """``lmkit strip notebook.ipynb``: takes what was analysed out of a saved notebook.
 
 Of each output of lmkit the texts, tiles, pictures and alt texts go, in all of its forms; which task
-ran, with which model and settings, stays. Sources of cells and other outputs are not touched.
+ran, with which model and settings, stays. Sources of cells and other outputs are not touched: where
+they quote what was taken out, :attr:`Stripped.left` says so.
 With ``--names`` the texts of the forms stay too, with placeholders in place of names, and the other
 forms of the output (page, picture, words) are made anew from them.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import json
 import os
 import tempfile
@@ -23,6 +25,7 @@ import msgspec
 from lmkit.errors import LmkitError, ProtocolError
 from lmkit.protocol.codec import MIME, decode_bundle
 from lmkit.protocol.messages import Bundle, PanelSpec, Status, Text, TextField
+from lmkit.remains import pieces_of, places_with, texts_of
 from lmkit.transports.mimebundle import forms
 
 __all__ = [
@@ -55,10 +58,15 @@ class StripError(LmkitError):
 
 @dataclass(frozen=True)
 class Stripped:
-    """How many outputs were found, and how many of them were changed."""
+    """How many outputs were found, and how many of them were changed.
+
+    ``left`` are places of the file outside lmkit's outputs that quote what was in them: sources of
+    cells, what was printed. With names replaced: those that quote a name.
+    """
 
     outputs: int
     changed: int
+    left: tuple[str, ...] = ()
 
 
 def blank(bundle: Bundle) -> dict[str, Any]:
@@ -225,10 +233,25 @@ def strip_file(
     except (ValueError, RecursionError) as error:
         raise StripError(f"{path} is no notebook: {error}.") from error
     rewrite = blank if replace is None else named(notebook, replace)
+    before = _pieces(notebook)
     stripped = strip_notebook(notebook, rewrite)
+    left = places_with(notebook, before - _pieces(notebook))
+    stripped = dataclasses.replace(stripped, left=left)
     if write and (stripped.changed or out is not None):
         _replace(out or path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
     return stripped
+
+
+def _pieces(notebook: Any) -> set[str]:
+    """Pieces of the texts of all outputs, as they are now."""
+    texts: list[str] = []
+
+    def collect(bundle: Bundle) -> Mapping[str, Any]:
+        texts.extend(texts_of(bundle))
+        return {}
+
+    strip_notebook(copy.deepcopy(notebook), collect)
+    return pieces_of(texts)
 
 
 def _replace(path: Path, text: str) -> None:

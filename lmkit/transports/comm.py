@@ -66,7 +66,7 @@ def register(manager: Any, session: Callable[[], Session]) -> None:
             comm.on_msg(lambda message: _refuse(message["content"]["data"], channel, info))
             return
         comm.on_msg(lambda message: served.receive(message["content"]["data"], channel))
-        comm.on_close(lambda message: served.leave(channel))
+        comm.on_close(lambda message: served.views.leave(channel))
         data = message.get("content", {}).get("data")
         if data:
             served.receive(data, channel)

@@ -6,9 +6,10 @@ import base64
 import json
 from typing import Any
 
+from lmkit.open_views import ServedView
 from lmkit.protocol.codec import MIME, to_builtins
 from lmkit.protocol.messages import Bundle, Live
-from lmkit.session import ServedView, Session
+from lmkit.session import Session
 from lmkit.settings import options
 from lmkit.transports.html import to_html
 from lmkit.transports.picture import describe, draw

@@ -65,7 +65,7 @@ def answer(session: Session | None, request: RefillRequest) -> Refilled:
             "This output was made by another kernel, or before a restart.",
             hint="Run the cell again to go live.",
         )
-    view = session.view(request.view)
+    view = session.views.view(request.view)
     if not isinstance(view, PanelView) or view.tiles is None:
         raise ProtocolError("This view has no attention.", hint="Run the cell again.")
     pass_of = view.tiles

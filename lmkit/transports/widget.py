@@ -17,10 +17,11 @@ from lmkit.declarations import fields_of
 from lmkit.errors import FieldError
 from lmkit.fields import check_value
 from lmkit.host import RegisteredTask
+from lmkit.open_views import ServedView, TaskPanel
 from lmkit.panels.forms import bound_widgets, field_trait
 from lmkit.protocol.codec import to_builtins
 from lmkit.protocol.messages import Event, Outgoing, Partial, Selection, StatusChanged
-from lmkit.session import ServedView, Session, TaskPanel
+from lmkit.session import Session
 from lmkit.transports.assets import core_source, loader_source
 from lmkit.transports.comm import TARGET, register
 from lmkit.transports.main_thread import call_on_main
@@ -143,10 +144,10 @@ class ViewWidget(anywidget.AnyWidget):
         timer = getattr(self, "_timer", None)
         if timer is not None:
             timer.cancel()
-        served = getattr(self, "_served", None)
+        served: Session | None = getattr(self, "_served", None)
         if served is not None:
-            served.leave(self._channel)
-            served.close(self._served_view.id)
+            served.views.leave(self._channel)
+            served.views.close(self._served_view.id)
         super().close()
 
 
@@ -215,13 +216,13 @@ class Panel(ViewWidget):
         Raises:
             LmkitError: what went wrong, in one sentence.
         """
-        outcome = self._served.run_now(self._panel, values)
+        outcome = self._served.runs.run_now(self._panel, values)
         self._take_over()
         return outcome.results[0] if len(outcome.results) == 1 else outcome.results
 
     def start(self, **values: Any) -> str:
         """Run off the main thread, as the Run button does; returns the run's id."""
-        return self._served.start(self._panel, values)
+        return self._served.runs.start(self._panel, values)
 
     def save(self, path: str | os.PathLike[str], **options: Any) -> Any:
         """Save what is shown as a file; see :meth:`lmkit.Attention.save`."""
@@ -235,7 +236,7 @@ class Panel(ViewWidget):
         """Stop the run in progress at its next layer or token."""
         run = self._panel.view.status.run
         if run is not None:
-            self._served.cancel(run)
+            self._served.runs.cancel(run)
 
     @contextmanager
     def shown_while_running(self) -> Iterator[None]:

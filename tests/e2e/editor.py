@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from playwright.sync_api import Error, Frame, Page
+from playwright.sync_api import Error, Frame, Locator, Page
 
 from lmkit.protocol.codec import MIME
 from tests.e2e.lab import free_port
@@ -75,6 +75,20 @@ class Editor:
         ]
         return f"{address}&payload={quote(json.dumps(payload))}"
 
+    def python(self) -> int:
+        """The process that the extension talks to, once there is one."""
+        deadline = time.monotonic() + WAIT
+        while time.monotonic() < deadline:
+            listed = subprocess.run(
+                ["ps", "-A", "-o", "pid=,pgid=,args="], capture_output=True, text=True, check=True
+            )
+            for line in listed.stdout.splitlines():
+                number, group, words = line.split(None, 2)
+                if int(group) == self.process.pid and words.endswith("lmkit serve --stdio"):
+                    return int(number)
+            time.sleep(0.1)
+        raise AssertionError("no Python process of the extension")
+
     def stop(self) -> None:
         """End the server and its extension hosts, which would outlive it by hours."""
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -97,7 +111,8 @@ def _entry() -> Path:
 @contextlib.contextmanager
 def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None = None,
           settings: Mapping[str, Any] | None = None, language: str = "en",
-          beside: Sequence[str] = ()) -> Iterator[Editor]:  # fmt: skip
+          beside: Sequence[str] = (),
+          keys: Sequence[Mapping[str, Any]] = ()) -> Iterator[Editor]:  # fmt: skip
     """Install the extension in a fresh profile in ``folder`` and serve it until the block ends.
 
     Args:
@@ -107,6 +122,7 @@ def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None
         settings: Further settings of the user.
         language: What VS Code speaks; other than "en" it needs a language pack in the profile.
         beside: Other extensions to install, by their folders in ``tests/e2e/extensions``.
+        keys: Key bindings of the user.
     """
     assert VSIX.is_file(), f"{VSIX} is not built: run `make test`."
     (folder / "workspace").mkdir(exist_ok=True)
@@ -114,6 +130,7 @@ def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None
     chosen = {**SETTINGS, "lmkit.pythonPath": str(interpreter()), **(settings or {})}
     chosen["security.workspace.trust.enabled"] = not trust
     (folder / "user" / "User" / "settings.json").write_text(json.dumps(chosen))
+    (folder / "user" / "User" / "keybindings.json").write_text(json.dumps(list(keys)))
     node = shutil.which("node")
     assert node is not None
     profile = [
@@ -277,6 +294,10 @@ class Workbench:
     def frame(self, selector: str, **options: Any) -> Frame:
         """The frame that has ``selector``."""
         return frame_with(self.page, selector, **options)
+
+    def toast(self, words: str) -> Locator:
+        """VS Code's notification that says so."""
+        return self.page.locator(".notification-toast").filter(has_text=words)
 
     def shot(self, name: str) -> None:
         """Keep a picture of the window."""

@@ -235,7 +235,8 @@ class Notebook:
     def view_in_kernel(self, index: int) -> str:
         """A Python expression for the kernel's state of a cell's view."""
         view = self.bundle(index)["live"]["view"]
-        return f"__import__('lmkit.kernel_session').kernel_session.current_session().view({view!r})"
+        module = "__import__('lmkit.kernel_session').kernel_session"
+        return f"{module}.current_session().views.view({view!r})"
 
     def restart(self) -> None:
         """Restart the kernel without asking."""

@@ -40,7 +40,7 @@ r = lmkit.load("starter:sentiment").run("classification", text={TEXT!r})
 forms, _ = r.panel._repr_mimebundle_()
 print(json.dumps(forms["application/vnd.lmkit.view.v1+json"]))
 """
-AGAIN = "current_session().run_now(current_session().panel(r.view.id), {'text': 'dull and slow'})"
+AGAIN = "s = current_session(); s.runs.run_now(s.views.panel(r.view.id), {'text': 'dull and slow'})"
 RECIPE = """
 out = "runs/{name}"
 [teacher]
@@ -48,8 +48,8 @@ model = "starter:sentiment"
 [student]
 layers = 2
 [data]
-train = "train.tsv"
-dev = "train.tsv"
+train = "{name}.tsv"
+dev = "{name}.tsv"
 [train]
 steps = {steps}
 batch = 4
@@ -111,18 +111,30 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
         process.wait()
 
 
-def distil(workspace: Path, name: str, steps: int) -> subprocess.Popen[bytes]:
-    """Start a run in ``runs/`` of the workspace, as a person does in a terminal."""
+def write_texts(workspace: Path, name: str, labels: tuple[str, str] = ("1", "0")) -> None:
     texts = ["a moving film", "a thin plot", "we loved it", "dull and long"] * 6
-    rows = [f"{text} {i}\t{1 - i % 2}" for i, text in enumerate(texts)]
-    (workspace / "train.tsv").write_text("text\tlabel\n" + "\n".join(rows))
+    rows = [f"{text} {i}\t{labels[i % 2]}" for i, text in enumerate(texts)]
+    (workspace / f"{name}.tsv").write_text("text\tlabel\n" + "\n".join(rows))
+
+
+def distil(workspace: Path, name: str, steps: int, **texts: Any) -> subprocess.Popen[bytes]:
+    """Start a run in ``runs/`` of the workspace, as a person does in a terminal."""
+    write_texts(workspace, name, **texts)
     recipe = workspace / f"{name}.toml"
     recipe.write_text(RECIPE.format(name=name, steps=steps))
     return subprocess.Popen(
         [interpreter(), "-m", "lmkit", "distill", recipe.name], cwd=workspace,
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+
+
+def report_key(key: str, run: str) -> dict[str, Any]:
+    """The menu has the command where page and files are on one machine; here a key has it."""
+    return {
+        "key": key, "command": "lmkit.openReport",
+        "args": {"name": f"runs/{run}", "task": "distillation"},
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +151,7 @@ def editor(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel) -> Iterator
             settings={"lmkit.pythonPath": ""},
             environ={"LMKIT_TEST_PYTHON": sys.executable},
             beside=("python", "jupyter"),
+            keys=[report_key("ctrl+alt+1", "short"), report_key("ctrl+alt+2", "none")],
         ) as running:
             assert short.wait(timeout=240) == 0
             yield running
@@ -306,3 +319,88 @@ def test_runs_of_the_workspace_are_listed_followed_and_opened(
     expect(frame.locator(part("job-resume"))).to_be_enabled(timeout=LONG)
     expect(frame.locator(part("job"))).to_have_attribute("data-state", "stopped")
     workbench.harmless()
+
+
+def menu(workbench: Workbench, row: Any) -> list[str]:
+    """What a right click on a row offers."""
+    row.click(button="right")
+    items = workbench.page.locator(".context-view .action-item .action-label")
+    expect(items.filter(has_text="Open Run")).to_be_visible()
+    found = [text for text in items.all_inner_texts() if text.strip()]
+    workbench.page.keyboard.press("Escape")
+    expect(items).to_have_count(0)
+    return found
+
+
+def test_runs_that_failed_or_were_killed_say_why_and_go_on(
+    workbench: Workbench, editor: Editor
+) -> None:
+    (editor.workspace / ".environment").write_text(str(interpreter()))
+    failed = distil(editor.workspace, "wrong", 4, labels=("1", "maybe"))
+    gone = distil(editor.workspace, "gone", 2_000)
+    try:
+        assert failed.wait(timeout=240) != 0
+        workbench.theme("Light Modern", "vs")
+        show_home(workbench)
+        wrong = run_row(workbench, "wrong")
+        why = "label is 'maybe', which is no label of the teacher"
+        expect(wrong).to_contain_text("failed", timeout=60_000)
+        expect(wrong).to_contain_text(why)
+        last = run_row(workbench, "gone")
+        expect(last).to_contain_text(re.compile(r"running, [1-9]\d* of 2000"), timeout=LONG)
+        gone.kill()
+        gone.wait()
+        expect(last).to_contain_text("killed", timeout=60_000)
+        expect(last).to_contain_text("gone without a word")
+        for row in (wrong, last):
+            offered = menu(workbench, row)
+            assert "Resume Run" in offered, offered
+            assert not {"Pause Run", "Stop Run", "Open Report Card in the Browser"} & {*offered}
+        workbench.shot("run-failed-light")
+        workbench.theme("Dark Modern", "vs-dark")
+        workbench.shot("run-failed-dark")
+        wrong.hover()
+        expect(workbench.page.locator(".monaco-hover", has_text=why)).to_be_visible()
+
+        # the panel says it too; with the texts mended, it goes on
+        wrong.click()
+        frame = workbench.frame(f"{VIEW} {part('job')}")
+        job = frame.locator(part("job"))
+        expect(job).to_have_attribute("data-state", "failed", timeout=60_000)
+        expect(frame.locator(VIEW)).to_contain_text(why)
+        workbench.shot("run-failed-panel-dark")
+        write_texts(editor.workspace, "wrong")
+        wrong.hover()
+        wrong.get_by_role("button", name="Resume Run").click()
+        expect(wrong).to_contain_text("finished", timeout=LONG)
+        expect(job).to_have_attribute("data-state", "finished", timeout=60_000)
+
+        last.hover()
+        last.get_by_role("button", name="Resume Run").click()
+        expect(last).to_contain_text("running", timeout=LONG)
+        last.hover()
+        last.get_by_role("button", name="Stop Run").click()
+        expect(last).to_contain_text("stopped", timeout=LONG)
+        workbench.harmless()
+    finally:
+        for process in (failed, gone):
+            process.kill()
+            process.wait()
+
+
+def test_a_report_card_is_handed_to_the_browser(page: Page, editor: Editor) -> None:
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    workbench = Workbench(page, editor)
+    show_home(workbench)
+    expect(run_row(workbench, "short")).to_have_count(1, timeout=60_000)
+    page.keyboard.press("Control+Alt+2")
+    expect(workbench.toast("This run has no report card yet.")).to_be_visible()
+    workbench.shot("no-report")
+    page.keyboard.press("Control+Alt+1")
+    # A page of the network may open no file of the machine; the browser says which one it was.
+    address = (editor.workspace / "runs" / "short" / "report.html").as_uri()
+    deadline = time.monotonic() + 60
+    while not any(address in line for line in said) and time.monotonic() < deadline:
+        page.wait_for_timeout(100)
+    assert any("Not allowed to load" in line and address in line for line in said), said

@@ -224,7 +224,8 @@ def test_an_interrupted_cell_says_stopped_and_the_next_runs(kernel: Kernel, tiny
 
 
 def _state(view: str) -> str:
-    return f"__import__('lmkit.kernel_session').kernel_session.current_session().view({view!r})"
+    module = "__import__('lmkit.kernel_session').kernel_session"
+    return f"{module}.current_session().views.view({view!r})"
 
 
 def ask(

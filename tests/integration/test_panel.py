@@ -258,9 +258,9 @@ def test_closing_releases_the_view(kit: Kit) -> None:
     panel = kit.panel("classification", text="a")
     panel.run()
     view = panel._view
-    assert view in kit.session._views
+    assert view in kit.session.views._views
     panel.close()
-    assert view not in kit.session._views
+    assert view not in kit.session.views._views
 
 
 def test_the_bundle_has_its_five_parts_in_order(kit: Kit) -> None:

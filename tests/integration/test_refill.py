@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from lmkit.errors import ProtocolError, UnknownSessionError, UnknownViewError
 from lmkit.host import PluginHost
 from lmkit.models import ModelStore
+from lmkit.open_views import TaskPanel
 from lmkit.protocol.codec import load_tile, state_of
 from lmkit.protocol.messages import Bundle, Live, SavedTile, Selection
 from lmkit.protocol.refill import MAX_REQUEST, REFILL_MIME, RefillRequest, decode_refill
 from lmkit.protocol.tiles import decode
-from lmkit.session import Session, TaskPanel
+from lmkit.session import Session
 from lmkit.transports import refill as refilling
 from lmkit.transports.refill import answer, refill
 from lmkit.transports.snapshot import snapshot
@@ -45,8 +46,8 @@ def session() -> Iterator[Session]:
 @pytest.fixture
 def panel(session: Session, bert: Path) -> TaskPanel:
     task = session.host.task("classification")
-    made = session.open_panel(task, str(bert), model_name="tiny", values={"text": TEXT})
-    session.run_now(made)
+    made = session.views.open_panel(task, str(bert), model_name="tiny", values={"text": TEXT})
+    session.runs.run_now(made)
     return made
 
 
@@ -95,7 +96,7 @@ def test_a_selection_since_is_the_same_pass_and_a_run_another(
         session=session.id, view=panel.view.id, state=found.state, keys=("head/0/0",)
     )
     assert len(answer(session, later).tiles) == 1
-    session.run_now(panel, {"text": "dull and slow."})
+    session.runs.run_now(panel, {"text": "dull and slow."})
     after = answer(session, later)
     assert (after.tiles, after.state) == ((), state_of(panel.view.spec()))
 
@@ -108,7 +109,7 @@ def test_tiles_of_a_run_that_ended_in_between_are_not_given(
 
     def tile(*given: Any, **more: Any) -> Any:
         made = whole(*given, **more)
-        session.run_now(panel, {"text": "dull and slow."})
+        session.runs.run_now(panel, {"text": "dull and slow."})
         return made
 
     monkeypatch.setattr(session, "tile", tile)
@@ -139,7 +140,7 @@ def test_another_kernel_or_view_is_named(session: Session, panel: TaskPanel) -> 
     with pytest.raises(UnknownViewError):
         answer(session, RefillRequest(session=session.id, view="other"))
     task = session.host.task("classification")
-    empty = session.open_panel(task, "starter:sentiment", model_name="tiny", values={})
+    empty = session.views.open_panel(task, "starter:sentiment", model_name="tiny", values={})
     with pytest.raises(ProtocolError, match="no attention"):
         answer(session, RefillRequest(session=session.id, view=empty.view.id))
 

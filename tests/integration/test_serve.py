@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lmkit.host import PluginHost
+from lmkit.models import ModelStore
 from lmkit.protocol.codec import decode_bundle
 from lmkit.protocol.tiles import decode
+from lmkit.serve import Server
+from lmkit.session import Session
+from lmkit.transports.stdio import FrameReader
 from tests.rpc import Editor, frame
 from tests.tiny import TEXT, tiny_bert
 
@@ -184,6 +190,35 @@ def test_wrong_requests_are_errors_with_a_sentence(editor: Editor) -> None:
         assert answer["error"]["message"], method
     answer = editor.answer(editor.put("open", {"task": "clasification"}))
     assert answer["error"]["data"]["hint"] == "Did you mean classification?"
+
+
+def test_a_ping_is_answered_while_the_rest_waits() -> None:
+    """So an editor can tell a server that computes from one that hangs."""
+    (from_editor, to_server), (from_server, to_editor) = os.pipe(), os.pipe()
+    go_on = threading.Event()
+
+    def session() -> Session:
+        assert go_on.wait(60)
+        return Session(PluginHost(), ModelStore())
+
+    with (
+        os.fdopen(from_editor, "rb") as reader, os.fdopen(to_editor, "wb") as writer,
+        os.fdopen(to_server, "wb", buffering=0) as ask, os.fdopen(from_server, "rb") as answers,
+    ):  # fmt: skip
+        server = Server(session, reader, writer)
+        serving = threading.Thread(target=server.endpoint.serve)
+        serving.start()
+        for number, method in enumerate(("initialize", "ping")):
+            params = {"protocol": 1, "client": "test"} if method == "initialize" else None
+            ask.write(frame({"jsonrpc": "2.0", "id": number, "method": method, "params": params}))
+        frames = FrameReader(answers)
+        assert frames.read() == {"jsonrpc": "2.0", "id": 1, "result": None}
+        go_on.set()
+        assert frames.read()["id"] == 0
+        ask.close()
+        serving.join(60)
+        server.stop()
+    assert not serving.is_alive()
 
 
 def test_the_server_ends_with_its_editor(mortal: Editor, bert: str) -> None:

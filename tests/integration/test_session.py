@@ -17,6 +17,7 @@ from lmkit.home import KERNEL_VIEW, open_home, open_kernel_view
 from lmkit.host import PluginHost
 from lmkit.kit import Kit
 from lmkit.models import ModelStore
+from lmkit.open_views import MAX_COPIES, TaskPanel
 from lmkit.protocol.codec import to_builtins
 from lmkit.protocol.messages import (
     Accepted,
@@ -32,7 +33,7 @@ from lmkit.protocol.messages import (
     Welcome,
 )
 from lmkit.protocol.tiles import decode
-from lmkit.session import MAX_COPIES, Session, TaskPanel
+from lmkit.session import Session
 from lmkit.trace_cache import TraceCache
 from lmkit.views.attention import AttentionTiles
 from tests.desk import Desk
@@ -98,7 +99,9 @@ def session() -> Iterator[Session]:
 
 
 def open_panel(session: Session, task: str, bert: Path, **values: Any) -> TaskPanel:
-    return session.open_panel(session.host.task(task), str(bert), model_name="tiny", values=values)
+    return session.views.open_panel(
+        session.host.task(task), str(bert), model_name="tiny", values=values
+    )
 
 
 def test_a_view_lives_from_hello_to_tiles(session: Session, bert: Path) -> None:
@@ -147,10 +150,10 @@ def test_a_view_lives_from_hello_to_tiles(session: Session, bert: Path) -> None:
 
 def test_an_encoder_decoder_has_the_tokens_of_both_sides(session: Session, tmp_path: Path) -> None:
     source = tiny_bart(tmp_path)
-    panel = session.open_panel(
+    panel = session.views.open_panel(
         session.host.task("classification"), str(source), model_name="bart", values={"text": TEXT}
     )
-    session.run_now(panel)
+    session.runs.run_now(panel)
     spec = panel.view.spec().attention
     assert spec is not None
     assert spec.key_tokens is not None
@@ -177,7 +180,7 @@ def test_a_tile_that_is_not_there_is_an_error_in_words(
     key: str, session: Session, bert: Path
 ) -> None:
     panel = open_panel(session, "classification", bert, text=TEXT)
-    session.run_now(panel)
+    session.runs.run_now(panel)
     answer, buffers = Desk(session, panel.view.id).ask("tile", key=key)
     assert isinstance(answer, ErrorAnswer)
     assert answer.error.code == "protocol"
@@ -188,7 +191,7 @@ def test_tiles_of_the_map_and_glances_are_numbers_of_the_trace(
     session: Session, bert: Path
 ) -> None:
     panel = open_panel(session, "classification", bert, text=TEXT)
-    session.run_now(panel)
+    session.runs.run_now(panel)
     desk = Desk(session, panel.view.id)
     desk.hello()
     tiles = panel.view.tiles
@@ -224,7 +227,7 @@ def test_a_click_is_answered_while_thumbnails_are_computed(
 ) -> None:
     """The head comes at once, the thumbnail goes on after it; one that is cancelled ends."""
     panel = open_panel(session, "classification", bert, text=TEXT)
-    session.run_now(panel)
+    session.runs.run_now(panel)
     desk = Desk(session, panel.view.id)
     desk.hello()
     assert panel.view.tiles is not None
@@ -256,7 +259,7 @@ def test_a_click_is_answered_while_thumbnails_are_computed(
 
 def test_selection_reaches_python_and_the_other_copies(session: Session, bert: Path) -> None:
     panel = open_panel(session, "classification", bert, text=TEXT)
-    session.run_now(panel)
+    session.runs.run_now(panel)
     here, there = Desk(session, panel.view.id), Desk(session, panel.view.id)
     here.hello()
     there.hello()
@@ -276,7 +279,7 @@ def test_pages_that_were_reloaded_are_forgotten(session: Session, bert: Path) ->
     desks = [Desk(session, panel.view.id) for _ in range(MAX_COPIES + 3)]
     for desk in desks:
         desk.hello()
-    assert len(session._subscriptions) == MAX_COPIES
+    assert len(session.views._subscriptions) == MAX_COPIES
     panel.view.select(Selection(layer=0, head=0, tokens=(1,)))
     heard = [any(isinstance(one, Selected) for one, _ in d.channel.messages) for d in desks]
     assert heard == [False] * 3 + [True] * MAX_COPIES
@@ -318,7 +321,7 @@ def test_stop_is_heard_while_a_run_computes_and_results_stay(session: Session, b
 
 def test_stop_ends_a_forward_pass_between_layers(session: Session, bert: Path) -> None:
     panel = open_panel(session, "classification", bert, text=TEXT)
-    session.run_now(panel)
+    session.runs.run_now(panel)
     kept = panel.view.outcome
 
     def stop_soon(event: Any) -> None:
@@ -329,7 +332,7 @@ def test_stop_ends_a_forward_pass_between_layers(session: Session, bert: Path) -
 
     panel.view.listen(stop_soon)
     with pytest.raises(Cancelled):
-        session.run_now(panel, {"text": "another text"})
+        session.runs.run_now(panel, {"text": "another text"})
     assert panel.view.outcome is kept
     assert panel.view.status.state == "cancelled"
 
@@ -344,11 +347,11 @@ def test_an_interrupt_passes_on_and_leaves_the_session_usable(session: Session, 
 
     undo = panel.view.listen(interrupt)
     with pytest.raises(KeyboardInterrupt):
-        session.run_now(panel)
+        session.runs.run_now(panel)
     undo()
     assert panel.view.status.state == "cancelled"
     other = open_panel(session, "classification", bert, text=TEXT)
-    session.run_now(other)
+    session.runs.run_now(other)
     assert other.view.status.state == "done"
 
 
@@ -368,7 +371,7 @@ def test_a_plugin_that_fails_in_a_call_is_named_and_set_aside(
 ) -> None:
     panel = open_panel(session, "wrong", bert)
     with pytest.raises(error) as caught:
-        session.run_now(panel, {"how": how})
+        session.runs.run_now(panel, {"how": how})
     assert words in str(caught.value)
     assert "tests" in str(caught.value)
     plugin = session.host.task("wrong").plugin
@@ -376,9 +379,9 @@ def test_a_plugin_that_fails_in_a_call_is_named_and_set_aside(
     assert plugin.error is not None
     assert "Traceback" in plugin.error.details
     assert panel.view.status.state == "error"
-    session.run_now(open_panel(session, "classification", bert, text=TEXT))
+    session.runs.run_now(open_panel(session, "classification", bert, text=TEXT))
 
-    session.run_now(panel, {"how": "once"})  # the user tries again, and it works
+    session.runs.run_now(panel, {"how": "once"})  # the user tries again, and it works
     assert plugin.state == "ready"
 
 
@@ -394,9 +397,9 @@ def test_pressing_run_again_supersedes_the_run_in_progress(session: Session, ber
     assert panel.view.status.run == second
     Slow.seen.clear()
     assert Slow.seen.wait(60)  # the second one counts now, the first has gone
-    assert first not in session._works
+    assert first not in session.runs._works
     assert panel.view.status.run == second
-    session.cancel(second)
+    session.runs.cancel(second)
     desk.status("cancelled")
 
 
@@ -405,7 +408,7 @@ def test_a_run_that_waits_behind_another_can_be_stopped_at_once(
 ) -> None:
     Slow.seen.clear()
     busy = open_panel(session, "slow", bert)
-    running = session.start(busy)
+    running = session.runs.start(busy)
     assert Slow.seen.wait(60)
     waiting = open_panel(session, "classification", bert, text=TEXT)
     desk = Desk(session, waiting.view.id)
@@ -416,7 +419,7 @@ def test_a_run_that_waits_behind_another_can_be_stopped_at_once(
     assert desk.status("cancelled")
     assert waiting.work is None
     assert busy.view.status.run == running  # still at work
-    session.cancel(running)
+    session.runs.cancel(running)
 
 
 def test_the_home_panel_says_what_there_is_and_its_buttons_work(
@@ -424,7 +427,7 @@ def test_the_home_panel_says_what_there_is_and_its_buttons_work(
 ) -> None:
     with pytest.raises(PluginError):
         session.host.register(object(), "broken")
-    session.run_now(open_panel(session, "classification", bert, text=TEXT))
+    session.runs.run_now(open_panel(session, "classification", bert, text=TEXT))
     desk = Desk(session, open_home(session).id)
     spec = desk.hello().spec
     assert isinstance(spec, HomeSpec)
@@ -476,12 +479,12 @@ def test_messages_that_are_none_are_answered(session: Session, bert: Path) -> No
 def test_a_capture_beyond_the_budget_is_made_again_with_the_same_numbers(
     session: Session, bert: Path
 ) -> None:
-    session.traces = TraceCache(budget=1)
+    session = Session(session.host, session.models, TraceCache(budget=1))
     first = open_panel(session, "classification", bert, text=TEXT)
     second = open_panel(session, "classification", bert, text="something else entirely")
-    session.run_now(first)
+    session.runs.run_now(first)
     before = session.tile(first.view.id, "rows/0/0/0-4")
-    session.run_now(second)
+    session.runs.run_now(second)
     assert first.view.tiles is not None
     assert first.view.tiles.trace.released  # type: ignore[attr-defined]
     assert session.tile(first.view.id, "rows/0/0/0-4") == before
@@ -555,40 +558,40 @@ def test_a_capture_made_again_for_python_counts_in_the_budget(session: Session, 
 
 def test_a_result_that_is_dropped_leaves_no_view_behind(session: Session, bert: Path) -> None:
     kit = Kit(session, str(bert), {})
-    before = len(session._views)
+    before = len(session.views._views)
     for number in range(3):
         kit.classify(f"text {number}")
     import gc
 
     gc.collect()
-    assert len(session._views) == before
+    assert len(session.views._views) == before
     with pytest.raises(FieldError):
         kit.classify("")
-    assert len(session._views) == before
+    assert len(session.views._views) == before
 
 
 def test_specs_are_json(session: Session, bert: Path) -> None:
     import json
 
     panel = open_panel(session, "classification", bert, text="<b> \u202e \0 é 🙂 </script>")
-    session.run_now(panel)
+    session.runs.run_now(panel)
     json.dumps(to_builtins(panel.view.spec()), allow_nan=False)
 
 
 def test_a_side_panel_asks_for_the_kernel_by_name_and_follows_it(
     session: Session, bert: Path
 ) -> None:
-    session.offer(KERNEL_VIEW, open_kernel_view)
+    session.views.offer(KERNEL_VIEW, lambda: open_kernel_view(session))
     desk = Desk(session, KERNEL_VIEW)
     answer, _ = desk.ask("hello", session="kernel", protocol=1, version="t")
     assert isinstance(answer, Welcome), answer
     assert isinstance(answer.spec, HomeSpec)
     assert answer.spec.views == ()
-    assert session.panels == ()
+    assert session.views.panels == ()
 
     long = "word " * 100
     panel = open_panel(session, "classification", bert, text=long)
-    session.run_now(panel)
+    session.runs.run_now(panel)
 
     def lists_the_run(one: object) -> bool:
         return isinstance(one, Changed) and isinstance(one.spec, HomeSpec) and bool(one.spec.models)
@@ -603,7 +606,7 @@ def test_a_side_panel_asks_for_the_kernel_by_name_and_follows_it(
     # what a cell's %lmkit saves holds no beginnings of texts
     assert open_home(session).spec().views == ()
 
-    session.close(panel.view.id)
+    session.views.close(panel.view.id)
 
     def lists_no_view(one: object) -> bool:
         return lists_the_run(one) and one.spec.views == ()  # type: ignore[attr-defined]

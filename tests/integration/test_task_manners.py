@@ -156,7 +156,7 @@ def test_nothing_is_left_where_result_and_error_are_held(
     assert calls
     assert out[2].__traceback__ is not None
     for one in out[:2]:
-        session.close(one._panel.view.id)
+        session.views.close(one._panel.view.id)
     assert tensors() - before == set()
     assert out[0].results
     assert len(out[1]) == 2

@@ -66,7 +66,7 @@ def test_a_model_that_writes(tmp_path: Path) -> None:
 
     kit = lmkit.load(str(tiny_llama(tmp_path)))
     with pytest.raises(WrongModelKindError) as caught:
-        kit.session.load_for(Fills, str(tmp_path), {})
+        kit.session.runs.load_for(Fills, str(tmp_path), {})
     assert "needs a model that fills in masked words" in caught.value.message
     assert GENERATION in caught.value.hint
     assert ATTENTION in caught.value.hint
@@ -169,7 +169,7 @@ def test_no_installed_task_fits(tmp_path: Path) -> None:
     host.register(Plugin(), "marks")
     session = Session(host, ModelStore(device="cpu"))
     with pytest.raises(WrongModelKindError) as caught:
-        session.load_for(Marks, str(tiny_bert(tmp_path)), {})
+        session.runs.load_for(Marks, str(tiny_bert(tmp_path)), {})
     session.stop()
     assert caught.value.hint.endswith("No installed task fits it.")
 
@@ -178,13 +178,15 @@ def test_the_panel_shows_which_tasks_fit(tmp_path: Path) -> None:
     kit = lmkit.load(str(tiny_bert(tmp_path)))
     session = kit.session
     task = session.host.task("generation")
-    panel = session.open_panel(task, str(tmp_path), model_name="tiny", values={"prompt": "a film"})
+    panel = session.views.open_panel(
+        task, str(tmp_path), model_name="tiny", values={"prompt": "a film"}
+    )
     with pytest.raises(WrongModelKindError):
-        session.run_now(panel)
+        session.runs.run_now(panel)
     status = panel.view.status
     assert status.state == "error"
     assert status.error is not None
     assert status.error.code == "model-kind"
     assert CLASSIFICATION in status.error.hint
     assert "continues text" in status.error.message
-    session.close(panel.view.id)
+    session.views.close(panel.view.id)

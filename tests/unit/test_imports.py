@@ -17,9 +17,9 @@ PACKAGE = ROOT / "lmkit"
 CHAIN = (
     "version", "errors", "settings", "protocol", "work", "rows", "api", "run_record",
     "declarations", "fields", "hookspecs", "host", "runner", "trace_cache", "tile_queue",
-    "lending", "jobs", "session", "home", "kernel_session", "tools", "fonts", "transports",
-    "saving", "attention", "explorer", "evaluation", "kit", "arguments", "reports", "completion",
-    "scaffold", "strip", "serve", "magics", "cli",
+    "lending", "jobs", "open_views", "task_runs", "session", "home", "kernel_session", "tools",
+    "fonts", "transports", "saving", "attention", "explorer", "evaluation", "kit", "arguments",
+    "reports", "completion", "scaffold", "remains", "strip", "serve", "magics", "cli",
 )  # fmt: skip
 ROOMS = {
     "capture": {"errors", "protocol"},

@@ -130,6 +130,54 @@ def test_the_command_changes_the_file_in_one_step(tmp_path: Path, capsys: Any) -
     assert sorted(one.name for one in tmp_path.iterdir()) == ["a.ipynb", "b.ipynb"]
 
 
+def test_what_the_user_wrote_and_printed_is_named_and_left(tmp_path: Path, capsys: Any) -> None:
+    said = "Frau Kowalski called twice\non Monday about her invoice."
+    bundle = saved()
+    bundle["spec"]["values"]["text"] = said
+    given = notebook(bundle)
+    raised = {
+        "output_type": "error", "ename": "ValueError", "evalue": "on MONDAY  about her",
+        "traceback": [],
+    }  # fmt: skip
+    table = {
+        "output_type": "execute_result", "metadata": {}, "execution_count": 1,
+        "data": {"application/json": {"rows": [["kowalski called", "twice on"]]}},
+    }  # fmt: skip
+    given["cells"] += [
+        {"cell_type": "code", "source": ["%%lm classification\n", said], "outputs": []},
+        {"cell_type": "code", "source": ["1 / 0"], "outputs": [raised]},
+        {"cell_type": "code", "source": ["on Monday"], "outputs": [table], "metadata": {}},
+        {"cell_type": "markdown", "source": ["About her"], "attachments": {"a.txt": {"x": said}}},
+    ]
+    given["metadata"]["title"] = "Frau Kowalski called twice"
+    file = tmp_path / "a.ipynb"
+    file.write_text(json.dumps(given), encoding="utf-8")
+    left = (
+        "source of cell 3", "output of cell 4", "output of cell 5", "metadata of cell 6",
+        "notebook's metadata",
+    )  # fmt: skip
+    assert strip_file(file, write=False).left == left
+    assert main(["strip", str(file)]) == 0
+    assert f"yours to change: {', '.join(left)}\n" in capsys.readouterr().out
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    assert kept["cells"][2:] == given["cells"][2:]
+
+
+def test_the_text_of_an_explorer_is_that_of_its_tokens(tmp_path: Path) -> None:
+    bundle = saved()
+    bundle["spec"]["values"] = {}
+    bundle["spec"]["fields"] = []
+    own = decode_bundle(bundle).spec
+    assert isinstance(own, PanelSpec)
+    assert own.attention is not None
+    words = "".join(one.text for one in own.attention.tokens.all if not one.special)
+    given = notebook(bundle)
+    given["cells"][0]["source"] = [words]
+    file = tmp_path / "a.ipynb"
+    file.write_text(json.dumps(given), encoding="utf-8")
+    assert strip_file(file).left == ("source of cell 1",)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"cells": [], "nbformat": 3}', "[" * 9_000])
 def test_what_is_no_notebook_is_left_as_it_is(text: str, tmp_path: Path) -> None:
     file = tmp_path / "a.ipynb"

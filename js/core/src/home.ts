@@ -334,6 +334,14 @@ export function home(
               { class: "note row-more number" },
               text([stepText(job, t), job.note].filter((part) => part !== "").join(" · ")),
             ),
+            // why it ended
+            job.problem
+              ? h(
+                  "span",
+                  { class: "row-more", "data-lmkit": "home-job-problem" },
+                  text(job.problem),
+                )
+              : null,
             h("span", { class: "note row-more", dir: "ltr" }, text(job.name)),
           );
         }),

@@ -735,6 +735,29 @@ describe("the home view", () => {
     ]);
   });
 
+  test("a run that failed says why, as text", async () => {
+    const run = {
+      name: "runs/a",
+      title: "bert → 2 layers",
+      task: "distillation",
+      field: "folder",
+      step: 3,
+      steps: 10,
+      note: "",
+      secondsLeft: null,
+      actions: [],
+    };
+    const jobs = [
+      { ...run, state: "failed", problem: "The loss is <b>NaN</b>." },
+      { ...run, name: "runs/b", state: "running", problem: "" },
+    ] as HomeSpec["jobs"];
+    const { view } = await liveView({ ...home(), jobs });
+    const [failed, running] = view.all("home-job");
+    expect(failed?.textContent).toContain("The loss is <b>NaN</b>.");
+    expect(failed?.querySelector("b")).toBe(null);
+    expect(running?.querySelector('[data-lmkit="home-job-problem"]')).toBe(null);
+  });
+
   test("a failed action is told", async () => {
     const { view, kernel } = await liveView(home());
     kernel.answer = ({ id, view: name }) =>

@@ -211,6 +211,7 @@ export async function loadIn(kernel: Kernel.IKernelConnection): Promise<void> {
 
 function paragraph(text: string): HTMLElement {
   const element = document.createElement("p");
+  element.setAttribute("role", "status"); // it comes and goes unasked
   element.textContent = text;
   return element;
 }

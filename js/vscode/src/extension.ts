@@ -10,7 +10,8 @@ import { Pythons } from "./python.ts";
 import { Refills } from "./refill.ts";
 import { openReport } from "./report.ts";
 import { givenRun, Runs } from "./runs.ts";
-import { errorOf, Server } from "./server.ts";
+import { Server } from "./server.ts";
+import { tellFailure } from "./tell.ts";
 import { installInTerminal } from "./terminal.ts";
 
 /** When this file began to be evaluated; a line that the build puts before all modules. */
@@ -85,7 +86,9 @@ export function activate(context: vscode.ExtensionContext): Api {
 
   const choosePython = async (): Promise<void> => {
     const known = await vscode.commands.getCommands(true);
-    if (known.includes("python.setInterpreter")) {
+    // where the setting is filled in, no other choice counts
+    const set = vscode.workspace.getConfiguration("lmkit").get<string>("pythonPath")?.trim();
+    if (!set && known.includes("python.setInterpreter")) {
       await vscode.commands.executeCommand("python.setInterpreter");
     } else {
       await vscode.commands.executeCommand("workbench.action.openSettings", "lmkit.pythonPath");
@@ -112,12 +115,7 @@ export function activate(context: vscode.ExtensionContext): Api {
       try {
         await act(argument);
       } catch (error) {
-        const { message, hint } = errorOf(error);
-        const shown = await vscode.window.showErrorMessage(
-          [message, hint].filter(Boolean).join(" "),
-          vscode.l10n.t("Show Log"),
-        );
-        if (shown) log.show(true);
+        await tellFailure(error);
       }
     });
 

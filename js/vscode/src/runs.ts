@@ -121,7 +121,8 @@ export class Runs implements vscode.TreeDataProvider<JobInfo>, vscode.Disposable
   getTreeItem(run: JobInfo): vscode.TreeItem {
     const item = new vscode.TreeItem(folderName(run));
     item.id = run.name;
-    item.description = [describeRun(run), run.title].filter(Boolean).join(" · ");
+    // why it ended says more than of which models it is, which the tooltip says as well
+    item.description = [describeRun(run), run.problem || run.title].filter(Boolean).join(" · ");
     const lines = [run.title, `${stateWord(run.state)}: ${run.name}`, run.note, run.problem];
     item.tooltip = lines.filter(Boolean).join("\n"); // a string: nothing in it is markup
     const [icon, colour] = ICONS[run.state];

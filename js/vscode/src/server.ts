@@ -10,6 +10,11 @@ const VERSION = "0.1.0";
 const SPELL_MS = 5 * 60_000;
 const MOST_DEATHS = 3;
 const START_MS = 120_000;
+/** Milliseconds between two looks at a process that owes an answer, and from when on it is said. */
+const LOOK_MS = 5_000;
+const SILENT_MS = 15_000;
+/** A process that does not end with its input is ended. */
+const END_MS = 6_000;
 
 export type ServerState = "stopped" | "starting" | "running" | "failed";
 
@@ -19,12 +24,15 @@ interface Running {
   readonly about: Initialized;
 }
 
+/** What keeps the process from answering, as far as a command can be offered for it. */
+export type Obstacle = "untrusted" | "no-python" | "missing" | "silent" | "server";
+
 /** A sentence for people, with what to do. */
 export class ServerError extends Error {
   constructor(
     message: string,
     readonly hint = "",
-    readonly code = "server",
+    readonly code: Obstacle = "server",
   ) {
     super(message);
   }
@@ -49,13 +57,17 @@ export function errorOf(error: unknown): {
     };
   }
   const message = error instanceof Error ? error.message : String(error);
-  const hint = error instanceof ServerError ? error.hint : "";
-  return { code: "server", message, hint, details: "" };
+  const { code, hint } = error instanceof ServerError ? error : { code: "server", hint: "" };
+  return { code, message, hint, details: "" };
 }
 
 /** How a process ended: the signal's name, or its status. */
 function endOf(code: number | null, signal: string | null): string {
   return signal ?? vscode.l10n.t("status {0}", String(code));
+}
+
+function alive(process: ChildProcess): boolean {
+  return process.exitCode === null && process.signalCode === null;
 }
 
 export class Server implements vscode.Disposable {
@@ -74,6 +86,13 @@ export class Server implements vscode.Disposable {
   #interpreter: string | null = null;
   #deaths: number[] = [];
   #disposed = false;
+  /** Requests that have no answer yet. */
+  #owed = 0;
+  #looking: NodeJS.Timeout | null = null;
+  /** Since when a `ping` has no answer. */
+  #pinged: number | null = null;
+  /** Whether that was said. */
+  #silent = false;
 
   constructor(
     private readonly python: () => Promise<string>,
@@ -97,11 +116,39 @@ export class Server implements vscode.Disposable {
 
   /** Ask; rejects with a `ResponseError` of the server or a `ServerError`. */
   async request<T>(method: string, params?: unknown, token?: vscode.CancellationToken): Promise<T> {
-    const { connection } = await this.#ensure();
-    // an undefined token would be taken for a second parameter
-    return token
-      ? connection.sendRequest<T>(method, params ?? {}, token)
-      : connection.sendRequest<T>(method, params ?? {});
+    const running = await this.#ensure();
+    const { connection } = running;
+    this.#owed++;
+    this.#looking ??= setTimeout(() => this.#look(running), LOOK_MS);
+    try {
+      // an undefined token would be taken for a second parameter
+      return await (token
+        ? connection.sendRequest<T>(method, params ?? {}, token)
+        : connection.sendRequest<T>(method, params ?? {}));
+    } finally {
+      this.#owed--;
+    }
+  }
+
+  /**
+   * Whether a process that owes answers is still there: it answers `ping` at once, whatever it
+   * computes. One that does not, hung or stopped, is told of once, and again after it was back.
+   */
+  #look(running: Running): void {
+    this.#looking = null;
+    if (this.#process !== running.process || this.#owed === 0) return;
+    if (this.#pinged === null) {
+      this.#pinged = Date.now();
+      const back = () => {
+        if (this.#process === running.process) this.#pinged = null;
+      };
+      running.connection.sendRequest("ping").then(back, back); // an error is an answer, too
+      this.#silent = false;
+    } else if (!this.#silent && Date.now() - this.#pinged >= SILENT_MS) {
+      this.#silent = true;
+      this.#tellSilent();
+    }
+    this.#looking = setTimeout(() => this.#look(running), LOOK_MS);
   }
 
   /** End the process; the next request starts another. */
@@ -112,7 +159,8 @@ export class Server implements vscode.Disposable {
     this.#running = null;
     running?.connection.dispose();
     process?.stdin?.end(); // the server ends with its input
-    if (process) setTimeout(() => process.exitCode === null && process.kill(), 6_000).unref();
+    // one that hangs hears no milder signal
+    if (process) setTimeout(() => alive(process) && process.kill("SIGKILL"), END_MS).unref();
     this.#become("stopped");
     this.#ended.fire();
   }
@@ -120,7 +168,8 @@ export class Server implements vscode.Disposable {
   dispose(): void {
     this.#disposed = true;
     this.#process?.stdin?.end();
-    this.#process?.kill();
+    this.#process?.kill("SIGKILL");
+    if (this.#looking) clearTimeout(this.#looking);
   }
 
   #become(state: ServerState): void {
@@ -132,9 +181,12 @@ export class Server implements vscode.Disposable {
   #ensure(): Promise<Running> {
     if (!vscode.workspace.isTrusted) {
       const hint = vscode.l10n.t("Trust the workspace to run models in it.");
-      return Promise.reject(new ServerError(vscode.l10n.t("This workspace is not trusted."), hint));
+      const said = vscode.l10n.t("This workspace is not trusted.");
+      return Promise.reject(new ServerError(said, hint, "untrusted"));
     }
     this.#running ??= this.#start().catch((error: unknown) => {
+      const { message, hint } = errorOf(error);
+      this.log.appendLine([message, hint].filter(Boolean).join(" "));
       this.#running = null;
       this.#become("failed");
       throw error;
@@ -147,6 +199,7 @@ export class Server implements vscode.Disposable {
     // not before it is needed: it is most of the extension's code
     const [rpc, python] = await Promise.all([import("vscode-jsonrpc/node"), this.python()]);
     this.#interpreter = python;
+    this.#pinged = null;
     const cwd = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath;
     this.log.appendLine(`Starting ${python} -m lmkit serve --stdio`);
     const child = spawn(python, ["-m", "lmkit", "serve", "--stdio"], {
@@ -168,17 +221,21 @@ export class Server implements vscode.Disposable {
           new ServerError(
             vscode.l10n.t("{0} cannot be started: {1}.", python, error.message),
             vscode.l10n.t("Choose another Python."),
+            "no-python",
           ),
         ),
       );
       child.once("exit", (code, signal) => {
-        const hint = /No module named '?lmkit/.test(last)
-          ? vscode.l10n.t("lmkit is not in this Python: install lmkit-core.")
-          : vscode.l10n.t("The log says why.");
+        if (/No module named '?lmkit/.test(last)) {
+          const said = vscode.l10n.t("lmkit is not in the Python environment {0}.", python);
+          const hint = vscode.l10n.t("Install it there, or choose another Python.");
+          reject(new ServerError(said, hint, "missing"));
+          return;
+        }
         reject(
           new ServerError(
             vscode.l10n.t("lmkit's Python process ended ({0}).", endOf(code, signal)),
-            hint,
+            vscode.l10n.t("The log says why."),
           ),
         );
       });
@@ -202,6 +259,7 @@ export class Server implements vscode.Disposable {
             new ServerError(
               vscode.l10n.t("lmkit's Python process does not answer."),
               vscode.l10n.t("The log may say why."),
+              "silent",
             ),
           ),
         START_MS,
@@ -220,7 +278,7 @@ export class Server implements vscode.Disposable {
     } catch (error) {
       connection.dispose();
       if (this.#process === child) this.#process = null;
-      child.kill();
+      child.kill("SIGKILL");
       throw error;
     } finally {
       clearTimeout(timer);
@@ -275,6 +333,17 @@ export class Server implements vscode.Disposable {
     this.#deaths = [];
     await this.stop();
     await this.about();
+  }
+
+  #tellSilent(): void {
+    const message = vscode.l10n.t("lmkit's Python process does not answer.");
+    this.log.appendLine(message);
+    const restart = vscode.l10n.t("Restart Python");
+    const showLog = vscode.l10n.t("Show Log");
+    void vscode.window.showWarningMessage(message, restart, showLog).then((chosen) => {
+      if (chosen === restart) void this.restart().catch(() => {});
+      else if (chosen === showLog) this.log.show(true);
+    });
   }
 
   #tell(message: string, givenUp: boolean): void {

@@ -6,6 +6,7 @@ const { cellSource, magicLine, typedWord } = await import("../src/notebook.ts");
 const { quoted } = await import("../src/terminal.ts");
 const { errorOf, ServerError } = await import("../src/server.ts");
 const { given } = await import("../src/choose.ts");
+const { remedies } = await import("../src/tell.ts");
 
 test("a panel's state is read as what it may be, and nothing else", () => {
   expect(
@@ -77,4 +78,14 @@ test("any failure has a sentence", () => {
 test("arguments of a command are checked", () => {
   expect(given({ task: "a", model: 3, other: 1 })).toEqual({ task: "a" });
   expect(given("a")).toEqual({});
+});
+
+test("each obstacle is offered what helps against it", () => {
+  const commands = (code: string) => remedies(code).map(([, command]) => command);
+  expect(commands("missing")).toEqual(["lmkit.install", "lmkit.choosePython"]);
+  expect(commands("no-python")).toEqual(["lmkit.choosePython", "lmkit.showLog"]);
+  expect(commands("untrusted")).toEqual(["workbench.trust.manage"]);
+  expect(commands("silent")).toEqual(["lmkit.restart", "lmkit.showLog"]);
+  expect(commands("anything else")).toEqual(["lmkit.showLog"]);
+  expect(errorOf(new ServerError("It is not there.", "", "missing")).code).toBe("missing");
 });

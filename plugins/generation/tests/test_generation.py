@@ -303,7 +303,7 @@ def test_closing_frees_cache_and_capture(llama: lmkit.Kit) -> None:
     made = write(llama)
     trace = made.attention.trace
     assert trace.nbytes > 0
-    made._session.close(made.view.id)
+    made._session.views.close(made.view.id)
     assert trace.nbytes == 0
     assert trace.branch((*trace.sequence[:-1], 5))[0] is None
 

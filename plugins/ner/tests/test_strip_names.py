@@ -90,6 +90,17 @@ def test_names_are_placeholders_in_every_output_and_nowhere_else(tmp_path: Path)
     assert main(["strip", "--names", "--check", str(file)]) == 0
 
 
+def test_what_is_left_are_places_with_names(tmp_path: Path, capsys: Any) -> None:
+    given = notebook(output("In the end of all this Ada Lovelace wrote it down by hand."))
+    sources = ["In the end of all this", "x = 'this Ada Lovelace wrote'", "it down by hand."]
+    given["cells"] += [{"cell_type": "code", "source": [one], "outputs": []} for one in sources]
+    file = tmp_path / "a.ipynb"
+    file.write_text(json.dumps(given), encoding="utf-8")
+    assert main(["strip", "--names", str(file)]) == 0
+    assert "Names of them stand elsewhere too" in (said := capsys.readouterr().out)
+    assert said.endswith("yours to change: source of cell 3\n")
+
+
 def test_what_fails_to_replace_changes_nothing(tmp_path: Path) -> None:
     given = notebook(output("Ada Lovelace"))
     before = copy.deepcopy(given)

@@ -98,7 +98,7 @@ def test_a_closed_panel_leaves_no_tensor_where_its_result_and_error_are_held(
     except FieldError as error:
         held.append(error)
     assert held[0].__traceback__ is not None
-    session.close(out[0].view.id)
+    session.views.close(out[0].view.id)
     assert tensors() - before == set()
     assert out[0].results
 
@@ -157,9 +157,9 @@ def test_a_data_set_without_tags(kit: Kit) -> None:
 def test_a_panel_that_redacts_keeps_nothing_of_its_runs_before(session: Session, kit: Kit) -> None:
     kernel_key.forget()
     r = kit.redact(TEXT)
-    session.run_now(r._panel, {"do": "restore"})
+    session.runs.run_now(r._panel, {"do": "restore"})
     assert r.values["text"] == TEXT
-    session.run_now(r._panel, {"do": "redact"})
+    session.runs.run_now(r._panel, {"do": "redact"})
     assert "Ada" not in r.values["text"]
     kept = str(to_builtins(snapshot(r.view, None)))
     assert "lovelace" not in kept.lower()

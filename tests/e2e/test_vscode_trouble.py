@@ -1,0 +1,179 @@
+"""What VS Code says and does when Python dies, hangs, is not there, or has no lmkit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Frame, Page, expect
+
+from tests.e2e.editor import Editor, Workbench, serve
+
+VIEW = '[data-lmkit="view"]'
+LONG = 120_000
+SLOW = """
+import time
+from lmkit.api import Field, Task, Text, hookimpl, progress
+
+class Slow(Task):
+    name = "slow"
+    title = "Slow"
+    fields = (
+        Field.text("text", label="Text", body=True),
+        Field.integer("steps", label="Steps", default=1, minimum=1, maximum=100_000),
+    )
+
+    def run(self, model, *, text, steps):
+        for step in range(steps):
+            progress("Counting", step, steps)
+            time.sleep(0.02)
+        return Text(text=text[::-1])
+
+@hookimpl
+def lmkit_register_tasks(register):
+    register(Slow)
+"""
+
+
+def part(name: str) -> str:
+    return f'[data-lmkit="{name}"]'
+
+
+def field(frame: Frame, name: str) -> str:
+    value: str = frame.locator(f'{part("field")}[data-field="{name}"]').input_value()
+    return value
+
+
+@pytest.fixture
+def editor(tmp_path: Path) -> Iterator[Editor]:
+    """One for each test: the process of a page that was closed lives on for a while."""
+    plugin = tmp_path / "slow"
+    plugin.mkdir()
+    (plugin / "lmkit_slow.py").write_text(SLOW)
+    info = plugin / "lmkit_slow-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lmkit-slow\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[lmkit]\nslow = lmkit_slow\n")
+    with serve(tmp_path, environ={"PYTHONPATH": str(plugin)}) as running:
+        yield running
+
+
+def open_slow(workbench: Workbench) -> Frame:
+    """A panel whose run takes many minutes, and runs."""
+    workbench.command("lmkit: Open Panel")
+    workbench.pick("Slow")
+    workbench.pick("starter:sentiment")
+    frame = workbench.frame(part("run"))
+    expect(frame.locator(part("run"))).to_be_enabled(timeout=LONG)
+    frame.locator(f'{part("field")}[data-field="text"]').fill("typed by me")
+    more = frame.locator(part("more-fields"))
+    if not frame.locator(f'{part("field")}[data-field="steps"]').is_visible():
+        more.click()
+    frame.locator(f'{part("field")}[data-field="steps"]').fill("50000")
+    frame.locator(part("run")).click()
+    expect(workbench.toast("Counting")).to_be_visible(timeout=LONG)
+    return frame
+
+
+def still_works(workbench: Workbench, frame: Frame) -> None:
+    """The panel is back with what the user typed, and runs it."""
+    expect(frame.locator(part("run"))).to_be_enabled(timeout=LONG)
+    expect(workbench.toast("Counting")).to_have_count(0)
+    assert (field(frame, "text"), field(frame, "steps")) == ("typed by me", "50000")
+    frame.locator(f'{part("field")}[data-field="steps"]').fill("1")
+    frame.locator(part("run")).click()
+    expect(frame.locator(VIEW)).to_contain_text("em yb depyt", timeout=LONG)
+    workbench.harmless()
+
+
+def test_python_killed_in_the_middle_of_a_run(page: Page, editor: Editor) -> None:
+    workbench = Workbench(page, editor)
+    frame = open_slow(workbench)
+    workbench.shot("before-kill")
+    os.kill(editor.python(), signal.SIGKILL)
+    toast = workbench.toast("lmkit's Python process ended (SIGKILL) and was started again.")
+    expect(toast).to_be_visible(timeout=60_000)
+    expect(page.locator(".notification-toast")).to_have_count(1)
+    workbench.shot("killed")
+    still_works(workbench, frame)
+
+
+def test_a_python_that_hangs_is_told_of_and_restarted(page: Page, editor: Editor) -> None:
+    workbench = Workbench(page, editor)
+    frame = open_slow(workbench)
+    hung = editor.python()
+    os.kill(hung, signal.SIGSTOP)
+    try:
+        frame.locator(part("stop")).click()
+        toast = workbench.toast("lmkit's Python process does not answer.")
+        expect(toast).to_be_visible(timeout=60_000)
+        workbench.shot("hung")
+        toast.get_by_role("button", name="Restart Python").click()
+        expect(toast).to_have_count(0)
+        still_works(workbench, frame)
+        assert editor.python() != hung
+        page.wait_for_timeout(7_000)  # its end is not waited for by the one that follows
+        with pytest.raises(ProcessLookupError):
+            os.kill(hung, 0)
+    finally:
+        if _there(hung):
+            os.kill(hung, signal.SIGKILL)
+
+
+def _there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_no_python_is_said_where_one_looks_and_where_one_acts(page: Page, tmp_path: Path) -> None:
+    with serve(tmp_path, settings={"lmkit.pythonPath": "/nowhere/python"}) as editor:
+        workbench = Workbench(page, editor)
+        page.locator('.activitybar a[aria-label="lmkit"]').click()
+        welcome = page.locator(".welcome-view").filter(has_text="No Python was found.")
+        expect(welcome).to_be_visible(timeout=60_000)
+        workbench.command("lmkit: Open Panel")
+        toast = workbench.toast("/nowhere/python cannot be started")
+        expect(toast).to_contain_text("Choose another Python.", timeout=60_000)
+        workbench.shot("no-python")
+        toast.get_by_role("button", name="Choose Python").click()
+        setting = page.locator(".settings-editor .setting-item-contents").first
+        expect(setting).to_contain_text("Python Path", timeout=60_000)
+        workbench.harmless()
+
+
+def test_a_python_without_lmkit_gets_it_in_a_terminal(page: Page, tmp_path: Path) -> None:
+    # the interpreter below this environment has no lmkit; what pip is told is written down
+    told = tmp_path / "pip.txt"
+    python = tmp_path / "my python"
+    base = sys._base_executable  # type: ignore[attr-defined]
+    python.write_text(
+        f'#!/bin/sh\nif [ "$2" = pip ]; then echo "$@" > "{told}"; else exec "{base}" "$@"; fi\n'
+    )
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    with serve(tmp_path, settings={"lmkit.pythonPath": str(python)}) as editor:
+        workbench = Workbench(page, editor)
+        page.locator('.activitybar a[aria-label="lmkit"]').click()
+        welcome = page.locator(".welcome-view").filter(has_text="not in the chosen Python")
+        expect(welcome).to_be_visible(timeout=60_000)
+        workbench.command("lmkit: Open Panel")
+        toast = workbench.toast(f"lmkit is not in the Python environment {python}.")
+        expect(toast).to_be_visible(timeout=60_000)
+        workbench.shot("without-lmkit")
+        toast.get_by_role("button", name="Install in a Terminal").click()
+        for _ in range(600):
+            if told.exists() and told.read_text():
+                break
+            page.wait_for_timeout(100)
+        assert told.read_text().split() == [
+            "-m", "pip", "install", "lmkit-core", "lmkit-classification",
+        ]  # fmt: skip
+        workbench.shot("install")
+        workbench.harmless()
