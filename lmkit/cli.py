@@ -128,7 +128,7 @@ def _run(words: list[str]) -> int:
     values = arguments.field_values(registered, options)
     for name, value in values.items():
         if value == "-":
-            values[name] = sys.stdin.read()
+            values[name] = _read_input()
     kit = Kit(session, options.model, arguments.load_options(options))
     warnings.simplefilter("ignore", MissingHeadWarning)  # printed below, with the other warnings
     analysis = kit.run(registered.task.name, **values)
@@ -141,6 +141,21 @@ def _run(words: list[str]) -> int:
     if options.html:
         _write_html(Path(options.html), analysis, registered.task.title)
     return 0
+
+
+def _read_input() -> str:
+    """Standard input as text.
+
+    Raises:
+        LmkitError: it is no UTF-8.
+    """
+    try:
+        return sys.stdin.read().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise LmkitError(
+            f"Standard input is not text in UTF-8: {error.reason} at byte {error.start:,}.",
+            hint="Convert it, with iconv for instance.",
+        ) from error
 
 
 def _evaluate(words: list[str]) -> int:
@@ -178,7 +193,9 @@ def _evaluate(words: list[str]) -> int:
             sys.stdout.write(f"{evaluation!r}\n")
     if evaluation.error is not None:
         return 1
-    return 130 if evaluation.stopped else 0
+    if evaluation.stopped:
+        return 130
+    return 0 if len(evaluation) else 1
 
 
 def _as_json(analysis: Any, kit: Any) -> dict[str, Any]:

@@ -244,7 +244,9 @@ class TaskRuns:
             DataSetError: it cannot be read, or a column is not there.
         """
         part = self._part(panel)
-        table = open_rows(data)
+        table = open_rows(data, lenient=True)
+        if not table.count:
+            raise DataSetError(f"{table.name} has no rows.", hint="Give a data set with some.")
         task = panel.registered.task
         mapped = map_columns(table, task.columns, mapping)
         panel.table, panel.rows = table, None

@@ -71,7 +71,9 @@ def map_columns(
                 raise _unmapped(table, spec)
             continue
         names = (spec.name, *_USUAL.get(spec.name, ()))
-        folded = {one.casefold(): one for one in reversed(table.columns) if one not in taken}
+        folded = {
+            one.strip().casefold(): one for one in reversed(table.columns) if one not in taken
+        }
         found = next((folded[name] for name in names if name in folded), None)
         if found is None and spec.required and len(table.columns) == 1 and not taken:
             found = table.columns[0]
@@ -113,6 +115,9 @@ def checked_rows(
         numbers = rows[start : start + READ_AT_ONCE]
         cells = {spec.name: table.read(mapping[spec.name], numbers) for spec in mapped}
         for place, number in enumerate(numbers):
+            if number in table.faults:
+                problem(RowProblem(int(number), "", table.faults[number]))
+                continue
             values: dict[str, Any] = {}
             whole = True
             for spec in mapped:

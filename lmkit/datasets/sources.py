@@ -12,6 +12,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,20 @@ class Table(ABC):
         name: What the data set is called.
         columns: Names of its columns, in order.
         count: How many rows it has.
+        faults: Rows that could not be read, and why; their cells are None.
     """
 
-    def __init__(self, name: str, columns: Iterable[Any], count: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        columns: Iterable[Any],
+        count: int,
+        faults: Mapping[int, str] | None = None,
+    ) -> None:
         self.name = name
         self.columns = tuple(str(one) for one in columns)
         self.count = count
+        self.faults = dict(faults or {})
         twice = sorted({one for one in self.columns if self.columns.count(one) > 1})
         if twice:
             raise DataSetError(
@@ -53,13 +62,14 @@ class Table(ABC):
             raise DataSetError(
                 f"{self.name} has no column {column!r}.", hint=f"Its columns are: {known}."
             )
-        return [_plain(value) for value in self._read(column, rows)]
+        # Arrow has no way to take nothing.
+        return [_plain(value) for value in self._read(column, rows)] if len(rows) else []
 
     @abstractmethod
     def _read(self, column: str, rows: Sequence[int]) -> Iterable[Any]: ...
 
 
-def open_rows(data: Any, name: str = "") -> Table:
+def open_rows(data: Any, name: str = "", *, lenient: bool = False) -> Table:
     """See the rows of whatever holds some.
 
     Args:
@@ -67,14 +77,19 @@ def open_rows(data: Any, name: str = "") -> Table:
             dicts, a dict of columns, or the path of a CSV, TSV, JSON Lines, JSON, Parquet, Arrow or
             Feather file, or of a folder that ``datasets.Dataset.save_to_disk`` wrote.
         name: What to call it; else the file's name or the kind of object and its length.
+        lenient: Note a row that cannot be read in :attr:`Table.faults` and go on.
 
     Raises:
-        DataSetError: it holds no rows that can be read, saying why.
+        DataSetError: it holds no rows that can be read, saying why; one row is enough if not
+            ``lenient``.
     """
     if isinstance(data, Table):
         return data
     if isinstance(data, str | os.PathLike):
-        return _file(Path(data), name)
+        if not os.fspath(data).strip():
+            raise DataSetError("No data set is named.", hint=f"Give a {_SUFFIXES} file.")
+        path = Path(data)
+        return _file(path, name or path.name, _Faults(lenient, name or path.name))
     kind = type(data).__name__
     if isinstance(data, Mapping) and _is_dict_of_splits(data):
         splits = ", ".join(map(str, data))
@@ -91,13 +106,38 @@ def open_rows(data: Any, name: str = "") -> Table:
     if hasattr(data, "get_column") and hasattr(data, "columns"):
         return _Polars(name or _sized(kind, len(data)), data)
     if isinstance(data, Mapping):
-        return _Columns(name or "columns", {str(k): list(v) for k, v in data.items()})
-    if isinstance(data, Iterable) and not isinstance(data, bytes):
-        return _records(data, name)
+        return _columns(data, name or "columns")
+    if isinstance(data, Iterable) and not isinstance(data, bytes | bytearray):
+        return _records(data, name, _Faults(lenient))
     raise DataSetError(
         f"A {kind} holds no rows.",
         hint="Give a DataFrame, an Arrow table, a Hugging Face data set, a list of dicts, a path.",
     )
+
+
+class _Faults(dict[int, str]):
+    """Rows that cannot be read; the first one is raised where there may be none."""
+
+    def __init__(self, lenient: bool, name: str = "") -> None:
+        super().__init__()
+        self.lenient, self.name = lenient, name
+
+    def add(self, row: int, said: str, hint: str = "", *, line: int = 0) -> None:
+        """Note a row.
+
+        Args:
+            row: Its number.
+            said: What it is or has, the rest of a sentence without its point.
+            hint: What to do about it.
+            line: Where it begins in the file, from 1.
+
+        Raises:
+            DataSetError: there may be none.
+        """
+        if not self.lenient:
+            place = f"{self.name}, line {line:,} (row {row:,})" if line else f"Row {row:,}"
+            raise DataSetError(f"{place} {said}.", hint=hint)
+        self[row] = f"{f'Line {line:,}' if line else 'It'} {said}. {hint}".strip()
 
 
 class _Frame(Table):
@@ -157,12 +197,17 @@ class _HuggingFace(Table):
 class _Columns(Table):
     """Python lists under names."""
 
-    def __init__(self, name: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        columns: Mapping[str, Sequence[Any]],
+        faults: Mapping[int, str] | None = None,
+    ) -> None:
         lengths = {len(one) for one in columns.values()}
         if len(lengths) > 1:
             short = ", ".join(f"{key} {len(value):,}" for key, value in columns.items())
             raise DataSetError(f"The columns are not of one length: {short}.")
-        super().__init__(name, columns, lengths.pop() if lengths else 0)
+        super().__init__(name, columns, lengths.pop() if lengths else 0, faults)
         self._columns = columns
 
     def _read(self, column: str, rows: Sequence[int]) -> Iterable[Any]:
@@ -173,57 +218,94 @@ class _Columns(Table):
 class _Records(Table):
     """A list of dicts; a column that a row lacks is None there."""
 
-    def __init__(self, name: str, rows: Sequence[Mapping[Any, Any]]) -> None:
+    def __init__(self, name: str, rows: Sequence[Any], faults: _Faults) -> None:
         columns: dict[str, Any] = {}
         for number, row in enumerate(rows):
+            if number in faults:
+                continue
             if not isinstance(row, Mapping):
-                raise DataSetError(
-                    f"Row {number:,} is a {type(row).__name__}, not a dict.",
-                    hint="Give a list of dicts, one a row.",
-                )
+                what = f"is a {type(row).__name__}, not a dict"
+                faults.add(number, what, "Give a list of dicts, one a row.")
+                continue
             for key in row:
                 columns.setdefault(str(key), key)
-        super().__init__(name, columns, len(rows))
+        if rows and len(faults) == len(rows):
+            raise DataSetError(f"{name} has no row that can be read. {faults[0]}")
+        super().__init__(name, columns, len(rows), faults)
         self._rows, self._keys = rows, columns
 
     def _read(self, column: str, rows: Sequence[int]) -> Iterable[Any]:
         key = self._keys[column]
-        return [self._rows[row].get(key) for row in rows]
+        return [None if row in self.faults else self._rows[row].get(key) for row in rows]
 
 
-def _records(data: Iterable[Any], name: str) -> Table:
+def _columns(data: Mapping[Any, Any], name: str) -> Table:
+    for key, cells in data.items():
+        if isinstance(cells, str | bytes | Mapping) or not isinstance(cells, Iterable):
+            raise DataSetError(
+                f"The column {str(key)!r} is a {type(cells).__name__}, not a list of cells.",
+                hint="Give a dict of lists, or a list of dicts, one a row.",
+            )
+    return _Columns(name, {str(key): list(cells) for key, cells in data.items()})
+
+
+def _records(data: Iterable[Any], name: str, faults: _Faults) -> Table:
     rows = data if isinstance(data, Sequence) else list(data)
-    if rows and isinstance(rows[0], str):
+    name = name or _sized("list", len(rows))
+    if any(isinstance(one, str) for one in rows) and not any(
+        isinstance(one, Mapping) for one in rows
+    ):
         # The plainest data set of all: one text a row.
-        return _Columns(name or _sized("list", len(rows)), {"text": rows})
-    return _Records(name or _sized("list", len(rows)), rows)
+        return _Columns(name, {"text": rows}, faults)
+    return _Records(name, rows, faults)
 
 
-def _file(path: Path, name: str) -> Table:
-    name = name or path.name
-    if path.is_dir():
-        return _read_folder(path, name)
+def _file(path: Path, name: str, faults: _Faults) -> Table:
     suffix = path.suffix.lower()
     try:
+        if path.is_dir():
+            return _read_folder(path, name)
         if suffix in _CSV:
-            return _read_csv(path, name, _CSV[suffix])
+            return _read_csv(path, name, _CSV[suffix], faults)
         if suffix in (".jsonl", ".ndjson"):
-            return _Records(name, _read_json_lines(path, name))
+            return _read_json_lines(path, name, faults)
         if suffix == ".json":
-            return _read_json(path, name)
+            return _read_json(path, name, faults)
         if suffix in (".parquet", ".arrow", ".feather"):
             return _Arrow(name, _read_arrow(path, name, suffix))
     except OSError as error:
         what = "is not there" if isinstance(error, FileNotFoundError) else "cannot be read"
         raise DataSetError(
-            f"{path} {what}: {error.strerror or error}.", hint="Check the path."
+            f"{_shortened(str(path))} {what}: {error.strerror or error}.", hint="Check the path."
         ) from error
     except UnicodeDecodeError as error:
         raise DataSetError(
-            f"{name} is not text in UTF-8: {error.reason} at byte {error.start:,}.",
+            f"{name} is not text in UTF-8: {_where_not_utf8(path)}.",
             hint="Save it as UTF-8, or give a DataFrame that was read with its encoding.",
         ) from error
-    raise DataSetError(f"{name} ends in {suffix or 'no suffix'}.", hint=f"Give a {_SUFFIXES} file.")
+    raise DataSetError(
+        f"{_shortened(name)} ends in {_shortened(suffix) or 'no suffix'}.",
+        hint=f"Give a {_SUFFIXES} file.",
+    )
+
+
+def _where_not_utf8(path: Path) -> str:
+    """The first place that is no UTF-8. Files are decoded in blocks, whose error counts in them."""
+    read = path.read_bytes()
+    if read.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "it is UTF-16"
+    try:
+        read.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = read.count(b"\n", 0, error.start) + 1
+        return f"line {line:,} has the byte 0x{read[error.start]:02x} (byte {error.start:,})"
+    return "it changed while it was read"
+
+
+def _shortened(text: str) -> str:
+    """A path in a sentence: what was given as one may be a whole text."""
+    line = " ".join(text.split())
+    return line if len(line) <= 300 else f"{line[:299]}…"
 
 
 def _read_folder(path: Path, name: str) -> Table:
@@ -238,66 +320,103 @@ def _read_folder(path: Path, name: str) -> Table:
         return open_rows(datasets.load_from_disk(str(path)), name)
     except (OSError, ValueError) as error:
         raise DataSetError(
-            f"{name} is no folder of a data set: {error}.",
+            f"{name} is no folder of a data set: {_first_line(error)}.",
             hint="Give one that Dataset.save_to_disk wrote, or a file.",
         ) from error
 
 
-def _read_csv(path: Path, name: str, delimiter: str) -> Table:
+def _read_csv(path: Path, name: str, delimiter: str, faults: _Faults) -> Table:
+    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE  # in TSV they are text
     with path.open(encoding="utf-8-sig", newline="") as file:
+        if delimiter == ",":
+            # Spreadsheets write what their country has in place of a comma.
+            first = file.readline()
+            delimiter = next((one for one in ",;\t" if one in first), ",")
+            file.seek(0)
         # The largest field that a C long holds; the limit is csv's own, for the whole process,
         # and a text of 1 MB is above its default.
         before = csv.field_size_limit(2**31 - 1)
         try:
-            if delimiter == ",":
-                reader = csv.reader(file)
-            else:  # quotation marks in TSV are text
-                reader = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-            header = next(reader, [])
+            reader = csv.reader(file, delimiter=delimiter, quoting=quoting)
+            header = [
+                one if one.strip() else f"column {place}"
+                for place, one in enumerate(next(reader, []), start=1)
+            ]
+            if not header:
+                raise DataSetError(f"{name} is empty.", hint="Its first line names the columns.")
             columns: list[list[Any]] = [[] for _ in header]
-            for number, cells in enumerate(reader):
+            line, after, cells = 1, reader.line_num + 1, header
+            for cells in reader:
+                line, after = after, reader.line_num + 1
                 if not cells:
                     continue  # an empty line
                 if len(cells) > len(header):
-                    raise DataSetError(
-                        f"{name}, line {reader.line_num:,} (row {number:,}) has {len(cells)} cells "
-                        f"for {len(header)} columns.",
-                        hint='Quote cells that hold the delimiter: "a, b".',
+                    faults.add(
+                        len(columns[0]),
+                        f"has {len(cells)} cells for {len(header)} columns",
+                        f'Quote cells that hold the delimiter: "a{delimiter} b".',
+                        line=line,
                     )
+                    cells = [None] * len(header)
                 for place, column in enumerate(columns):
                     column.append(cells[place] if place < len(cells) else None)
         except csv.Error as error:
             raise DataSetError(f"{name} cannot be read as CSV: {error}.") from error
         finally:
             csv.field_size_limit(before)
+    if quoting != csv.QUOTE_NONE and (after - line > 1 or len(cells) < len(header)):
+        _check_quotes(path, name, line)
     if len(set(header)) != len(header):
         Table.__init__(_Columns(name, {}), name, header, 0)  # raises, naming the column
-    return _Columns(name, dict(zip(header, columns, strict=True)))
+    return _Columns(name, dict(zip(header, columns, strict=True)), faults)
 
 
-def _read_json_lines(path: Path, name: str) -> list[Any]:
-    rows = []
-    with path.open(encoding="utf-8") as file:
+def _check_quotes(path: Path, name: str, line: int) -> None:
+    """Refuse a last row that is open to the end of the file: it holds all the rows after it."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        marks = sum(one.count('"') for one in islice(file, line - 1, None))
+    if marks % 2:
+        raise DataSetError(
+            f"{name} cannot be read as CSV: a quotation mark of line {line:,} is never closed.",
+            hint='Within a quoted cell a quotation mark is written twice: "".',
+        )
+
+
+def _read_json_lines(path: Path, name: str, faults: _Faults) -> Table:
+    rows: list[Any] = []
+    with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
                 rows.append(json.loads(line))
-            except ValueError as error:
-                raise DataSetError(f"{name}, line {number:,} is not JSON: {error}.") from error
-    return rows
+            except (ValueError, RecursionError) as error:
+                faults.add(len(rows), f"is not JSON: {_first_line(error)}", line=number)
+                rows.append(None)
+    if not rows:
+        raise DataSetError(f"{name} is empty.", hint="It should have one JSON object a line.")
+    return _records(rows, name, faults)
 
 
-def _read_json(path: Path, name: str) -> Table:
+def _read_json(path: Path, name: str, faults: _Faults) -> Table:
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        if isinstance(error, UnicodeDecodeError):
-            raise
-        raise DataSetError(f"{name} is not JSON: {error}.") from error
-    if not isinstance(read, list | dict):
+        read = json.loads(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise DataSetError(
+            f"{name} is not JSON: {_first_line(error)}.",
+            hint="One object a line is JSON Lines: name the file .jsonl.",
+        ) from error
+    if isinstance(read, dict):
+        return _columns(read, name)
+    if not isinstance(read, list):
         raise DataSetError(f"{name} holds no rows.", hint="It should be a list of objects.")
-    return open_rows(read, name)
+    return _records(read, name, faults)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).split("\n", 1)[0].rstrip(".")
 
 
 def _read_arrow(path: Path, name: str, suffix: str) -> Any:
@@ -316,8 +435,9 @@ def _read_arrow(path: Path, name: str, suffix: str) -> Any:
         from pyarrow import feather
 
         return feather.read_table(path, memory_map=True)
-    except pyarrow.ArrowInvalid as error:
-        raise DataSetError(f"{name} cannot be read: {error}.") from error
+    except pyarrow.ArrowException as error:
+        what = _first_line(error).replace(str(path), name)
+        raise DataSetError(f"{name} cannot be read: {what}.") from error
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 A fine-tuned head of another kind often has parameters of the same names and loads without a
 word (``classifier.weight`` labels tokens in one model and texts in another); a checkpoint without
-a head gets a random one. Both give numbers that look like answers.
+a head gets a random one. Both give numbers that look like answers, and are refused.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from lmkit.errors import WrongModelKindError
 __all__ = [
     "check_class",
     "check_config",
+    "check_head",
     "head_warnings",
     "need_of",
     "suited_class",
@@ -94,19 +95,18 @@ def writes(architecture: str) -> bool:
 def check_config(
     config: Mapping[str, Any], name: str, auto_class: str, *, untrained: bool = False
 ) -> None:
-    """Refuse a checkpoint that was trained for something else.
+    """Refuse a checkpoint that was trained for something else, or has no head to answer with.
 
-    An encoder without a head passes, whose random head is warned of: it was made to be given one.
-    A model that writes text was not, unless its config names labels.
+    One whose config names labels passes: its weights tell, see :func:`check_head`.
 
     Args:
         config: Its ``config.json``.
         name: As the user named it.
         auto_class: Which is to load it.
-        untrained: Its head is yet to be trained: a model that writes text may be given one.
+        untrained: Its head is yet to be trained: it may be given one.
 
     Raises:
-        WrongModelKindError: its architecture is another head's, or an encoder is to write.
+        WrongModelKindError: its architecture is another head's, or an encoder's.
     """
     named = config.get("architectures")
     architecture = named[0] if isinstance(named, list) and named else ""
@@ -124,10 +124,53 @@ def check_config(
         elif _is_encoder(architecture, config):
             raise _wrong(name, architecture, "an encoder", auto_class, suited_class(config))
     if not other and wanted in _TUNED and not untrained and not _names_labels(config):
-        other = suited_class(config).removeprefix("AutoModel") if writes(architecture) else ""
+        if writes(architecture) or architecture.endswith("ForMaskedLM"):
+            other = suited_class(config).removeprefix("AutoModel")
+        elif _is_encoder(architecture, config):
+            raise _wrong(name, architecture, "an encoder", auto_class, suited_class(config))
     if other:
         kind = {"Seq2SeqLM": "AutoModelForSeq2SeqLM"}.get(other, f"AutoModel{other}")
         raise _wrong(name, architecture, need_of(kind), auto_class, suited_class(config))
+
+
+def check_head(
+    model: Any, name: str, auto_class: str, missing: Collection[str], config: Mapping[str, Any]
+) -> None:
+    """Refuse a loaded model of whose head the checkpoint had nothing.
+
+    Args:
+        model: The loaded model.
+        name: As the user named it.
+        auto_class: Which loaded it.
+        missing: Names of its parameters that were not in the checkpoint and are random.
+        config: The checkpoint's ``config.json``.
+
+    Raises:
+        WrongModelKindError: its whole head is random.
+    """
+    inside = _inside(model)
+    if not inside:
+        return
+    weights = model.state_dict()
+    body = {value.data_ptr() for key, value in weights.items() if key.startswith(inside)}
+    # A language model's head may be the embeddings themselves.
+    head = {
+        key
+        for key, value in weights.items()
+        if not key.startswith(inside) and value.data_ptr() not in body
+    }
+    if not head or not head.issubset(missing):
+        return
+    named = config.get("architectures")
+    architecture = str(named[0]) if isinstance(named, list) and named else ""
+    # The head that a config names is not there either, when it is the one that is missing.
+    own = architecture.endswith(auto_class.removeprefix("AutoModel"))
+    suited = "AutoModel" if own else suited_class(config)
+    described = need_of(suited) if suited != "AutoModel" else ""
+    if not described and _is_encoder(architecture, config):
+        described = "an encoder"
+    kind = architecture or type(getattr(model, inside[:-1])).__name__
+    raise _wrong(name, kind, described, auto_class, suited, headless=True)
 
 
 def check_class(model: Any, name: str, auto_class: str) -> None:
@@ -179,10 +222,8 @@ def head_warnings(
     """
     if not missing:
         return [], []
-    prefix = str(getattr(model, "base_model_prefix", "") or "")
-    inside = f"{prefix}."
-    is_base = not prefix or not hasattr(model, prefix)
-    head = sorted(k for k in missing if not is_base and not k.startswith(inside))
+    inside = _inside(model)
+    head = sorted(k for k in missing if inside and not k.startswith(inside))
     rest = sorted(k for k in missing if k not in set(head))
     loud: list[str] = []
     others: list[str] = []
@@ -207,6 +248,12 @@ def head_warnings(
             "and hidden states are not concerned."
         )
     return loud, others
+
+
+def _inside(model: Any) -> str:
+    """What the names of the weights below a head begin with; empty for a model without one."""
+    prefix = str(getattr(model, "base_model_prefix", "") or "")
+    return f"{prefix}." if prefix and hasattr(model, prefix) else ""
 
 
 def unwrapped(model: Any) -> Any:
@@ -267,10 +314,14 @@ def _classes_for(config: Any, auto_class: str) -> tuple[type, ...]:
 
 
 def _wrong(
-    name: str, kind: str, described: str, auto_class: str, suited: str
+    name: str, kind: str, described: str, auto_class: str, suited: str, *, headless: bool = False
 ) -> WrongModelKindError:
     what = f"{name} is a {kind}" if name != kind else f"This model is a {kind}"
     what += f", {described}" if described else ""
+    wanted = auto_class.removeprefix("AutoModel")
+    if headless or (wanted in _TUNED and not kind.endswith(_TUNED)):
+        # transformers would give it one of random numbers, whose labels look like answers.
+        what += f", with no trained {_HEADS.get(wanted, 'head for this task')}"
     example = _EXAMPLES.get(auto_class, "")
     return WrongModelKindError(
         f"{what}; this task needs {need_of(auto_class)}.",

@@ -17,7 +17,7 @@ from typing import Any
 
 from lmkit.errors import LmkitError, ModelError, RemoteCodeError, WrongModelKindError
 from lmkit.models.hardware import memory_errors
-from lmkit.models.heads import check_config, head_warnings, need_of, suited_class
+from lmkit.models.heads import check_config, check_head, head_warnings, need_of, suited_class
 from lmkit.models.quiet import quietly
 from lmkit.models.safety import Checkpoint, check_code, has_vocabulary, read_json
 from lmkit.work import current_work
@@ -137,6 +137,8 @@ def load_model(
     with memory_errors(name, device, "its weights", need), _explained(name, checkpoint.folder):
         model = (model if quantized else model.to(device)).eval()
     missing = {str(key) for key in info.get("missing_keys", ())}
+    if not untrained:
+        check_head(model, name, auto_class, missing, checkpoint.config)
     loud, notes = head_warnings(model, name, auto_class, missing, len(model.state_dict()))
     mismatched = info.get("mismatched_keys") or ()
     if mismatched:

@@ -28,7 +28,7 @@ from lmkit.models.hardware import (
     no_memory,
     total_memory,
 )
-from lmkit.models.heads import check_class, check_config, suited_class, unwrapped, writes
+from lmkit.models.heads import check_class, check_config, suited_class, unwrapped
 from lmkit.models.loaded import HuggingFaceModel, Parts, facts_of
 from lmkit.models.loading import dtype_name, load_model, load_tokenizer, waiting_for
 from lmkit.models.safety import Checkpoint, has_vocabulary, inspect_folder
@@ -160,7 +160,7 @@ class ModelStore:
             revision: Branch, tag or commit on the hub.
             allow_pickle: Read weights that are a pickle.
             trust_remote_code: Run Python files that come with this model.
-            untrained: The head is yet to be trained: a model that writes text may be given one.
+            untrained: The head is yet to be trained: a model without one may be given it.
 
         Raises:
             ModelNotFoundError: there is no such model, or it is neither cached nor reachable.
@@ -208,11 +208,11 @@ class ModelStore:
             dtype=dtype_name(dtype),
             allow_pickle=allow_pickle,
             trust_remote_code=trust_remote_code,
-            # Of no account to any other model: commands and tasks share those.
+            # Of no account to a model that has its head: commands and tasks share those.
             untrained=untrained
-            and writes(
-                self._kind(source, revision, allow_pickle=allow_pickle, code=trust_remote_code)
-            ),
+            and not self._kind(
+                source, revision, allow_pickle=allow_pickle, code=trust_remote_code
+            ).endswith(auto_class.removeprefix("AutoModel")),
         )
         with self._lock:
             known = self._handles.get(spec.key)

@@ -48,7 +48,9 @@ def field_trait(field: FieldSpec) -> Any:
     """
     import traitlets
 
-    return traitlets.Any(field.default).tag(sync=True)
+    trait = traitlets.Any(field.default).tag(sync=True)
+    trait.allow_none = False  # None would pass every check
+    return trait
 
 
 def bound_widgets(panel: Any, fields: Sequence[FieldSpec]) -> dict[str, Any]:

@@ -360,11 +360,19 @@ class Span(Struct, frozen=True, kw_only=True):
 
 
 class Spans(Struct, frozen=True, kw_only=True, tag="spans", tag_field="kind"):
-    """Marked stretches of a text, in reading order or by falling score as the task decides."""
+    """Marked stretches of a text, in reading order or by falling score as the task decides.
+
+    A page is sent a part of a long text (:func:`lmkit.views.parts.parts_of`): ``offset`` is where
+    ``text`` begins in the whole one, in which spans count; ``whole_characters`` and ``whole_spans``
+    are how many there are in all, 0 where nothing is left out. Tasks leave the three alone.
+    """
 
     text: LongText
     spans: Annotated[tuple[Span, ...], Meta(max_length=1_000_000)]
     title: Line = ""
+    offset: Index = 0
+    whole_characters: Index = 0
+    whole_spans: Index = 0
 
     @classmethod
     def top(cls, words: Words, received: Sequence[float], k: int, *, title: str = "") -> Spans:

@@ -23,6 +23,7 @@ from lmkit.protocol.messages import (
     LayerSpec,
     Matrix,
     PanelSpec,
+    Span,
     Spans,
     Table,
     Text,
@@ -42,6 +43,7 @@ INK, FAINT, LINE, PAPER = (32, 33, 36), (95, 99, 104), (218, 220, 224), (255, 25
 ACCENT = (0, 90, 156)
 ALERT = (140, 70, 0)
 LONGEST_LINE = 400
+LONGEST_SPAN = 200
 NO_FONT = "Written as code points: what no font of this system has."
 SHOWN_LABELS = 5
 SHOWN_TOKENS = 48
@@ -88,10 +90,10 @@ def _result_lines(result: Any) -> list[str]:
         lines = [f"{one.label} {one.score:.3f}" for one in shown]
         return [*lines, f"and {more} more"] if more else lines
     if isinstance(result, Spans):
-        return [
-            " ".join(filter(None, (repr(result.text[one.start : one.end]), one.label)))
-            for one in result.spans[:SHOWN_TOKENS]
-        ]
+        shown = result.spans[:SHOWN_TOKENS]
+        more = max(len(result.spans), result.whole_spans) - len(shown)
+        lines = [" ".join(filter(None, (_quoted(result, one), one.label))) for one in shown]
+        return [*lines, f"and {more:,} more"] if more else lines
     if isinstance(result, Text):
         return [result.text[:2_000]]
     if isinstance(result, Table) and result.columns == ("measure", "value"):
@@ -114,6 +116,13 @@ def _result_lines(result: Any) -> list[str]:
     if isinstance(result, Grid):
         return [f"{result.title or 'Grid'}: {len(result.rows)} rows, {len(result.columns)} columns"]
     return [str(getattr(result, "title", "") or type(result).__name__)[:200]]
+
+
+def _quoted(result: Spans, span: Span) -> str:
+    """What a span says, as far as the text is carried."""
+    start, end = (max(0, place - result.offset) for place in (span.start, span.end))
+    text = result.text[start : min(end, start + LONGEST_SPAN)]
+    return repr(text if end - start <= LONGEST_SPAN else f"{text}…")
 
 
 def _best(result: Tree) -> str:

@@ -39,6 +39,7 @@ from lmkit.views.attention import AttentionTiles, CapturedTrace
 from lmkit.views.compared import PreviousRun
 from lmkit.views.data_set import DataSetPart
 from lmkit.views.lens import Lens
+from lmkit.views.parts import parts_of
 
 __all__ = ["Outcome", "PanelView"]
 
@@ -162,13 +163,14 @@ class PanelView:
         with self._lock:
             outcome, tiles = self._outcome, self._tiles
             results = outcome.results if outcome else ()
+            results = results if self._partial is None else self._partial
             chosen = selection or self._selection
             python = self._lines(chosen)
             return PanelSpec(
                 header=self._header,
                 fields=self.fields,
                 values=dict(self._values),
-                results=results if self._partial is None else self._partial,
+                results=parts_of(results),
                 attention=tiles.spec(chosen) if tiles else None,
                 attention_note=outcome.attention_note if outcome else "",
                 status=self._status,
@@ -264,7 +266,7 @@ class PanelView:
             if self._status.run != run:
                 return
             self._partial = results
-        self._tell(Partial(view=self.id, run=run, results=results))
+        self._tell(Partial(view=self.id, run=run, results=parts_of(results)))
 
     def fail(self, run: str, error: ErrorInfo) -> None:
         """The run failed; earlier results stay."""

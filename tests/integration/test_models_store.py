@@ -162,7 +162,7 @@ def test_transformers_keeps_its_settings_and_says_nothing(
     level = logging.getLogger().level
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        store.get(made / "bare", CLASSIFY)
+        store.get(made / "bare", CLASSIFY, untrained=True)
     assert (noise.get_verbosity(), noise.is_progress_bar_enabled()) == (verbosity, bars)
     assert logging.getLogger().level == level
     seen = capfd.readouterr()
@@ -345,9 +345,25 @@ def test_a_device_that_fills_up_while_loading_leaves_what_was_there(
 # -- heads ----------------------------------------------------------------------------------------
 
 
-def test_a_random_head_is_warned_of_loudly(store: ModelStore, made: Path) -> None:
+def test_a_head_that_is_random_in_part_is_warned_of(store: ModelStore, bert: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(bert / "model.safetensors")
+    del weights["classifier.bias"]
+    save_file(weights, bert / "model.safetensors", metadata={"format": "pt"})
+    with pytest.warns(MissingHeadWarning, match="classifier.bias is random. Its labels mean"):
+        store.get(bert, CLASSIFY)
+    del weights["classifier.weight"]
+    save_file(weights, bert / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WrongModelKindError, match="with no trained classification head"):
+        store.get(bert, CLASSIFY)
+
+
+def test_a_random_head_that_may_be_trained_is_warned_of_loudly(
+    store: ModelStore, made: Path
+) -> None:
     with pytest.warns(MissingHeadWarning) as heard:
-        loaded = get(store, made / "bare", CLASSIFY)
+        loaded = store.get(made / "bare", CLASSIFY, untrained=True)
     expected = (
         f"{made / 'bare'} has no trained classification head: classifier.bias, "
         "classifier.weight are random. Its labels mean nothing until it is trained."

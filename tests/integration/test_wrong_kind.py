@@ -57,7 +57,7 @@ def test_a_classifier(tmp_path: Path, task: str) -> None:
 
 
 def test_a_model_that_writes(tmp_path: Path) -> None:
-    # transformers has no Llama that fills in words; heads to be trained are only warned of
+    # transformers has no Llama that fills in words
     class Fills(Task):
         """Needs a model that fills in masked words."""
 
@@ -94,6 +94,10 @@ def test_a_model_that_labels_tokens(task: str) -> None:
         (tiny_t5, "ner", "turns one text into another", GENERATION),
         (encoder, "generation", "an encoder", ATTENTION),
         (filler, "generation", "fills in masked words", ATTENTION),
+        (encoder, "classification", "with no trained classification head", ATTENTION),
+        (encoder, "ner", "with no trained token classification head", ATTENTION),
+        (filler, "classification", "fills in masked words", ATTENTION),
+        (filler, "ner", "with no trained token classification head", ATTENTION),
     ],
 )
 def test_models_that_write_and_models_that_read(
@@ -121,11 +125,58 @@ def test_a_starter_that_writes_does_not_classify() -> None:
     assert GENERATION in hint
 
 
-def test_a_model_that_writes_and_names_labels_classifies(tmp_path: Path) -> None:
-    folder = tiny_gpt2(tmp_path, pad_token_id=0, id2label={0: "dull", 1: "fine"})
-    kit = lmkit.load(str(folder))
-    with pytest.warns(MissingHeadWarning, match="no trained classification head"):
-        assert kit.loaded("classification").labels == ("dull", "fine")
+def test_the_encoder_starter_classifies_by_similarity_alone() -> None:
+    message, hint = hint_of("starter:encoder", "classification")
+    assert message == (
+        "starter:encoder is a BertModel, an encoder, with no trained classification head; "
+        "this task needs a model that classifies whole texts."
+    )
+    assert "starter:sentiment" in hint
+    assert "zero-shot (%%lm zero-shot, .zero_shot())" in hint
+    found = lmkit.load("starter:encoder").zero_shot("He scored twice.", candidates="sport, art")
+    assert max(found.labels, key=found.labels.__getitem__) == "sport"
+
+
+@pytest.mark.parametrize("make", [tiny_gpt2, encoder])
+def test_what_is_in_a_checkpoint_counts_where_its_config_names_labels(
+    tmp_path: Path, make: Any
+) -> None:
+    import transformers
+
+    folder = make(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"id2label": {"0": "dull", "1": "fine"}, "label2id": {"dull": 0, "fine": 1}}
+    (folder / "config.json").write_text(json.dumps(config | {"pad_token_id": 0}))
+    message, hint = hint_of(str(folder), "classification")
+    assert "with no trained classification head" in message
+    assert CLASSIFICATION not in hint
+    # The same config over weights that have the head: its class alone is named wrongly.
+    transformers.AutoModelForSequenceClassification.from_pretrained(folder).save_pretrained(folder)
+    saved = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps(saved | {"architectures": config["architectures"]})
+    )
+    assert lmkit.load(str(folder)).loaded("classification").labels == ("dull", "fine")
+
+
+def test_a_checkpoint_that_names_no_class_is_told_by_its_weights(tmp_path: Path) -> None:
+    folder = encoder(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    del config["architectures"]
+    (folder / "config.json").write_text(json.dumps(config))
+    message, hint = hint_of(str(folder), "classification")
+    assert message.startswith(f"{folder} is a BertModel, with no trained classification head;")
+    assert ATTENTION in hint
+    assert CLASSIFICATION not in hint
+
+
+def test_a_head_that_was_asked_for_as_an_object_is_the_users_own(tmp_path: Path) -> None:
+    import transformers
+
+    folder = encoder(tmp_path)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    assert len(lmkit.load((model, tokenizer)).classify("a film").labels) == 2
 
 
 def test_commands_may_train_a_head_and_share_what_tasks_load(tmp_path: Path) -> None:
@@ -134,10 +185,11 @@ def test_commands_may_train_a_head_and_share_what_tasks_load(tmp_path: Path) -> 
     writer, classifier = tiny_gpt2(tmp_path / "writer"), tiny_bert(tmp_path / "classifier")
     kind = "AutoModelForSequenceClassification"
     assert tools.model(str(classifier), kind) is store.get(classifier, kind)
-    with pytest.warns(MissingHeadWarning):
-        tools.model(str(writer), kind)
-    with pytest.raises(WrongModelKindError):
-        store.get(writer, kind)
+    for untrained in (writer, encoder(tmp_path / "encoder")):
+        with pytest.warns(MissingHeadWarning, match="no trained classification head"):
+            tools.model(str(untrained), kind)
+        with pytest.raises(WrongModelKindError):
+            store.get(untrained, kind)
 
 
 def test_a_model_in_memory(tmp_path: Path) -> None:

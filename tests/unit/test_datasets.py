@@ -119,7 +119,7 @@ def broken_parquet(folder: Path) -> Path:
         (lambda f: f / "none.csv", "none.csv is not there"),
         (lambda f: f / "rows.xlsx", r"ends in \.xlsx"),
         (bad_csv, r"ragged.csv, line 2 \(row 0\) has 3 cells for 2 columns"),
-        (bad_json_line, "rows.jsonl, line 2 is not JSON"),
+        (bad_json_line, r"rows.jsonl, line 2 \(row 1\) is not JSON"),
         (latin, "is not text in UTF-8"),
         (broken_parquet, "rows.parquet cannot be read"),
         (lambda _: 7, "A int holds no rows"),

@@ -79,6 +79,14 @@ export function underline(
   return [{ image, size: "100% 2px", position: place(at) }];
 }
 
+/** A label's look as the background of an upright bar, 4 px wide. */
+export function upright({ colour, line }: LabelStyle): string {
+  if (line === "double")
+    return `linear-gradient(90deg, ${colour} 0 1px, transparent 1px 3px, ${colour} 3px 4px)`;
+  const [on, off] = { solid: [1, 0], dashed: [5, 2], dotted: [2, 2] }[line] as [number, number];
+  return `repeating-linear-gradient(${colour} 0 ${on}px, transparent ${on}px ${on + off}px)`;
+}
+
 /** Draw lines under an element, the first one nearest to its text. */
 export function drawLines(
   element: HTMLElement,

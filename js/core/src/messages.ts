@@ -27,8 +27,8 @@ export const MESSAGES = {
   "choices.entropy": ["{value} bits of entropy", "熵 {value} 比特"],
   "choices.forced": ["chosen by you", "由您选定"],
   "choices.hint": [
-    "Darker tokens were less expected. Point at one to see its alternatives; click holds it.",
-    "颜色越深越出乎模型意料。指向词元可查看候选；单击可固定。",
+    "The stronger its shade, the less a token was expected. Point at one to see its alternatives; click holds it.",
+    "底色越明显，越出乎模型意料。指向词元可查看候选；单击可固定。",
   ],
   "choices.label": ["Tokens with their alternatives", "词元及其候选"],
   "choices.plain": ["Run the cell to go on from an alternative.", "运行单元格后可从候选词元继续。"],
@@ -337,10 +337,11 @@ export const MESSAGES = {
     "显示前 {n} 个字符，共 {total} 个。",
   ],
   "result.over": ["above the threshold {threshold}", "高于阈值 {threshold}"],
-  "result.spans": [
-    "The first {n} of {total} spans are marked.",
-    "标出前 {n} 个片段，共 {total} 个。",
+  "result.part": [
+    "Characters {from} to {to} of {total} are shown.",
+    "显示第 {from} 至 {to} 个字符，共 {total} 个。",
   ],
+  "result.spans": ["{n} of {total} spans are marked.", "共 {total} 个片段，标出其中 {n} 个。"],
   "result.threshold.word": ["Threshold", "阈值"],
   "scores.amount": ["0 to {top}", "0 至 {top}"],
   "scores.rows": ["{n} more rows are not drawn.", "另有 {n} 行未绘制。"],

@@ -65,7 +65,9 @@ export function makeRamp(background: string, dark: boolean, colours = BLUES): Ra
   // black is no step from a background that is lighter
   const lightness = (css: string) => toLab(parseColour(css))[0];
   const first = lightness(background);
-  return evenSteps([background, ...stops.filter((one) => !dark || lightness(one) > first)]);
+  const lighter = stops.filter((one) => !dark || lightness(one) > first);
+  // Nothing is lighter than white: there the scale runs down, whatever the page says of itself.
+  return evenSteps([background, ...(lighter.length > 0 ? lighter : [...stops].reverse())]);
 }
 
 /** The reds of ColorBrewer's RdBu, light to dark: safe for colour blindness beside the blues. */

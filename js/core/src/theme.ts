@@ -88,7 +88,10 @@ export function followTheme(root: HTMLElement, choice: ThemeChoice, scope: Scope
     const systemDark = globalThis.matchMedia?.("(prefers-color-scheme: dark)").matches ?? false;
     root.setAttribute("data-theme", choice === "auto" ? (systemDark ? "dark" : "light") : choice);
     const background = colour("bg");
-    const dark = choice === "auto" ? (lightness(background) ?? 1) < 0.5 : choice === "dark";
+    // Forced colours are the user's own, whatever was chosen: white on "dark" too.
+    const forced = globalThis.matchMedia?.("(forced-colors: active)").matches ?? false;
+    const dark =
+      choice === "auto" || forced ? (lightness(background) ?? 1) < 0.5 : choice === "dark";
     root.setAttribute("data-theme", dark ? "dark" : "light");
     const style = getComputedStyle(root);
     return {

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { FakeKernel, HOSTILE, VIEWS } from "../dev/samples.ts";
 import { mountBundle } from "../src/index.ts";
-import { bounds, roundSteps } from "../src/panel/chart.ts";
+import { bounds, roundSteps, ticks } from "../src/panel/chart.ts";
 import { sorted } from "../src/panel/table.ts";
 import { Mounted } from "./mounted.ts";
 
@@ -120,6 +120,43 @@ describe("spans", () => {
     await vi.waitFor(() => expect(runs(kernel)).toHaveLength(1));
     expect(runs(kernel)[0]).toMatchObject({ values: { text: "further on" } });
   });
+
+  test("count in the whole text, of which a part is shown", async () => {
+    const { view } = await shown({
+      kind: "spans",
+      text: "👩‍👧 Ada lived in London",
+      spans: [
+        { start: 90, end: 102, label: "ORG" },
+        { start: 104, end: 107, label: "PER" },
+        { start: 117, end: 123, label: "LOC" },
+      ],
+      offset: 100,
+      wholeCharacters: 1_000_000,
+      wholeSpans: 30_000,
+    });
+    const marks = view.all("span").map((mark) => mark.textContent);
+    expect(marks).toEqual(["ORG👩‍", "PERAda", "LOCLondon"]);
+    expect(view.all("span")[1]?.title).toBe("PER [104:107]");
+    const notes = [...view.one("result-spans").querySelectorAll(".note")];
+    expect(notes.map((note) => note.textContent)).toEqual([
+      "Characters 100 to 123 of 1,000,000 are shown.",
+      "3 of 30,000 spans are marked.",
+    ]);
+  });
+});
+
+describe("a tree", () => {
+  test("says how each branch ended to those who do not see its border", async () => {
+    const { view } = await shown({
+      kind: "tree",
+      nodes: [
+        { text: "the", score: -1, best: true, kept: true },
+        { text: "a", score: -2 },
+      ],
+    });
+    const said = view.all("tree-box").map((box) => box.querySelector(".unseen")?.textContent);
+    expect(said).toEqual([", the best", ", given up"]);
+  });
 });
 
 describe("a matrix", () => {
@@ -198,6 +235,22 @@ describe("a chart", () => {
         }
       }),
     );
+  });
+
+  test("has room for its bars, and names no half of a row", () => {
+    const chart = {
+      kind: "chart",
+      x: { title: "tokens", low: null, high: null },
+      y: { title: "rows", low: 0, high: null },
+      series: [{ label: "rows", x: [6], y: [3], draw: "bars", help: "", reference: false }],
+    } as unknown as Chart;
+    expect(bounds(chart, "x")).toEqual([5.5, 6.5]);
+    expect(ticks(chart, "x", 6)).toEqual([6]);
+    expect(ticks(chart, "y", 5)).toEqual([0, 1, 2, 3]);
+    const three = { ...chart, series: [{ ...chart.series[0], x: [1, 3, 7], y: [2, 0, 1] }] };
+    expect(bounds(three as Chart, "x")).toEqual([0, 8]);
+    const shares = { ...chart, series: [{ ...chart.series[0], x: [0.5], y: [0.25] }] };
+    expect(ticks(shares as Chart, "y", 5)).toContain(0.05);
   });
 
   test("has bounds that hold all its numbers, also where there are none", () => {

@@ -12,6 +12,7 @@ import {
   MAPPINGS,
   makeRamp,
   mapped,
+  type Rgb,
   ticks,
   unmapped,
 } from "../src/scale.ts";
@@ -81,6 +82,13 @@ describe("colours", () => {
   test("the stops are ColorBrewer's", () => {
     expect(BLUES).toEqual((schemeBlues[9] as string[]).map((value) => color(value)?.formatHex()));
     expect(GREYS).toEqual((schemeGreys[9] as string[]).map((value) => color(value)?.formatHex()));
+  });
+
+  test("a white page that calls itself dark has a scale too: forced colours are the user's", () => {
+    const ramp = makeRamp("#ffffff", true);
+    expect(ramp).toHaveLength(256);
+    expect(ramp[0]).toEqual([255, 255, 255]);
+    expect(Math.max(...(ramp[255] as Rgb))).toBeLessThan(128);
   });
 
   test("colours are read in every form that a browser computes", () => {

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from lmkit_ner import kernel_key
+from lmkit_ner.reading import Reading, read_text
 
 from lmkit.api import Spans, Table, TokenLabels
 from lmkit.errors import FieldError, WrongModelKindError
@@ -17,6 +20,7 @@ from lmkit.kit import Kit
 from lmkit.models import ModelStore
 from lmkit.protocol.codec import to_builtins
 from lmkit.session import Session
+from lmkit.transports.mimebundle import mimebundle
 from lmkit.transports.snapshot import snapshot
 from tests.tiny import tiny_bert
 
@@ -59,6 +63,60 @@ def test_a_long_text_shows_one_window_and_the_way_to_others(kit: Kit) -> None:
     far = [one for one in first.spans if not one.tokens]
     assert far
     assert all(one.change is not None and one.change.values == {"window": 2} for one in far)
+
+
+def test_another_window_of_a_long_text_is_looked_at_without_reading_it_again(
+    session: Session, kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def counted(model: Any, text: str, stride: int) -> Reading:
+        read.append(text)
+        return read_text(model, text, stride)
+
+    monkeypatch.setattr("lmkit_ner.reading.read_text", counted)
+    text = "Nothing happened here at all. " * 150 + TEXT
+    spans = kit.recognise(text).spans
+    again = kit.recognise(text, window=1)
+    assert len(read) == 1
+    assert "window 1 of 2" in again.results[1].note
+    assert [(one.start, one.end, one.score) for one in again.spans] == [
+        (one.start, one.end, one.score) for one in spans
+    ]
+    kit.recognise(text, stride=64)
+    kit.recognise(f"{text} Mary Somerville.")
+    kit.recognise("Ada lived in London.")  # one window is read in a moment
+    kit.recognise("Ada lived in London.")
+    assert len(read) == 5
+    model = kit.loaded("ner")
+    given = Kit(session, (model.model, model.tokenizer), {})  # its weights are the user's
+    given.recognise(text)
+    given.recognise(text)
+    assert len(read) == 7
+
+
+def test_of_a_very_long_text_python_has_all_and_a_page_what_it_draws(
+    session: Session, tmp_path: Path
+) -> None:
+    names = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC", 4: "I-LOC"}
+    folder = tiny_bert(
+        tmp_path, 5, head="TokenClassification", id2label=names,
+        label2id={name: index for index, name in names.items()},
+    )  # fmt: skip
+    text = "the plot is thin , but i was moved by the old river . " * 1_000
+    r = Kit(session, str(folder), {}).recognise(text, strategy="simple", stride=8)
+    spans, labels = r.results
+    assert isinstance(spans, Spans)
+    assert spans.text == text
+    assert len(r.spans) > 5_000
+    assert "window 1 of " in labels.note
+    (shown, _) = r.view.spec().results
+    assert isinstance(shown, Spans)
+    assert (shown.whole_characters, shown.whole_spans) == (len(text), len(r.spans))
+    forms = mimebundle(session, r.view)
+    text_alone = len(json.dumps(text))
+    assert sum(len(json.dumps(form)) for form in forms.values()) < text_alone + 700_000
+    assert f"and {len(r.spans) - 48:,} more" in repr(r)
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\n\t"])

@@ -131,6 +131,50 @@ def test_the_window_on_show() -> None:
     assert chosen_window(reading, [], 99) == 2
 
 
+@given(
+    length=st.integers(30, 300),
+    size=st.integers(10, 30),
+    shared=st.integers(0, 9),
+    start=st.integers(0, 300),
+    long=st.integers(1, 40),
+)
+def test_the_window_of_a_stretch_is_the_roomiest_that_holds_it(
+    length: int, size: int, shared: int, start: int, long: int
+) -> None:
+    firsts = range(0, max(1, length - shared), size - shared)
+    windows = tuple((first, min(length, first + size)) for first in firsts)
+    reading = Reading("x" * length, [], np.zeros((0, 1)), ("O",), windows)
+    end = start + long
+    holding = {
+        number: min(
+            length if number == 0 else start - first,
+            length if number == len(windows) - 1 else after - end,
+        )
+        for number, (first, after) in enumerate(windows)
+        if first <= start and end <= after
+    }
+    expected = max(holding, key=holding.__getitem__) if holding else 0
+    assert window_of(reading, start, end) == expected
+
+
+class Counted(tuple[tuple[int, int], ...]):
+    """Windows that count how often one of them is looked at."""
+
+    looked = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        Counted.looked += 1
+        return super().__getitem__(place)
+
+
+def test_finding_the_window_of_an_entity_does_not_look_at_all_windows() -> None:
+    windows = Counted((first, first + 500) for first in range(0, 1_000_000, 372))
+    reading = Reading("x" * 1_000_000, [], np.zeros((0, 1)), ("O",), windows)
+    for start in range(0, 999_000, 9_990):
+        window_of(reading, start, start + 8)
+    assert Counted.looked < 100 * 30
+
+
 @pytest.mark.parametrize("stride", [0, 3, 100])
 def test_windows_of_a_short_model(stride: int) -> None:
 

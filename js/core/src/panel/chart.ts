@@ -61,11 +61,31 @@ export function bounds(chart: Chart, axis: "x" | "y"): readonly [number, number]
     if (axis === "y" && series.draw === "bars") low = Math.min(low, 0);
   }
   if (low > high) [low, high] = [0, 1];
+  // A bar is drawn around its number: half of the first one would lie on the other axis.
+  const bars = chart.series.filter((one) => one.draw === "bars");
+  if (axis === "x" && bars.length > 0) {
+    const gap = nearest(
+      bars.flatMap((one) => one.x),
+      Number.POSITIVE_INFINITY,
+    );
+    const half = Number.isFinite(gap) ? gap / 2 : 0.5;
+    [low, high] = [low - half, high + half];
+  }
   low = chart[axis].low ?? low;
   high = chart[axis].high ?? high;
   if (low === high)
     [low, high] = low === 0 ? [0, 1] : [low - Math.abs(low) / 2, low + Math.abs(low) / 2];
   return [low, high];
+}
+
+/** Names for ticks; between whole numbers, of rows or tokens say, there is nothing to name. */
+export function ticks(chart: Chart, axis: "x" | "y", most: number): readonly number[] {
+  const steps = roundSteps(...bounds(chart, axis), most);
+  const whole = chart.series.every((one) =>
+    one[axis].every((value) => value === null || Number.isInteger(value)),
+  );
+  const named = whole ? steps.filter(Number.isInteger) : steps;
+  return named.length > 0 ? named : steps;
 }
 
 export function chart(result: Chart, context: Context, scope: Scope): readonly Node[] {
@@ -135,7 +155,7 @@ export function chart(result: Chart, context: Context, scope: Scope): readonly N
       viewBox: `0 0 ${width} ${height}`,
       "aria-hidden": "true",
     });
-    for (const value of roundSteps(y0, y1, 5)) {
+    for (const value of ticks(result, "y", 5)) {
       root.append(
         svg("line", {
           class: "grid-line",
@@ -151,7 +171,7 @@ export function chart(result: Chart, context: Context, scope: Scope): readonly N
         ),
       );
     }
-    for (const value of roundSteps(x0, x1, Math.max(2, Math.min(6, Math.floor(width / 70))))) {
+    for (const value of ticks(result, "x", Math.max(2, Math.min(6, Math.floor(width / 70))))) {
       root.append(
         svg("line", {
           class: "grid-line",
@@ -321,9 +341,9 @@ function tick(value: number): string {
 }
 
 /** The least distance between neighbours. */
-function nearest(places: readonly number[]): number {
+function nearest(places: readonly number[], most = 60): number {
   const order = [...places].sort((a, b) => a - b);
-  let least = 60;
+  let least = most;
   for (const [index, place] of order.entries()) {
     const before = order[index - 1];
     if (before !== undefined && place > before) least = Math.min(least, place - before);

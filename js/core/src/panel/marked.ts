@@ -3,7 +3,7 @@
 import type { Change, Span, Spans } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, fill, h, type Scope } from "../dom.ts";
-import { drawLines, labelStyle } from "../labels.ts";
+import { drawLines, labelStyle, upright } from "../labels.ts";
 import { count, exact, three } from "../numbers.ts";
 import type { Store, ViewState } from "../store.ts";
 import { codePoints, head, visibleLabel, visibleProse } from "../text.ts";
@@ -42,6 +42,13 @@ export function marked(
   const { t } = context;
   const spans = result.spans.slice(0, FIRST_SPANS);
   const start = head(result.text, FIRST_CHARACTERS);
+  // Of a long text a part is here, and spans count in the whole.
+  const { offset } = result;
+  const placed = spans.map((span) => ({
+    ...span,
+    start: Math.max(0, span.start - offset),
+    end: Math.max(0, span.end - offset),
+  }));
   const lane = lanes(spans);
   const most = Math.min(MOST_LANES, Math.max(1, ...lane.map((value) => value + 1)));
   const long = result.text.length > SCROLLS_TEXT || result.text.split("\n", 9).length > 8;
@@ -67,7 +74,7 @@ export function marked(
   const said = (span: Span) =>
     `${cut(span.label, 200)}${span.score === null ? "" : ` ${exact(span.score)}`} [${span.start}:${span.end}]`;
 
-  for (const piece of pieces(start.text, spans)) {
+  for (const piece of pieces(start.text, placed)) {
     if (piece.spans.length === 0) {
       box.append(visibleProse(piece.text));
       continue;
@@ -92,7 +99,7 @@ export function marked(
     for (const index of starts) {
       const span = spans[index] as Span;
       if (span.label === "" && span.score === null) continue;
-      const { colour, line } = labelStyle(span.label);
+      const style = labelStyle(span.label);
       const button = clickable(span);
       const chip = h(button ? "button" : "span", {
         class: "chip",
@@ -103,10 +110,12 @@ export function marked(
         "aria-pressed": button ? "false" : null,
         title: said(span),
       });
-      chip.style.borderColor = colour;
-      chip.style.borderInlineStartStyle = line;
+      chip.style.borderColor = style.colour;
+      const bar = h("span", { class: "chip-bar", "aria-hidden": "true" });
+      bar.style.backgroundImage = upright(style);
       fill(
         chip,
+        bar,
         span.label === "" ? null : bdi(cut(span.label, 40)),
         span.score === null ? null : h("span", { class: "number" }, ` ${three(span.score)}`),
       );
@@ -119,23 +128,21 @@ export function marked(
   listen(box, spans, marks, chips, act, scope, store);
   const notes: Node[] = [];
   const note = (text: string) => notes.push(h("p", { class: "note" }, text));
-  if (start.cut) {
+  if (start.cut || result.wholeCharacters > 0) {
+    const carried = codePoints(start.text);
     note(
-      t("result.long", {
-        n: count(FIRST_CHARACTERS, t.locale),
-        total: count(codePoints(result.text), t.locale),
+      t("result.part", {
+        from: count(offset, t.locale),
+        to: count(offset + carried, t.locale),
+        total: count(result.wholeCharacters || codePoints(result.text), t.locale),
       }),
     );
   }
-  if (result.spans.length > spans.length) {
-    note(
-      t("result.spans", {
-        n: count(spans.length, t.locale),
-        total: count(result.spans.length, t.locale),
-      }),
-    );
+  const all = result.wholeSpans || result.spans.length;
+  if (all > spans.length) {
+    note(t("result.spans", { n: count(spans.length, t.locale), total: count(all, t.locale) }));
   }
-  if (spans.length === 0) note(t("result.empty"));
+  if (all === 0) note(t("result.empty"));
   return [box, ...notes];
 }
 

@@ -81,7 +81,7 @@ export function tree(result: Tree, context: Context, scope: Scope, actions: Resu
     const inner = [
       bdi(label, { class: "tree-text" }),
       one.score === null ? null : h("span", { class: "number" }, three(one.score)),
-      h("span", { class: "hidden" }, `, ${state}`),
+      h("span", { class: "unseen" }, `, ${state}`),
     ];
     const { change } = one;
     const { apply } = actions;

@@ -128,7 +128,7 @@ export const shapes: Readonly<Record<string, Shape>> = {
   Selection: {"properties":{"head":s53,"layer":s53,"lens":s55,"picture":s52,"tokens":s65},"required":[],"type":"object"},
   Series: {"properties":{"draw":{"default":"line","enum":["bars","line","points","steps"]},"help":s17,"label":s13,"reference":s18,"x":s66,"y":{"items":s45,"maxItems":1000000,"type":"array"}},"required":["label","x","y"],"type":"object"},
   Span: {"properties":{"change":s4,"end":s35,"label":s17,"score":s11,"start":s35,"tokens":s65},"required":["start","end"],"type":"object"},
-  Spans: {"properties":{"kind":{"enum":["spans"]},"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s6,"title":s17},"required":["kind","text","spans"],"type":"object"},
+  Spans: {"properties":{"kind":{"enum":["spans"]},"offset":s53,"spans":{"items":{"$ref":"Span"},"maxItems":1000000,"type":"array"},"text":s6,"title":s17,"wholeCharacters":s53,"wholeSpans":s53},"required":["kind","text","spans"],"type":"object"},
   StarterInfo: {"properties":{"installed":s28,"name":s19,"title":s13},"required":["name","title","installed"],"type":"object"},
   Status: {"properties":{"error":s58,"kept":s18,"progress":{"anyOf":[s1,s3],"default":null},"run":{"anyOf":[s0,s3],"default":null},"state":{"enum":["cancelled","done","error","idle","running"]}},"required":["state"],"type":"object"},
   StatusChanged: {"properties":{"status":{"$ref":"Status"},"type":{"enum":["status"]},"view":s0},"required":["type","view","status"],"type":"object"},

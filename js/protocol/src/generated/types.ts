@@ -144,12 +144,19 @@ export interface LabelScore {
 }
 /**
  * Marked stretches of a text, in reading order or by falling score as the task decides.
+ *
+ * A page is sent a part of a long text (:func:`lmkit.views.parts.parts_of`): ``offset`` is where
+ * ``text`` begins in the whole one, in which spans count; ``whole_characters`` and ``whole_spans``
+ * are how many there are in all, 0 where nothing is left out. Tasks leave the three alone.
  */
 export interface Spans {
   kind: "spans";
+  offset: number;
   spans: Span[];
   text: string;
   title: string;
+  wholeCharacters: number;
+  wholeSpans: number;
 }
 /**
  * A stretch ``text[start:end]`` with an optional label and score.

@@ -197,7 +197,7 @@ def _of_one(made: Layers, tokenizer: Any, name: str, at: int, top: int) -> Grid:
         columns=tuple(str(place + 1) for place in range(len(rows[0]))),
         rows=tuple(_name(layer) for layer in range(len(made))),
         cells=tuple(rows),
-        legend="Darker: more probable. The last layer is what the model wrote from.",
+        legend="A stronger shade is more probable. The last layer is what was written from.",
         title=f"After token {at}, {name!r}",
     )
 
@@ -217,7 +217,7 @@ def _of_many(made: Layers, tokenizer: Any, names: Sequence[str], chosen: Sequenc
         columns=tuple(names),
         rows=tuple(_name(layer) for layer in range(len(made))),
         cells=tuple(rows),
-        legend="The likeliest token after each, by layer. Darker: more probable.",
+        legend="The likeliest token after each, by layer. A stronger shade is more probable.",
         title="What each layer would have written",
     )
 

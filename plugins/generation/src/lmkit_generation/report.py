@@ -79,11 +79,16 @@ def _shown(value: float) -> float | None:
 
 def _histogram(name: str, values: list[float]) -> Chart:
     finite = np.array([one for one in values if math.isfinite(one)] or [0.0])
-    # Perplexities lie over orders of magnitude: the last bar has all that is beyond.
-    high = float(np.quantile(finite, 0.98)) if len(finite) > 1 else float(finite[0])
-    low = float(min(finite.min(), high))
-    high = high if high > low else low + 1.0
-    counts, edges = np.histogram(np.minimum(finite, high), bins=_BINS, range=(low, high))
+    if name == "tokens":  # whole numbers: a bar has one of them, or several
+        low, high = int(finite.min()), int(finite.max())
+        wide = -(-(high - low + 1) // _BINS)
+        counts, edges = np.histogram(finite, bins=np.arange(low, high + wide + 1, wide) - 0.5)
+    else:
+        # Perplexities lie over orders of magnitude: the last bar has all that is beyond.
+        top = float(np.quantile(finite, 0.98)) if len(finite) > 1 else float(finite[0])
+        least = float(min(finite.min(), top))
+        top = top if top > least else least + 1.0
+        counts, edges = np.histogram(np.minimum(finite, top), bins=_BINS, range=(least, top))
     return Chart(
         title="Perplexity of the rows" if name == "perplexity" else "Tokens written",
         x=Axis(title=name),

@@ -168,5 +168,7 @@ def _tag(label: str) -> tuple[bool, str]:
 
 
 def _joined(group: Sequence[Entity]) -> Entity:
-    score = float(np.mean(np.asarray([one.score for one in group], dtype=np.float32)))
+    score = group[0].score
+    if len(group) > 1:
+        score = float(np.mean(np.asarray([one.score for one in group], dtype=np.float32)))
     return Entity(group[0].start, group[-1].end, group[0].label.split("-", 1)[-1], score)

@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,18 @@ from lmkit.api import (
 from lmkit_ner.aggregation import Entity, Piece, Strategy, find_entities, pieces_of, softmax
 from lmkit_ner.windows import Window, join_windows
 
-__all__ = ["Reading", "TokenPlaces", "clean", "label_names", "read_rows", "read_text"]
+__all__ = [
+    "Reading",
+    "TokenPlaces",
+    "clean",
+    "label_names",
+    "read_rows",
+    "read_text",
+    "same_reading",
+]
 
+_latest: WeakKeyDictionary[LoadedModel, tuple[str, int, Reading]] = WeakKeyDictionary()
+"""By model the long text that it read last, without tensors: it goes with the model."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -100,6 +111,25 @@ def read_text(model: LoadedModel, text: str, stride: int) -> Reading:
             raise FieldError(item.message, hint="Give another text.")
         return item[1]
     raise FieldError("The text is empty.", hint="Write a word or more.")
+
+
+def same_reading(model: LoadedModel, text: str, stride: int) -> Reading:
+    """As :func:`read_text`, at once where this long text is what the model read last.
+
+    For another look at it: a megabyte takes minutes. A model that the user gave as an object may
+    have been trained in between, and reads again.
+
+    Raises:
+        FieldError, ModelError, Cancelled: as :func:`read_text`.
+    """
+    kept = _latest.get(model)
+    if kept is not None and kept[:2] == (text, stride):
+        return kept[2]
+    reading = read_text(model, text, stride)
+    _latest.pop(model, None)
+    if len(reading.windows) > 1 and getattr(model, "fingerprint", ""):
+        _latest[model] = (text, stride, reading)
+    return reading
 
 
 def read_rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
@@ -27,7 +28,7 @@ from lmkit.api import (
     TokenLabels,
 )
 from lmkit_ner.aggregation import STRATEGIES, Entity, Strategy, softmax
-from lmkit_ner.reading import Reading, TokenPlaces, label_names, read_rows, read_text
+from lmkit_ner.reading import Reading, TokenPlaces, label_names, read_rows, same_reading
 from lmkit_ner.report import REPORT_FIELDS, make_report
 from lmkit_ner.tags import join_words, spans_of_tags
 
@@ -85,7 +86,7 @@ class Ner(Task):
         self, model: LoadedModel, *, text: str, strategy: str, stride: int, window: int
     ) -> Sequence[Result]:
         """Read the whole text, then make one captured pass over the window on show."""
-        reading = read_text(model, text, stride)
+        reading = same_reading(model, text, stride)
         entities = reading.entities(cast("Strategy", strategy))
         number = chosen_window(reading, entities, window)
         start, end = reading.windows[number]
@@ -249,13 +250,16 @@ def window_of(reading: Reading, start: int, end: int) -> int:
     """The window that shows most of what is around a stretch; the first where none holds it."""
     best, room = 0, -1
     last = len(reading.windows) - 1
-    for number, (first, after) in enumerate(reading.windows):
-        if not (first <= start and end <= after):
-            continue
+    # Windows begin and end in reading order: those that hold the stretch are neighbours, and a
+    # text of a megabyte has hundreds of windows and tens of thousands of entities.
+    number = bisect_left(reading.windows, end, key=lambda window: window[1])
+    while number <= last and reading.windows[number][0] <= start:
+        first, after = reading.windows[number]
         left = len(reading.text) if number == 0 else start - first
         right = len(reading.text) if number == last else after - end
         if min(left, right) > room:
             best, room = number, min(left, right)
+        number += 1
     return best
 
 
