@@ -151,6 +151,70 @@ def test_a_loss_that_becomes_nan_is_named_and_the_checkpoint_before_it_is_whole(
     assert last(out)["kind"] == "failed"
 
 
+def test_a_gradient_that_becomes_nan_reaches_neither_weights_nor_checkpoints(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of that step is finite: that of the next shows it, a checkpoint too late."""
+    out = tmp_path / "run"
+    recipe = plain(files, out)
+    plainly = Engine._gradients
+
+    def broken(self: Engine, texts: Any, size: int) -> torch.Tensor:
+        sums = plainly(self, texts, size)
+        if self.step == 2:
+            grad = next(iter(self.pair.student.parameters())).grad
+            assert grad is not None
+            grad[0, 0] = torch.nan
+        return sums
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "_gradients", broken)
+        with pytest.raises(NotFiniteError, match="The gradient is nan at step 2; nothing of"):
+            run(recipe)
+    state, _, _, _ = checkpoints.latest(RunFolder(out))
+    assert state is not None
+    assert state["step"] == 2
+    assert_the_same_bits(files, run(recipe))
+
+
+def test_killed_in_its_report_after_an_early_stop_it_trains_no_further(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"steps": 8, "evaluate_every": 1, "patience": 2, "rate": 1e-9}
+    whole = run(plain(files, tmp_path / "whole", **settings))
+    out = tmp_path / "run"
+
+    def dies(*_: Any) -> None:
+        raise DistillationError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lmkit_distillation.report.write_report", dies)
+        with pytest.raises(DistillationError, match="killed"):
+            run(plain(files, out, **settings))
+    student = run(plain(files, out, **settings))
+    kinds = [e["kind"] for e in RunFolder(out).events() if e["kind"] in ("step", "evaluation")]
+    assert kinds == ["step", "evaluation"] * 3
+    expected, found = (load_file(one / "model.safetensors") for one in (whole, student))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_killed_between_the_two_names_of_a_folder_its_old_one_comes_back(
+    files: Path, tmp_path: Path
+) -> None:
+    """A stop writes the checkpoint of its step anew where there is one, and a best one replaces
+    the last: what was there is set aside first, and a kill then must not lose it."""
+    out = tmp_path / "run"
+    recipe = plain(files, out, keep_checkpoints=1)
+    run(recipe)
+    step = out / "checkpoints" / "step-00000004"
+    step.rename(step.with_name(f".{step.name}-old"))
+    (out / "best").rename(out / ".best-old")
+    before = RunFolder(out).events()
+    assert_the_same_bits(files, run(recipe))
+    again = [e["time"] for e in RunFolder(out).events() if e["kind"] == "step"]
+    assert again == [e["time"] for e in before if e["kind"] == "step"]  # none was made again
+
+
 def test_a_teacher_that_is_gone_is_named_where_the_run_is_looked_at(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

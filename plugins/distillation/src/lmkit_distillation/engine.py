@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -132,6 +132,7 @@ class Engine:
             )
 
         self.folder.claim(self.recipe)
+        self.folder.put_back()
 
     def _begin(self) -> None:
         """Answer what the last process died of before its mark is gone."""
@@ -358,6 +359,8 @@ class Engine:
 
     def _train(self, micro: MicroBatches) -> bool:
         """Whether the training came to its end; False after a stop."""
+        if self._enough():  # it was killed after an early stop, in its report perhaps
+            return True
         while self.step < self.total:
             if self.peers.led(self._wish) == "stop":
                 self.peers.led(self._checkpoint)
@@ -488,21 +491,27 @@ class Engine:
         values = dict(zip(self.objective.names, sums.tolist(), strict=True))
         wrong = [name for name, value in values.items() if not math.isfinite(value)]
         if wrong:
-            raise NotFiniteError(
-                f"The loss {wrong[0]} is {values[wrong[0]]} at step {self.step}; nothing of that "
-                "step was kept.",
-                hint="Set train.rate lower or train.clip above 0 in a new run; the checkpoints "
-                f"are in {self.folder.checkpoints}. The step's first text is {texts[0].id}.",
-            )
+            self._refuse(f"loss {wrong[0]}", values[wrong[0]], texts)
         rate = self._rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.scaler.unscale_(self.optimizer)
         clip = self.recipe.train.clip or math.inf
         norm = float(nn.utils.clip_grad_norm_(parameters, clip))
+        if not self.scaler.is_enabled() and not math.isfinite(norm):
+            # The loss would show it a step later, after a checkpoint perhaps. In fp16 the scaler
+            # leaves such a step out and goes on with a smaller scale.
+            self._refuse("gradient", norm, texts)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return values, norm
+
+    def _refuse(self, what: str, value: float, texts: Sequence[Encoded]) -> NoReturn:
+        raise NotFiniteError(
+            f"The {what} is {value} at step {self.step}; nothing of that step was kept.",
+            hint="Set train.rate lower or train.clip above 0 in a new run; the checkpoints are in "
+            f"{self.folder.checkpoints}. The step's first text is {texts[0].id}.",
+        )
 
     def _rate(self, step: int) -> float:
         train = self.recipe.train
@@ -542,6 +551,9 @@ class Engine:
             self._save_student(self.folder.best)
         else:
             self.without_better += 1
+        return self._enough()
+
+    def _enough(self) -> bool:
         return 0 < self.recipe.train.patience <= self.without_better
 
     def _ask(self, texts: Sequence[Encoded], *, teacher: bool = False) -> Answers:

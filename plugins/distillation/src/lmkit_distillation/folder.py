@@ -73,6 +73,15 @@ class RunFolder:
             body = {"fingerprint": mark, "recipe": recipe.as_dict()}
             write_text(self.path / "recipe.json", json.dumps(body, indent=1))
 
+    def put_back(self) -> None:
+        """Give folders that :func:`new_folder` had set aside as it was killed their names again."""
+        for parent in (self.path, self.checkpoints):
+            for old in parent.glob(f".*{_ASIDE}"):
+                name = old.name.removeprefix(".").removesuffix(_ASIDE)
+                if not (parent / name).exists():
+                    with writing(parent):
+                        old.replace(parent / name)
+
     def recipe(self) -> Recipe:
         """The recipe of this run.
 
@@ -238,11 +247,15 @@ def read_json(path: Path) -> Any:
         return None
 
 
+_ASIDE = "-old"
+
+
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """Fill a folder beside ``target``, flush it, and give it that name at the end.
 
-    A kill in between leaves a folder whose name begins with a dot, which the next call removes.
+    A kill in between leaves a folder whose name begins with a dot, which the next call removes;
+    one that it left without any of the two is named again by :meth:`RunFolder.put_back`.
     """
     with writing(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -255,7 +268,7 @@ def new_folder(target: Path) -> Iterator[Path]:
             for file in making.rglob("*"):
                 if file.is_file():
                     _flush(file)
-            old = target.parent / f".{target.name}-old"
+            old = target.parent / f".{target.name}{_ASIDE}"
             if target.exists():
                 os.replace(target, old)
             os.replace(making, target)
