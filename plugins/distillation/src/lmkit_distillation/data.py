@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from lmkit.api import RowTable
+from lmkit_distillation.chat import ASSISTANT, USER, Turn, chat_ids, turns_of
 from lmkit_distillation.errors import DataError
 from lmkit_distillation.recipe import Data, Recipe
 
@@ -41,10 +42,12 @@ class Example:
     """One text with what is known of it.
 
     Attributes:
-        text: What is read; the prompt, in generation with prompts.
+        text: What is read; the prompt, in generation with prompts; the user's last message in a
+            chat.
         pair: A second text, or the completion.
         label: Class of the text; None where it is not known.
         words, tags: NER.
+        before: Messages of a chat before the last.
         place: File and row, for messages.
     """
 
@@ -53,12 +56,15 @@ class Example:
     label: int | None = None
     words: tuple[str, ...] = ()
     tags: tuple[int, ...] | None = None
+    before: tuple[Turn, ...] = ()
     place: str = ""
 
     @property
     def id(self) -> str:
         """Hash of what the models read."""
-        body = json.dumps([self.text, self.pair, list(self.words)], ensure_ascii=False)
+        read: list[object] = [self.text, self.pair, list(self.words)]
+        read += [self.before] if self.before else []
+        body = json.dumps(read, ensure_ascii=False)
         return blake2b(body.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
 
 
@@ -113,6 +119,8 @@ def read_examples(table: RowTable, recipe: Recipe, labels: Sequence[str]) -> lis
     for place, row in _rows(table):
         if recipe.task == "ner":
             found.append(_ner(row, data, place, label_of))
+        elif data.chat:
+            found.append(_chat(row, data, place))
         elif recipe.task == "generation" and data.prompt:
             completion = _optional(row, data.completion)
             found.append(Example(_cell(row, data.prompt, place), completion, place=place))
@@ -141,6 +149,29 @@ def _ner(row: Mapping[str, Any], data: Data, place: str, label_of: Any) -> Examp
     return Example(words=words, tags=tags, place=place)
 
 
+def _chat(row: Mapping[str, Any], data: Data, place: str) -> Example:
+    """A chat up to the user's last message, and the answer: in a column of its own or behind it."""
+    turns = turns_of(_there(row, data.prompt, place), place, data.prompt)
+    answer = ""
+    if data.completion:
+        value = row.get(data.completion)
+        given = turns_of(value, place, data.completion) if value else ()
+        if len(given) > 1:
+            raise DataError(f"{place}: {data.completion} is {len(given)} messages, not an answer.")
+        answer = given[0][1] if given else ""
+    if not answer and len(turns) > 1 and turns[-1][0] == ASSISTANT:
+        answer, turns = turns[-1][1], turns[:-1]
+    *before, (role, text) = turns
+    if role != USER:
+        raise DataError(
+            f"{place}: the last message of {data.prompt} is the {role}'s; an answer follows what "
+            "the user says.",
+            hint="Name the column of the answers, data.completion, or end with the user's message "
+            "or with the assistant's answer to it.",
+        )
+    return Example(text, answer, before=tuple(before), place=place)
+
+
 def _listed(value: Any, place: str, column: str) -> tuple[str, ...]:
     if value is None:
         raise DataError(f"{place} has no column {column!r}.")
@@ -148,17 +179,21 @@ def _listed(value: Any, place: str, column: str) -> tuple[str, ...]:
 
 
 def _cell(row: Mapping[str, Any], column: str, place: str) -> str:
-    value = row.get(column)
+    value = _there(row, column, place)
     if not isinstance(value, str):
-        if column not in row:
-            raise DataError(
-                f"{place} has no column {column!r}; it has {', '.join(map(str, row))}.",
-                hint="Name the column in the recipe: data.text = '...'.",
-            )
         raise DataError(f"{place}: {column} is {value!r:.40}, not a text.")
     if not value.strip():
         raise DataError(f"{place}: {column} is empty.")
     return value
+
+
+def _there(row: Mapping[str, Any], column: str, place: str) -> Any:
+    if column not in row:
+        raise DataError(
+            f"{place} has no column {column!r}; it has {', '.join(map(str, row))}.",
+            hint="Name the column in the recipe: data.text = '...'.",
+        )
+    return row[column]
 
 
 def _optional(row: Mapping[str, Any], column: str) -> str:
@@ -209,6 +244,7 @@ class Coder:
     def __init__(self, tokenizer: Any, recipe: Recipe, limit: int) -> None:
         self.tokenizer = tokenizer
         self.task = recipe.task
+        self.chat = recipe.data.chat
         self.prompts_alone = recipe.made_up
         self.max_length = min(recipe.data.max_length, limit)
 
@@ -255,6 +291,10 @@ class Coder:
         )
 
     def _generation(self, example: Example) -> Encoded:
+        if self.chat:
+            turns = (*example.before, (USER, example.text))
+            ids, prompt = chat_ids(self.tokenizer, turns, example.pair or None, example.place)
+            return self._cut(example, ids, prompt)
         ids = list(self.tokenizer(example.text)["input_ids"])
         prompt = 0
         if example.pair:
@@ -265,6 +305,9 @@ class Coder:
                 ids.append(end)
         elif self.prompts_alone:
             prompt = len(ids)
+        return self._cut(example, ids, prompt)
+
+    def _cut(self, example: Example, ids: Sequence[int], prompt: int) -> Encoded:
         return self.of_ids(example.id, ids[: self.max_length], min(prompt, self.max_length))
 
     def of_ids(self, name: str, ids: Sequence[int], prompt: int) -> Encoded:

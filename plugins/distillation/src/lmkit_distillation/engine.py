@@ -29,6 +29,7 @@ from torch import nn
 from lmkit.api import Tools
 from lmkit_distillation import checkpoints
 from lmkit_distillation.cache import TeacherCache
+from lmkit_distillation.chat import check_template, template_mark
 from lmkit_distillation.data import (
     Coder,
     Counts,
@@ -216,6 +217,9 @@ class Engine:
             None if pair.aligned else Coder(pair.teacher_tokenizer, recipe, longest(pair.teacher))
         )
         self.teacher_mark = f"{recipe.teacher.model} {_checksum(pair.teacher)}"
+        if recipe.data.chat:
+            check_template(pair.tokenizer, recipe.teacher.model)
+            self.teacher_mark += f" chat {template_mark(pair.tokenizer)}"
         self.sources = Texts(
             recipe=recipe,
             tools=self.tools,

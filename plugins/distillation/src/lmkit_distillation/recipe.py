@@ -134,6 +134,8 @@ class Data:
             there is no ``prompt``.
         tokens, tags: Columns of NER: lists, or strings with spaces between.
         prompt, completion: Columns of generation; the loss counts the completion alone.
+        chat: Prompts go through the tokenizer's chat template, as what the user says or as a list
+            of messages, and the completion as the assistant's answer.
         max_length: Tokens; what is longer is cut.
         labelled: Share of ``train`` whose labels are used; the rest counts as unlabelled.
         drop_rest: Leave that rest out altogether: the comparison without distillation.
@@ -151,6 +153,7 @@ class Data:
     tags: str = "tags"
     prompt: str = ""
     completion: str = ""
+    chat: bool = False
     max_length: int = 128
     labelled: float = 1.0
     drop_rest: bool = False
@@ -359,6 +362,8 @@ class Recipe:
         # What came later is named only where it does something: runs of before go on.
         augment, sequences = plain["data"].pop("augment"), plain.pop("sequences")
         on_policy = plain.pop("on_policy")
+        if not self.data.chat:
+            del plain["data"]["chat"]
         if self.data.augment.copies:
             plain["data"]["augment"] = _without(augment, "folder", "batch")
         if self.sequences.use:
@@ -683,6 +688,14 @@ def _check_parts(recipe: Recipe) -> None:
         raise RecipeError(
             "data.unlabelled and data.train are one thing in generation: texts.",
             hint="Name one of them.",
+        )
+    if recipe.data.chat and not (generation and recipe.data.prompt):
+        raise RecipeError(
+            "data.chat is true, which writes prompts as a chat, and "
+            + ("data.prompt is missing." if generation else f"task is {recipe.task!r}."),
+            hint="Name the column of prompts or of messages: data.prompt = 'messages'."
+            if generation
+            else "Leave data.chat out.",
         )
 
 
