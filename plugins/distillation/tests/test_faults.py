@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,7 +21,8 @@ from typing import Any
 import pytest
 import torch
 from lmkit_distillation import checkpoints
-from lmkit_distillation.client import Run
+from lmkit_distillation import engine as engine_module
+from lmkit_distillation.client import Run, summary
 from lmkit_distillation.engine import Engine
 from lmkit_distillation.errors import (
     DataError,
@@ -28,6 +32,7 @@ from lmkit_distillation.errors import (
 )
 from lmkit_distillation.folder import RunFolder
 from lmkit_distillation.history import History
+from lmkit_distillation.kept_texts import KeptTexts
 from lmkit_distillation.memory import Witness, died_of_memory
 from lmkit_distillation.recipe import recipe_from
 from lmkit_distillation.watched import info_of
@@ -285,6 +290,58 @@ def test_a_start_that_fails_shows_in_the_panel(
         one.wait()
 
 
+def test_what_to_do_is_said_wherever_the_run_is_looked_at(files: Path, tmp_path: Path) -> None:
+    """Of a damaged shard Resume alone would only say the same again."""
+    out = tmp_path / "run"
+    recipe = plain(files, out)
+    recipe["cache"] = {"use": True, "folder": str(tmp_path / "cache")}
+    run({**recipe, "out": str(tmp_path / "first")})
+    (shard,) = (tmp_path / "cache").glob("*.safetensors")
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(RunFolderError, match="is damaged"):
+        run(recipe)
+    there = Run(out)
+    said = f"The shard {shard.name} of the teacher's cache is damaged."
+    way_on = f"Delete {shard} and start again: it alone is made anew."
+    assert (there.problem, there.hint) == (said, way_on)
+    assert json.loads(summary(there))["hint"] == way_on
+    assert info_of(there, History(RunFolder(out).events_file)).problem == f"{said} {way_on}"
+    with pytest.raises(DistillationError) as found:
+        there.wait()
+    assert found.value.hint.startswith(way_on)
+    shard.unlink()
+    assert_the_same_bits(files, run(recipe))
+
+
+def test_interrupted_from_the_keyboard_it_says_so_in_a_sentence(
+    files: Path, tmp_path: Path
+) -> None:
+    """As Ctrl-C in a terminal: a signal to a process that listens to it."""
+    out = tmp_path / "run"
+    recipe = plain(files, out, steps=100_000, evaluate_every=100_000, checkpoint_every=2)
+    RunFolder(out).claim(recipe_from(recipe))
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    program += "from lmkit.cli import main; sys.exit(main())"
+    words = [sys.executable, "-c", program, "distill", "--resume", str(out)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 240
+    while not list(out.glob("checkpoints/step-*")):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said, complained = process.communicate(timeout=240)
+    assert process.returncode == 130
+    assert complained.splitlines()[-1] == "lmkit: stopped."
+    assert "%" not in said + complained  # no bars of transformers among the run's words
+    assert last(out)["kind"] == "failed"
+    assert re.fullmatch(
+        r"The run was interrupted at step \d+; it goes on from its last checkpoint\.",
+        last(out)["message"],
+    )
+    assert Run(out).problem == last(out)["message"]
+
+
 @contextmanager
 def limited(size: int) -> Iterator[list[str] | None]:
     """Words before a command that run it in a cgroup of so many bytes; None where none is ours.
@@ -401,3 +458,45 @@ def test_the_witness_of_a_death_is_quiet_at_a_proper_end(tmp_path: Path) -> None
     shell.stdin.close()  # as the kernel does when the process is gone
     shell.wait(60)
     assert kept.read_text() == "oom_kill 3\n"
+
+
+def test_what_is_not_finite_is_null_in_the_events(tmp_path: Path) -> None:
+    """In fp16 a step that the scaler leaves out has an infinite norm, which is no JSON."""
+    folder = RunFolder(tmp_path)
+    folder.event("step", 1, norm=math.inf, loss=0.5, parts={"kl": 0.5}, memory=3)
+    (line,) = folder.events_file.read_text().splitlines()
+
+    def refuse(word: str) -> Any:
+        raise AssertionError(word)
+
+    found = json.loads(line, parse_constant=refuse)
+    assert (found["norm"], found["loss"], found["memory"]) == (None, 0.5, 3)
+
+
+def test_a_first_evaluation_that_is_nan_is_not_the_best_for_ever(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plainly = engine_module.metrics
+
+    def broken(*given: Any) -> dict[str, float]:
+        values = plainly(*given)
+        broken.calls += 1  # type: ignore[attr-defined]
+        return {**values, "loss": math.nan} if broken.calls == 1 else values  # type: ignore[attr-defined]
+
+    broken.calls = 0  # type: ignore[attr-defined]
+    monkeypatch.setattr(engine_module, "metrics", broken)
+    out = tmp_path / "run"
+    run(plain(files, out, evaluate_every=2, best_by="loss"))
+    finished = last(out)
+    assert (finished["kind"], finished["best_step"]) == ("finished", 4)
+    first = next(e for e in RunFolder(out).events() if e["kind"] == "evaluation")
+    assert first["loss"] is None
+
+
+def test_a_line_that_two_runs_kept_is_not_damaged(tmp_path: Path) -> None:
+    kept = KeptTexts(tmp_path, "settings")
+    kept.add([("a", [1]), ("b", [2])])
+    kept.file.write_text(kept.file.read_text() * 2 + '{"id": "c", "val')
+    again = KeptTexts(tmp_path, "settings")
+    assert again.values == {"a": [1], "b": [2]}
+    assert again.damaged == 1

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from lmkit.api import RowTable
+from lmkit_distillation.alignment import NOWHERE, characters_read, shared_places
 from lmkit_distillation.chat import ASSISTANT, USER, Turn, chat_ids, turns_of
 from lmkit_distillation.errors import DataError
 from lmkit_distillation.recipe import Data, Recipe
@@ -218,6 +219,9 @@ class Encoded:
         counted: Places where teacher and student are compared; empty in classification.
         prompt: Tokens of the prompt.
         other: The same text as the teacher reads it, where its tokenizer is another one.
+        read: Of two tokenizers alone: for each counted place how many characters of the completion,
+            or of a text without prompt, were read up to it; ``NOWHERE`` where no count fits.
+        shared: Places where both have read the same characters.
         sampled: Whether the student has just written it, so that no cache knows it.
     """
 
@@ -229,6 +233,8 @@ class Encoded:
     counted: tuple[bool, ...] = ()
     prompt: int = 0
     other: Encoded | None = None
+    read: tuple[int, ...] = ()
+    shared: tuple[bool, ...] = ()
     sampled: bool = False
 
 
@@ -246,6 +252,7 @@ class Coder:
         self.task = recipe.task
         self.chat = recipe.data.chat
         self.prompts_alone = recipe.made_up
+        self.by_characters = recipe.by_characters
         self.max_length = min(recipe.data.max_length, limit)
 
     def __call__(self, example: Example) -> Encoded:
@@ -291,10 +298,14 @@ class Coder:
         )
 
     def _generation(self, example: Example) -> Encoded:
+        ids, prompt = self._prompted(example)
+        made = self.of_ids(example.id, ids[: self.max_length], min(prompt, self.max_length))
+        return self._with_characters(made, example) if self.by_characters else made
+
+    def _prompted(self, example: Example) -> tuple[list[int], int]:
         if self.chat:
             turns = (*example.before, (USER, example.text))
-            ids, prompt = chat_ids(self.tokenizer, turns, example.pair or None, example.place)
-            return self._cut(example, ids, prompt)
+            return chat_ids(self.tokenizer, turns, example.pair or None, example.place)
         ids = list(self.tokenizer(example.text)["input_ids"])
         prompt = 0
         if example.pair:
@@ -305,10 +316,20 @@ class Coder:
                 ids.append(end)
         elif self.prompts_alone:
             prompt = len(ids)
-        return self._cut(example, ids, prompt)
+        return ids, prompt
 
-    def _cut(self, example: Example, ids: Sequence[int], prompt: int) -> Encoded:
-        return self.of_ids(example.id, ids[: self.max_length], min(prompt, self.max_length))
+    def _with_characters(self, made: Encoded, example: Example) -> Encoded:
+        first = made.prompt
+        if not first:  # a text by itself, behind what the tokenizer puts before it
+            special = set(self.tokenizer.all_special_ids)
+            first = next((i for i, one in enumerate(made.ids) if one not in special), 0)
+        text = example.pair or example.text
+        counts = characters_read(self.tokenizer, made.ids[first:], text)
+        read = [
+            counts[place + 1 - first] if counted and place + 1 >= first else NOWHERE
+            for place, counted in enumerate(made.counted)
+        ]
+        return replace(made, read=tuple(read))
 
     def of_ids(self, name: str, ids: Sequence[int], prompt: int) -> Encoded:
         """A text of the ids given: the loss counts what comes after the prompt."""
@@ -322,6 +343,12 @@ class Coder:
             counted=tuple(counted),
             prompt=prompt,
         )
+
+
+def matched(student: Encoded, teacher: Encoded) -> Encoded:
+    """A text as two causal models read it, and where they are compared."""
+    mine, theirs = shared_places(student.read, teacher.read)
+    return replace(student, shared=mine, other=replace(teacher, shared=theirs))
 
 
 def without_label(one: Encoded) -> Encoded:
@@ -354,7 +381,7 @@ class Counts:
             tokens += len(one.ids)
             if one.targets or one.counted:
                 labelled += sum(target != IGNORED for target in one.targets)
-                counted += sum(one.counted)
+                counted += sum(one.shared or one.counted)
             else:
                 labelled += one.label != IGNORED
                 counted += 1
@@ -372,6 +399,9 @@ class Batch:
         counted: (B, L) bool, or None in classification, where each text counts once.
         mask: (B, L) bool: real tokens.
         texts: What was collated.
+        shared: (N,) bool: which of the counted places are compared, where both models read tokens
+            of their own; None where all are.
+        teacher_counted: (B, L') bool: the same places in what the teacher reads.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -380,6 +410,8 @@ class Batch:
     counted: torch.Tensor | None
     mask: torch.Tensor
     texts: Sequence[Encoded] = field(default_factory=list)
+    shared: torch.Tensor | None = None
+    teacher_counted: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on a device."""
@@ -395,13 +427,17 @@ class Batch:
             counted=None if self.counted is None else self.counted.to(device),
             mask=self.mask.to(device),
             texts=self.texts,
+            shared=None if self.shared is None else self.shared.to(device),
+            teacher_counted=(
+                None if self.teacher_counted is None else self.teacher_counted.to(device)
+            ),
         )
 
 
 def collate(texts: Sequence[Encoded], pad: int, teacher_pad: int | None = None) -> Batch:
     """Pad some texts at the right to the longest of them."""
     inputs, mask = _padded(texts, pad)
-    others = inputs
+    others, given = inputs, []
     if texts[0].other is not None:
         given = [one.other for one in texts if one.other is not None]
         others, _ = _padded(given, pad if teacher_pad is None else teacher_pad)
@@ -412,7 +448,14 @@ def collate(texts: Sequence[Encoded], pad: int, teacher_pad: int | None = None) 
     for row, one in enumerate(texts):
         counted[row, : len(one.counted)] = torch.tensor(one.counted)
     flat = [t for one in texts for t, c in zip(one.targets, one.counted, strict=True) if c]
-    return Batch(inputs, others, torch.tensor(flat, dtype=torch.long), counted, mask, texts)
+    made = Batch(inputs, others, torch.tensor(flat, dtype=torch.long), counted, mask, texts)
+    if given:
+        chosen = [s for one in texts for s, c in zip(one.shared, one.counted, strict=True) if c]
+        made.shared = torch.tensor(chosen, dtype=torch.bool)
+        made.teacher_counted = torch.zeros(others["input_ids"].shape, dtype=torch.bool)
+        for row, one in enumerate(given):
+            made.teacher_counted[row, : len(one.shared)] = torch.tensor(one.shared)
+    return made
 
 
 def _padded(texts: Sequence[Encoded], pad: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:

@@ -161,13 +161,18 @@ class Engine:
     def _failed(self, error: BaseException) -> None:
         """Write down what ended the run; where that fails too, the first fault is what counts."""
         message = getattr(error, "message", "") or str(error) or type(error).__name__
+        hint = str(getattr(error, "hint", ""))
+        if isinstance(error, KeyboardInterrupt):
+            message = f"The run was interrupted at step {self.step}; it goes on from its last "
+            message += "checkpoint."
         with suppress(DistillationError, OSError):
             last = self.folder.running or {}
             before, now = last.get("oom_kills"), self._kills()
             grown = now is not None and isinstance(before, int) and now > before
             if isinstance(error, PeerGoneError) and grown and last.get("doing") == "step":
                 self._halved(MicroBatches(self.folder, self._first_micro()), self.step, "peer")
-            self.folder.event("failed", self.step, message=message)
+            told = {"hint": hint} if hint else {}
+            self.folder.event("failed", self.step, message=message, **told)
         with suppress(OSError):
             self.folder.unmark()
 
@@ -218,7 +223,8 @@ class Engine:
         )
         self.teacher_mark = f"{recipe.teacher.model} {_checksum(pair.teacher)}"
         if recipe.data.chat:
-            check_template(pair.tokenizer, recipe.teacher.model)
+            check_template(pair.teacher_tokenizer, recipe.teacher.model)
+            check_template(pair.tokenizer, recipe.student.model)
             self.teacher_mark += f" chat {template_mark(pair.tokenizer)}"
         self.sources = Texts(
             recipe=recipe,
@@ -538,11 +544,12 @@ class Engine:
         """The leader alone: evaluate, keep the best; True where patience is at its end."""
         student = self._ask(self.dev)
         values = metrics(student, self.pair.labels, self.recipe.task)
-        if self.teacher_dev is None:
-            self.teacher_dev = self._ask(self.dev, teacher=True)
-        if self.teacher_dev.predicted.shape == student.predicted.shape:
-            same = self.teacher_dev.predicted == student.predicted
-            values["agreement"] = float(same.mean())
+        if not self.recipe.by_characters:  # else their tokens have nothing in common
+            if self.teacher_dev is None:
+                self.teacher_dev = self._ask(self.dev, teacher=True)
+            if self.teacher_dev.predicted.shape == student.predicted.shape:
+                same = self.teacher_dev.predicted == student.predicted
+                values["agreement"] = float(same.mean())
         self._log("evaluation", **values)
         self._board(**{f"evaluation/{name}": value for name, value in values.items()})
         self._say(
@@ -550,7 +557,7 @@ class Engine:
             + ", ".join(f"{name} {value:.4f}" for name, value in values.items())
         )
         score = self._score(values)
-        if self.best is None or score > self.best:
+        if self.best is None or math.isnan(self.best) or score > self.best:
             self.best, self.best_step, self.without_better = score, self.step, 0
             self._save_student(self.folder.best)
         else:
@@ -567,11 +574,15 @@ class Engine:
             else (self.pair.student, self.ask_student)
         )
         model.eval()
+        pads = self.pads
+        if teacher and self.recipe.by_characters:
+            # Its tokens are others, and so are the next ones that are right.
+            texts, pads = [one.other or one for one in texts], (pads[1], pads[1])
         return answers(
             ask,
             texts,
             batch=max(1, min(64, self.recipe.train.batch)),
-            pads=self.pads,
+            pads=pads,
             device=self.device,
             as_teacher=teacher,
         )

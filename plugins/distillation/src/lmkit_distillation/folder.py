@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 import shutil
@@ -100,8 +101,12 @@ class RunFolder:
     # events
 
     def event(self, kind: str, step: int, **values: Any) -> None:
-        """Append one event."""
-        line = {"kind": kind, "step": step, "time": round(time.time(), 3), **values}
+        """Append one event; JSON has no word for what is not finite but null."""
+        finite = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in values.items()
+        }
+        line = {"kind": kind, "step": step, "time": round(time.time(), 3), **finite}
         append_line(self.events_file, line)
 
     def events(self) -> list[dict[str, Any]]:

@@ -112,8 +112,8 @@ def load_pair(recipe: Recipe, tools: Tools, device: torch.device) -> Pair:
             shared_vocabulary(_width(student), _width(teacher), len(tokenizer)) if same else None
         )
         heads = (
-            head_of(teacher, common or _width(teacher)),
-            head_of(student, common or _width(student)),
+            head_of(teacher, common or _tokens(teacher, teacher_tokenizer)),
+            head_of(student, common or _tokens(student, tokenizer)),
         )
         for model, head, words in (
             (teacher, heads[0], teacher_tokenizer),
@@ -139,6 +139,13 @@ def longest(model: Any) -> int:
     limit = int(getattr(config, "max_position_embeddings", 0) or (1 << 20))
     # RoBERTa and its like count positions from behind the padding's.
     return limit - 2 if getattr(config, "model_type", "") in ("roberta", "xlm-roberta") else limit
+
+
+def _tokens(model: Any, tokenizer: Any) -> int:
+    """Logits that stand for tokens: where probabilities are sorted, others would be among them."""
+    tokens = max(tokenizer.get_vocab().values()) + 1
+    shared_vocabulary(_width(model), _width(model), tokens)
+    return tokens
 
 
 def _width(model: Any) -> int:

@@ -163,7 +163,8 @@ def check_tokenizers(student: Any, teacher: Any) -> None:
         return
     hint = (
         "Choose a student with the teacher's tokenizer, or student.align = 'text', which lets "
-        "each model read the text by itself (losses on class probabilities alone)."
+        "each model read the text by itself (losses on class probabilities, or in generation "
+        "kind = 'uld', alone)."
     )
     mine, theirs = student.get_vocab(), teacher.get_vocab()
     if mine != theirs:

@@ -11,7 +11,14 @@ import torch
 
 from lmkit.api import Tools
 from lmkit_distillation.augment import Augmenter, plain_form
-from lmkit_distillation.data import Coder, Encoded, Example, read_examples, without_label
+from lmkit_distillation.data import (
+    Coder,
+    Encoded,
+    Example,
+    matched,
+    read_examples,
+    without_label,
+)
 from lmkit_distillation.errors import DataError
 from lmkit_distillation.kept_texts import KeptTexts
 from lmkit_distillation.models import Pair
@@ -126,7 +133,10 @@ class Texts:
 
     def _encoded(self, example: Example) -> Encoded:
         one = self.coder(example)
-        return replace(one, other=self.other(example)) if self.other else one
+        if self.other is None:
+            return one
+        theirs = self.other(example)
+        return matched(one, theirs) if self.recipe.by_characters else replace(one, other=theirs)
 
     def _lacks(self, example: Example) -> bool:
         return (self.recipe.made_up or self.recipe.data.chat) and not example.pair
@@ -169,6 +179,12 @@ class Texts:
                 f"No text has a token to be learnt within data.max_length, {self.coder.max_length} "
                 "tokens: its prompt fills it.",
                 hint="Set data.max_length higher.",
+            )
+        if self.recipe.by_characters and not any(any(one.shared) for one in texts):
+            raise DataError(
+                "Student and teacher have nowhere read the same characters of a text, so that they "
+                "can't be compared.",
+                hint="A tokenizer that changes texts, to small letters for instance, does that.",
             )
         if none:
             words = f"{none} of {len(texts)} texts have no token to be learnt within "
