@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from lmkit.api import Tools
 from lmkit_distillation.errors import DistillationError
@@ -23,6 +22,7 @@ from lmkit_distillation.student import (
     from_config,
     head_of,
     kept_layers,
+    set_dropout,
     shared_vocabulary,
 )
 
@@ -97,9 +97,7 @@ def load_pair(recipe: Recipe, tools: Tools, device: torch.device) -> Pair:
     for parameter in student.parameters():
         parameter.requires_grad_(True)
     if wish.dropout >= 0:
-        for module in student.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = wish.dropout
+        set_dropout(student, wish.dropout)
     if wish.checkpointing:
         student.gradient_checkpointing_enable({"use_reentrant": False})
     check_checkpointing(student)
@@ -143,7 +141,7 @@ def longest(model: Any) -> int:
 
 def _tokens(model: Any, tokenizer: Any) -> int:
     """Logits that stand for tokens: where probabilities are sorted, others would be among them."""
-    tokens = max(tokenizer.get_vocab().values()) + 1
+    tokens = int(max(tokenizer.get_vocab().values())) + 1
     shared_vocabulary(_width(model), _width(model), tokens)
     return tokens
 

@@ -22,6 +22,7 @@ __all__ = [
     "from_config",
     "head_of",
     "kept_layers",
+    "set_dropout",
     "shared_vocabulary",
     "stack_of",
 ]
@@ -146,6 +147,20 @@ def from_config(teacher: nn.Module, student: Student, seed: int) -> nn.Module:
         )
     torch.manual_seed(seed)
     return type(teacher)(config).float()
+
+
+def set_dropout(model: nn.Module, share: float) -> None:
+    """Replace a model's dropout: its modules', and the numbers that some layers keep of their own.
+
+    OPT, BART and decoders like Llama call the function with a number. Where that is 0, its layer
+    has none, and stays so.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float) and value > 0:
+                setattr(module, name, share)
 
 
 # what both read
