@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,7 +21,8 @@ from typing import Any
 import pytest
 import torch
 from lmkit_distillation import checkpoints
-from lmkit_distillation.client import Run
+from lmkit_distillation import engine as engine_module
+from lmkit_distillation.client import Run, summary
 from lmkit_distillation.engine import Engine
 from lmkit_distillation.errors import (
     DataError,
@@ -28,6 +32,7 @@ from lmkit_distillation.errors import (
 )
 from lmkit_distillation.folder import RunFolder
 from lmkit_distillation.history import History
+from lmkit_distillation.kept_texts import KeptTexts
 from lmkit_distillation.memory import Witness, died_of_memory
 from lmkit_distillation.recipe import recipe_from
 from lmkit_distillation.watched import info_of
@@ -151,6 +156,70 @@ def test_a_loss_that_becomes_nan_is_named_and_the_checkpoint_before_it_is_whole(
     assert last(out)["kind"] == "failed"
 
 
+def test_a_gradient_that_becomes_nan_reaches_neither_weights_nor_checkpoints(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of that step is finite: that of the next shows it, a checkpoint too late."""
+    out = tmp_path / "run"
+    recipe = plain(files, out)
+    plainly = Engine._gradients
+
+    def broken(self: Engine, texts: Any, size: int) -> torch.Tensor:
+        sums = plainly(self, texts, size)
+        if self.step == 2:
+            grad = next(iter(self.pair.student.parameters())).grad
+            assert grad is not None
+            grad[0, 0] = torch.nan
+        return sums
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "_gradients", broken)
+        with pytest.raises(NotFiniteError, match="The gradient is nan at step 2; nothing of"):
+            run(recipe)
+    state, _, _, _ = checkpoints.latest(RunFolder(out))
+    assert state is not None
+    assert state["step"] == 2
+    assert_the_same_bits(files, run(recipe))
+
+
+def test_killed_in_its_report_after_an_early_stop_it_trains_no_further(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"steps": 8, "evaluate_every": 1, "patience": 2, "rate": 1e-9}
+    whole = run(plain(files, tmp_path / "whole", **settings))
+    out = tmp_path / "run"
+
+    def dies(*_: Any) -> None:
+        raise DistillationError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lmkit_distillation.report.write_report", dies)
+        with pytest.raises(DistillationError, match="killed"):
+            run(plain(files, out, **settings))
+    student = run(plain(files, out, **settings))
+    kinds = [e["kind"] for e in RunFolder(out).events() if e["kind"] in ("step", "evaluation")]
+    assert kinds == ["step", "evaluation"] * 3
+    expected, found = (load_file(one / "model.safetensors") for one in (whole, student))
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_killed_between_the_two_names_of_a_folder_its_old_one_comes_back(
+    files: Path, tmp_path: Path
+) -> None:
+    """A stop writes the checkpoint of its step anew where there is one, and a best one replaces
+    the last: what was there is set aside first, and a kill then must not lose it."""
+    out = tmp_path / "run"
+    recipe = plain(files, out, keep_checkpoints=1)
+    run(recipe)
+    step = out / "checkpoints" / "step-00000004"
+    step.rename(step.with_name(f".{step.name}-old"))
+    (out / "best").rename(out / ".best-old")
+    before = RunFolder(out).events()
+    assert_the_same_bits(files, run(recipe))
+    again = [e["time"] for e in RunFolder(out).events() if e["kind"] == "step"]
+    assert again == [e["time"] for e in before if e["kind"] == "step"]  # none was made again
+
+
 def test_a_teacher_that_is_gone_is_named_where_the_run_is_looked_at(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +288,58 @@ def test_a_start_that_fails_shows_in_the_panel(
     assert info.actions == ("resume",)
     with pytest.raises(DistillationError, match="No module named lmkit"):
         one.wait()
+
+
+def test_what_to_do_is_said_wherever_the_run_is_looked_at(files: Path, tmp_path: Path) -> None:
+    """Of a damaged shard Resume alone would only say the same again."""
+    out = tmp_path / "run"
+    recipe = plain(files, out)
+    recipe["cache"] = {"use": True, "folder": str(tmp_path / "cache")}
+    run({**recipe, "out": str(tmp_path / "first")})
+    (shard,) = (tmp_path / "cache").glob("*.safetensors")
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(RunFolderError, match="is damaged"):
+        run(recipe)
+    there = Run(out)
+    said = f"The shard {shard.name} of the teacher's cache is damaged."
+    way_on = f"Delete {shard} and start again: it alone is made anew."
+    assert (there.problem, there.hint) == (said, way_on)
+    assert json.loads(summary(there))["hint"] == way_on
+    assert info_of(there, History(RunFolder(out).events_file)).problem == f"{said} {way_on}"
+    with pytest.raises(DistillationError) as found:
+        there.wait()
+    assert found.value.hint.startswith(way_on)
+    shard.unlink()
+    assert_the_same_bits(files, run(recipe))
+
+
+def test_interrupted_from_the_keyboard_it_says_so_in_a_sentence(
+    files: Path, tmp_path: Path
+) -> None:
+    """As Ctrl-C in a terminal: a signal to a process that listens to it."""
+    out = tmp_path / "run"
+    recipe = plain(files, out, steps=100_000, evaluate_every=100_000, checkpoint_every=2)
+    RunFolder(out).claim(recipe_from(recipe))
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    program += "from lmkit.cli import main; sys.exit(main())"
+    words = [sys.executable, "-c", program, "distill", "--resume", str(out)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 240
+    while not list(out.glob("checkpoints/step-*")):
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said, complained = process.communicate(timeout=240)
+    assert process.returncode == 130
+    assert complained.splitlines()[-1] == "lmkit: stopped."
+    assert "%" not in said + complained  # no bars of transformers among the run's words
+    assert last(out)["kind"] == "failed"
+    assert re.fullmatch(
+        r"The run was interrupted at step \d+; it goes on from its last checkpoint\.",
+        last(out)["message"],
+    )
+    assert Run(out).problem == last(out)["message"]
 
 
 @contextmanager
@@ -337,3 +458,45 @@ def test_the_witness_of_a_death_is_quiet_at_a_proper_end(tmp_path: Path) -> None
     shell.stdin.close()  # as the kernel does when the process is gone
     shell.wait(60)
     assert kept.read_text() == "oom_kill 3\n"
+
+
+def test_what_is_not_finite_is_null_in_the_events(tmp_path: Path) -> None:
+    """In fp16 a step that the scaler leaves out has an infinite norm, which is no JSON."""
+    folder = RunFolder(tmp_path)
+    folder.event("step", 1, norm=math.inf, loss=0.5, parts={"kl": 0.5}, memory=3)
+    (line,) = folder.events_file.read_text().splitlines()
+
+    def refuse(word: str) -> Any:
+        raise AssertionError(word)
+
+    found = json.loads(line, parse_constant=refuse)
+    assert (found["norm"], found["loss"], found["memory"]) == (None, 0.5, 3)
+
+
+def test_a_first_evaluation_that_is_nan_is_not_the_best_for_ever(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plainly = engine_module.metrics
+
+    def broken(*given: Any) -> dict[str, float]:
+        values = plainly(*given)
+        broken.calls += 1  # type: ignore[attr-defined]
+        return {**values, "loss": math.nan} if broken.calls == 1 else values  # type: ignore[attr-defined]
+
+    broken.calls = 0  # type: ignore[attr-defined]
+    monkeypatch.setattr(engine_module, "metrics", broken)
+    out = tmp_path / "run"
+    run(plain(files, out, evaluate_every=2, best_by="loss"))
+    finished = last(out)
+    assert (finished["kind"], finished["best_step"]) == ("finished", 4)
+    first = next(e for e in RunFolder(out).events() if e["kind"] == "evaluation")
+    assert first["loss"] is None
+
+
+def test_a_line_that_two_runs_kept_is_not_damaged(tmp_path: Path) -> None:
+    kept = KeptTexts(tmp_path, "settings")
+    kept.add([("a", [1]), ("b", [2])])
+    kept.file.write_text(kept.file.read_text() * 2 + '{"id": "c", "val')
+    again = KeptTexts(tmp_path, "settings")
+    assert again.values == {"a": [1], "b": [2]}
+    assert again.damaged == 1

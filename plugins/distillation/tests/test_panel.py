@@ -112,6 +112,18 @@ def test_the_recipe_shown_is_the_recipe_run(preset: str, tmp_path: Path) -> None
     assert load_recipe(tmp_path / "recipe.toml") == recipe
 
 
+def test_the_form_asks_for_the_chat_template(tmp_path: Path) -> None:
+    (tmp_path / "chats.jsonl").write_text('{"messages": []}\n')
+    values = form(
+        tmp_path / "run", train=str(tmp_path / "chats.jsonl"), kind="generation", chat=True,
+        column="messages", target="answer",
+    )  # fmt: skip
+    data = recipe_of(values, "starter:chat").data
+    assert (data.chat, data.prompt, data.completion) == (True, "messages", "answer")
+    with pytest.raises(RecipeError, match="task is 'ner'"):
+        recipe_of({**values, "kind": "ner"}, "starter:ner")
+
+
 def test_toml_of_ramps_and_lists(tmp_path: Path) -> None:
     recipe = recipe_from(
         {

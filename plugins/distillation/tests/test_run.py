@@ -19,10 +19,13 @@ from lmkit_distillation.folder import RunFolder
 from lmkit_distillation.memory import MicroBatches
 from lmkit_distillation.recipe import load_recipe, recipe_from
 from safetensors.torch import load_file
+from transformers import LlamaForCausalLM
 
 from lmkit.errors import DataSetError
 from lmkit.tools import KernelTools
 from tests.tiny import tiny_bert, tiny_llama
+
+from .runs import changed
 
 WORDS = ("the", "plot", "is", "thin", "but", "i", "was", "moved", "film", "you", "old", "river")
 
@@ -189,7 +192,37 @@ def test_the_cache_stands_in_for_the_teacher(files: Path, tmp_path: Path) -> Non
     with pytest.raises(RunFolderError, match=shard.name):
         run(again)
     shard.unlink()
+    others = {one.name: one.read_bytes() for one in shard.parent.glob("*.safetensors")}
     run(again)  # it alone is made anew
+    now = {one.name: one.read_bytes() for one in shard.parent.glob("*.safetensors")}
+    assert {name: now.get(name) for name in others} == others
+    third = changed(again, out=str(tmp_path / "third"))
+    run(third)
+    assert not [e for e in RunFolder(tmp_path / "third").events() if e["kind"] == "cache"]
+
+
+def test_hidden_states_beyond_half_precision_are_kept_as_they_are(tmp_path: Path) -> None:
+    """Some big models have single states of 100,000 and more."""
+    model = LlamaForCausalLM.from_pretrained(tiny_llama(tmp_path / "causal"))
+    model.model.embed_tokens.weight.data[:, 0] *= 1e6
+    model.save_pretrained(tmp_path / "causal")
+    (tmp_path / "t.jsonl").write_text(
+        "\n".join(json.dumps({"text": f"the film moves you {w}"}) for w in WORDS)
+    )
+    found = []
+    for use in (True, False):
+        out = tmp_path / str(use)
+        run(
+            plain(
+                tmp_path, out, task="generation", teacher={"model": str(tmp_path / "causal")},
+                data={"train": str(tmp_path / "t.jsonl"), "dev": ""},
+                student={"start": "config", "layers": 1},
+                loss=[{"kind": "embedding"}], cache={"use": use, "hidden": use},
+                train={"steps": 1},
+            )
+        )  # fmt: skip
+        found += [e["parts"] for e in RunFolder(out).events() if e["kind"] == "step"]
+    assert found[0] == pytest.approx(found[1], rel=2e-3)
 
 
 def test_a_causal_model_learns_and_its_report_says_so(files: Path, tmp_path: Path) -> None:

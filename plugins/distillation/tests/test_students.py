@@ -12,12 +12,20 @@ from lmkit_distillation.engine import Engine
 from lmkit_distillation.errors import DistillationError, RecipeError
 from lmkit_distillation.folder import RunFolder
 from lmkit_distillation.recipe import Student, recipe_from
-from lmkit_distillation.student import from_config, kept_layers, shared_vocabulary
+from lmkit_distillation.student import (
+    check_checkpointing,
+    from_config,
+    kept_layers,
+    set_dropout,
+    shared_vocabulary,
+)
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    OPTConfig,
+    OPTForCausalLM,
 )
 
 from lmkit.models import ModelStore
@@ -296,3 +304,44 @@ def test_which_layers_are_kept(
 
 def test_a_student_keeps_the_uniform_layers_by_default() -> None:
     assert kept_layers(Student(layers=3), 12) == (3, 7, 11)
+
+
+INNER = [
+    {"kind": "kl"},
+    {"kind": "hidden"},
+    {"kind": "attention"},
+    {"kind": "relations", "map": "last", "relation_heads": 2},
+]
+
+
+def test_activations_made_again_change_nothing_of_inner_losses(files: Path, tmp_path: Path) -> None:
+    """What a capture took from inside a layer has its gradient, and is recorded once."""
+    for checkpointing in (False, True):
+        out = tmp_path / str(checkpointing)
+        student = {"layers": 2, "dropout": 0.0, "checkpointing": checkpointing}
+        run(plain(files, out, student=student, loss=INNER, train={"steps": 3}))
+    for a, b in zip(steps(tmp_path / "False"), steps(tmp_path / "True"), strict=True):
+        assert a["parts"] == pytest.approx(b["parts"], rel=1e-4)
+        assert a["norm"] == pytest.approx(b["norm"], rel=1e-4)
+
+
+def test_reentrant_checkpointing_is_refused(files: Path) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(files / "teacher")
+    check_checkpointing(model)
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    check_checkpointing(model)
+    model.gradient_checkpointing_enable({"use_reentrant": True})
+    with pytest.raises(DistillationError, match="uses reentrant gradient checkpointing"):
+        check_checkpointing(model)
+
+
+def test_dropout_is_replaced_where_a_layer_keeps_it_as_a_number_too() -> None:
+    settings = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "ffn_dim": 32}
+    settings |= {"num_attention_heads": 2, "word_embed_proj_dim": 16, "pad_token_id": 1}
+    config = OPTConfig(**settings, dropout=0.3, attention_dropout=0.2)
+    model = OPTForCausalLM(config).train()
+    ids = torch.arange(5, 25)[None]
+    assert not torch.equal(model(ids).logits, model(ids).logits)
+    set_dropout(model, 0.0)
+    torch.testing.assert_close(model(ids).logits, model(ids).logits)
+    torch.testing.assert_close(model(ids).logits, model.eval()(ids).logits)

@@ -198,7 +198,8 @@ class Augmenter:
 
 def plain_form(example: Example) -> str:
     """What two texts share that differ in spaces and capitals alone."""
-    parts = (example.text, example.pair, " ".join(example.words))
+    turns = (content for _, content in example.before)
+    parts = (*turns, example.text, example.pair, " ".join(example.words))
     return "\x1f".join(" ".join(part.split()).casefold() for part in parts)
 
 

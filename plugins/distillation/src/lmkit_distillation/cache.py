@@ -8,6 +8,7 @@ a cache that was interrupted goes on where it stopped and a damaged shard is nam
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -63,10 +64,13 @@ class TeacherCache:
             self._read(file)
         missing = list({t.id: t for t in texts if t.id not in self._place}.values())
         size = self.recipe.cache.shard
-        first = len(list(self.folder.glob(f"{self._mark}-*.safetensors")))
-        for number, start in enumerate(range(0, len(missing), size)):
+        free = (
+            file
+            for number in itertools.count()
+            if not (file := self.folder / f"{self._mark}-{number:06d}.safetensors").exists()
+        )
+        for start, file in zip(range(0, len(missing), size), free, strict=False):
             part = missing[start : start + size]
-            file = self.folder / f"{self._mark}-{first + number:06d}.safetensors"
             self._write(file, part, self._ask(part, run, pads, device))
             self._read(file)
             done(min(len(missing), start + size), len(missing))
@@ -86,7 +90,7 @@ class TeacherCache:
                 )
             )
             if "hidden" in tensors:
-                hidden.append(tensors["hidden"][tokens])
+                hidden.append(tensors["hidden"][tokens].float())
         logits = torch.cat([one.logits for one in known]).to(device)
         indices = [one.indices for one in known if one.indices is not None]
         rest = [one.rest for one in known if one.rest is not None]
@@ -124,7 +128,10 @@ class TeacherCache:
                         ),
                     }
                 if self.recipe.cache.hidden:
-                    found["hidden"] = torch.stack(list(seen.hidden), 2)[batch.mask].half()
+                    states = torch.stack(list(seen.hidden), 2)[batch.mask].float()
+                    # Of some big models single states are beyond what half precision holds.
+                    fits = states.abs().max() <= torch.finfo(torch.float16).max
+                    found["hidden"] = states.half() if fits else states
             for name, tensor in found.items():
                 parts.setdefault(name, []).append(tensor.cpu())
         return {name: torch.cat(each).contiguous() for name, each in parts.items()}

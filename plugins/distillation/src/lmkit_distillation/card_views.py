@@ -13,6 +13,7 @@ __all__ = ["lines", "pareto", "results"]
 _METRICS = (
     ("accuracy", "Accuracy"),
     ("f1", "F1 of entities"),
+    ("bits_per_character", "Bits a character"),
     ("perplexity", "Perplexity"),
     ("loss", "Loss"),
 )
@@ -115,6 +116,7 @@ def lines(card: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("change", "Change in accuracy"),
         ("f1_change", "Change in F1"),
         ("loss_change", "Change in loss"),
+        ("bits_change", "Change in bits a character"),
     ):
         if name in quality:
             low, high = quality[f"{name}_interval"]
@@ -156,6 +158,11 @@ def _with_interval(values: Mapping[str, Any], name: str) -> str:
 
 def _note(card: dict[str, Any]) -> str:
     said = [f"Measured on {card['texts']:,} texts; in brackets 95 % bootstrap intervals."]
+    if "bits_change" in (card.get("quality") or {}):
+        said.append(
+            "Both models read tokens of their own and are compared by bits a character; accuracy, "
+            "loss and perplexity are of each one's own tokens."
+        )
     for name in ("memory", "flops", "energy"):
         if card.get(name) and card[name].get("note"):
             said.append(str(card[name]["note"]))
@@ -209,7 +216,7 @@ def _exports(card: dict[str, Any]) -> Table:
     body: list[tuple[Any, ...]] = []
     for row in card["exports"]:
         name, quality = str(row.get("name")), row.get("quality") or {}
-        key = next((k for k, _ in _METRICS[:3] if k in quality), None)
+        key = next((k for k, _ in _METRICS[:4] if k in quality), None)
         if key == "accuracy" and "f1" in quality:
             key = "f1"
         if key == "accuracy" and "perplexity" in quality:

@@ -133,7 +133,8 @@ class Run:
                 raise TimeoutError(f"{self!r} is not at its end after {timeout} seconds.")
             time.sleep(0.1)
         if self.state in ("failed", "killed", "new"):
-            raise DistillationError(self.problem, hint="run.resume() goes on from the checkpoint.")
+            goes_on = "run.resume() goes on from the checkpoint."
+            raise DistillationError(self.problem, hint=f"{self.hint} {goes_on}".lstrip())
         return self
 
     @property
@@ -148,6 +149,13 @@ class Run:
         if state in ("killed", "new"):
             return f"The process of {self.folder.path} is gone. {self._words()}".rstrip()
         return ""
+
+    @property
+    def hint(self) -> str:
+        """What to do about the problem, where the run said that."""
+        failed = [e for e in self.events() if e["kind"] == "failed"]
+        known = self.state == "failed" and not self.unsaid and failed
+        return str(failed[-1].get("hint", "")) if known else ""
 
     def _words(self) -> str:
         try:
@@ -199,5 +207,5 @@ def start(recipe: Recipe | Mapping[str, Any] | Path | str, *, wait: bool = False
 
 def summary(run: Run) -> str:
     """What ``lmkit distill --status`` prints."""
-    body = {"state": run.state, "step": run.step, "problem": run.problem}
+    body = {"state": run.state, "step": run.step, "problem": run.problem, "hint": run.hint}
     return json.dumps(body)

@@ -72,7 +72,12 @@ class Distill(Command):
             recipe = Run(options.resume).folder.recipe()
         else:
             recipe = load_recipe(options.recipe, options.set)
+        from transformers.utils import logging
+
         from lmkit_distillation.engine import Engine
+
+        # Bars of each file that is written and read would bury what the run says of itself.
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
         def say(line: str) -> None:
             with suppress(OSError):  # a disk that has no room for words may have it for the run

@@ -27,24 +27,32 @@ class Point:
     cost_name: str
 
 
+_TURNED = {"loss": "minus the loss", "bits_per_character": "minus bits a character"}
+"""Metrics of which less is better."""
+
+
 def points(cards: Mapping[str, dict[str, Any]]) -> list[Point]:
     """The students, and before them their teachers, each teacher once.
 
     Quality is accuracy, F1 for NER, and agreement with the teacher where there are no labels; for
-    generation the loss with its sign turned. Cost is the median latency at the largest batch that
-    all were measured at, else the number of parameters.
+    generation the loss with its sign turned, or bits a character where a student's tokenizer is
+    not its teacher's. Cost is the median latency at the largest batch that all were measured at,
+    else the number of parameters.
 
     Raises:
         ReportError: they are of different tasks, or one was not measured.
     """
     if len({card["task"] for card in cards.values()}) > 1:
         raise ReportError("Runs of different tasks can't be compared.")
+    by_characters = any("bits_change" in (card.get("quality") or {}) for card in cards.values())
+    of_text = "bits_per_character" if by_characters else "loss"
     sizes = [{one["batch"] for one in card.get("speed") or ()} for card in cards.values()]
     common = max(set.intersection(*sizes), default=None) if sizes else None
     found: list[Point] = []
     teachers: dict[str, Point] = {}
     for name, card in cards.items():
-        metric = {"ner": "f1", "generation": "loss"}.get(card["task"], "accuracy")
+        metric = {"ner": "f1", "generation": of_text}.get(card["task"], "accuracy")
+        named = _TURNED.get(metric)
         quality = card.get("quality") or {}
         for who in ("teacher", "student"):
             if metric not in quality.get(who, {}):
@@ -57,10 +65,10 @@ def points(cards: Mapping[str, dict[str, Any]]) -> list[Point]:
                 cost, cost_name = row[who]["p50"] * 1e3, f"median ms at batch {common}"
             point = Point(
                 name if who == "student" else f"teacher {card['teacher']}",
-                -value if metric == "loss" else value,
+                value if named is None else -value,
                 cost,
                 parameters,
-                "minus the loss" if metric == "loss" else metric,
+                named or metric,
                 cost_name,
             )
             if who == "student":

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 
 from lmkit.api import RowTable
+from lmkit_distillation.alignment import NOWHERE, characters_read, shared_places
+from lmkit_distillation.chat import ASSISTANT, USER, Turn, chat_ids, turns_of
 from lmkit_distillation.errors import DataError
 from lmkit_distillation.recipe import Data, Recipe
 
@@ -41,10 +43,12 @@ class Example:
     """One text with what is known of it.
 
     Attributes:
-        text: What is read; the prompt, in generation with prompts.
+        text: What is read; the prompt, in generation with prompts; the user's last message in a
+            chat.
         pair: A second text, or the completion.
         label: Class of the text; None where it is not known.
         words, tags: NER.
+        before: Messages of a chat before the last.
         place: File and row, for messages.
     """
 
@@ -53,12 +57,15 @@ class Example:
     label: int | None = None
     words: tuple[str, ...] = ()
     tags: tuple[int, ...] | None = None
+    before: tuple[Turn, ...] = ()
     place: str = ""
 
     @property
     def id(self) -> str:
         """Hash of what the models read."""
-        body = json.dumps([self.text, self.pair, list(self.words)], ensure_ascii=False)
+        read: list[object] = [self.text, self.pair, list(self.words)]
+        read += [self.before] if self.before else []
+        body = json.dumps(read, ensure_ascii=False)
         return blake2b(body.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
 
 
@@ -113,6 +120,8 @@ def read_examples(table: RowTable, recipe: Recipe, labels: Sequence[str]) -> lis
     for place, row in _rows(table):
         if recipe.task == "ner":
             found.append(_ner(row, data, place, label_of))
+        elif data.chat:
+            found.append(_chat(row, data, place))
         elif recipe.task == "generation" and data.prompt:
             completion = _optional(row, data.completion)
             found.append(Example(_cell(row, data.prompt, place), completion, place=place))
@@ -141,6 +150,29 @@ def _ner(row: Mapping[str, Any], data: Data, place: str, label_of: Any) -> Examp
     return Example(words=words, tags=tags, place=place)
 
 
+def _chat(row: Mapping[str, Any], data: Data, place: str) -> Example:
+    """A chat up to the user's last message, and the answer: in a column of its own or behind it."""
+    turns = turns_of(_there(row, data.prompt, place), place, data.prompt)
+    answer = ""
+    if data.completion:
+        value = row.get(data.completion)
+        given = turns_of(value, place, data.completion) if value else ()
+        if len(given) > 1:
+            raise DataError(f"{place}: {data.completion} is {len(given)} messages, not an answer.")
+        answer = given[0][1] if given else ""
+    if not answer and len(turns) > 1 and turns[-1][0] == ASSISTANT:
+        answer, turns = turns[-1][1], turns[:-1]
+    *before, (role, text) = turns
+    if role != USER:
+        raise DataError(
+            f"{place}: the last message of {data.prompt} is the {role}'s; an answer follows what "
+            "the user says.",
+            hint="Name the column of the answers, data.completion, or end with the user's message "
+            "or with the assistant's answer to it.",
+        )
+    return Example(text, answer, before=tuple(before), place=place)
+
+
 def _listed(value: Any, place: str, column: str) -> tuple[str, ...]:
     if value is None:
         raise DataError(f"{place} has no column {column!r}.")
@@ -148,17 +180,21 @@ def _listed(value: Any, place: str, column: str) -> tuple[str, ...]:
 
 
 def _cell(row: Mapping[str, Any], column: str, place: str) -> str:
-    value = row.get(column)
+    value = _there(row, column, place)
     if not isinstance(value, str):
-        if column not in row:
-            raise DataError(
-                f"{place} has no column {column!r}; it has {', '.join(map(str, row))}.",
-                hint="Name the column in the recipe: data.text = '...'.",
-            )
         raise DataError(f"{place}: {column} is {value!r:.40}, not a text.")
     if not value.strip():
         raise DataError(f"{place}: {column} is empty.")
     return value
+
+
+def _there(row: Mapping[str, Any], column: str, place: str) -> Any:
+    if column not in row:
+        raise DataError(
+            f"{place} has no column {column!r}; it has {', '.join(map(str, row))}.",
+            hint="Name the column in the recipe: data.text = '...'.",
+        )
+    return row[column]
 
 
 def _optional(row: Mapping[str, Any], column: str) -> str:
@@ -183,6 +219,9 @@ class Encoded:
         counted: Places where teacher and student are compared; empty in classification.
         prompt: Tokens of the prompt.
         other: The same text as the teacher reads it, where its tokenizer is another one.
+        read: Of two tokenizers alone: for each counted place how many characters of the completion,
+            or of a text without prompt, were read up to it; ``NOWHERE`` where no count fits.
+        shared: Places where both have read the same characters.
         sampled: Whether the student has just written it, so that no cache knows it.
     """
 
@@ -194,6 +233,8 @@ class Encoded:
     counted: tuple[bool, ...] = ()
     prompt: int = 0
     other: Encoded | None = None
+    read: tuple[int, ...] = ()
+    shared: tuple[bool, ...] = ()
     sampled: bool = False
 
 
@@ -209,7 +250,9 @@ class Coder:
     def __init__(self, tokenizer: Any, recipe: Recipe, limit: int) -> None:
         self.tokenizer = tokenizer
         self.task = recipe.task
+        self.chat = recipe.data.chat
         self.prompts_alone = recipe.made_up
+        self.by_characters = recipe.by_characters
         self.max_length = min(recipe.data.max_length, limit)
 
     def __call__(self, example: Example) -> Encoded:
@@ -255,6 +298,14 @@ class Coder:
         )
 
     def _generation(self, example: Example) -> Encoded:
+        ids, prompt = self._prompted(example)
+        made = self.of_ids(example.id, ids[: self.max_length], min(prompt, self.max_length))
+        return self._with_characters(made, example) if self.by_characters else made
+
+    def _prompted(self, example: Example) -> tuple[list[int], int]:
+        if self.chat:
+            turns = (*example.before, (USER, example.text))
+            return chat_ids(self.tokenizer, turns, example.pair or None, example.place)
         ids = list(self.tokenizer(example.text)["input_ids"])
         prompt = 0
         if example.pair:
@@ -265,7 +316,20 @@ class Coder:
                 ids.append(end)
         elif self.prompts_alone:
             prompt = len(ids)
-        return self.of_ids(example.id, ids[: self.max_length], min(prompt, self.max_length))
+        return ids, prompt
+
+    def _with_characters(self, made: Encoded, example: Example) -> Encoded:
+        first = made.prompt
+        if not first:  # a text by itself, behind what the tokenizer puts before it
+            special = set(self.tokenizer.all_special_ids)
+            first = next((i for i, one in enumerate(made.ids) if one not in special), 0)
+        text = example.pair or example.text
+        counts = characters_read(self.tokenizer, made.ids[first:], text)
+        read = [
+            counts[place + 1 - first] if counted and place + 1 >= first else NOWHERE
+            for place, counted in enumerate(made.counted)
+        ]
+        return replace(made, read=tuple(read))
 
     def of_ids(self, name: str, ids: Sequence[int], prompt: int) -> Encoded:
         """A text of the ids given: the loss counts what comes after the prompt."""
@@ -279,6 +343,12 @@ class Coder:
             counted=tuple(counted),
             prompt=prompt,
         )
+
+
+def matched(student: Encoded, teacher: Encoded) -> Encoded:
+    """A text as two causal models read it, and where they are compared."""
+    mine, theirs = shared_places(student.read, teacher.read)
+    return replace(student, shared=mine, other=replace(teacher, shared=theirs))
 
 
 def without_label(one: Encoded) -> Encoded:
@@ -311,7 +381,7 @@ class Counts:
             tokens += len(one.ids)
             if one.targets or one.counted:
                 labelled += sum(target != IGNORED for target in one.targets)
-                counted += sum(one.counted)
+                counted += sum(one.shared or one.counted)
             else:
                 labelled += one.label != IGNORED
                 counted += 1
@@ -329,6 +399,9 @@ class Batch:
         counted: (B, L) bool, or None in classification, where each text counts once.
         mask: (B, L) bool: real tokens.
         texts: What was collated.
+        shared: (N,) bool: which of the counted places are compared, where both models read tokens
+            of their own; None where all are.
+        teacher_counted: (B, L') bool: the same places in what the teacher reads.
     """
 
     inputs: dict[str, torch.Tensor]
@@ -337,6 +410,8 @@ class Batch:
     counted: torch.Tensor | None
     mask: torch.Tensor
     texts: Sequence[Encoded] = field(default_factory=list)
+    shared: torch.Tensor | None = None
+    teacher_counted: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on a device."""
@@ -352,13 +427,17 @@ class Batch:
             counted=None if self.counted is None else self.counted.to(device),
             mask=self.mask.to(device),
             texts=self.texts,
+            shared=None if self.shared is None else self.shared.to(device),
+            teacher_counted=(
+                None if self.teacher_counted is None else self.teacher_counted.to(device)
+            ),
         )
 
 
 def collate(texts: Sequence[Encoded], pad: int, teacher_pad: int | None = None) -> Batch:
     """Pad some texts at the right to the longest of them."""
     inputs, mask = _padded(texts, pad)
-    others = inputs
+    others, given = inputs, []
     if texts[0].other is not None:
         given = [one.other for one in texts if one.other is not None]
         others, _ = _padded(given, pad if teacher_pad is None else teacher_pad)
@@ -369,7 +448,14 @@ def collate(texts: Sequence[Encoded], pad: int, teacher_pad: int | None = None) 
     for row, one in enumerate(texts):
         counted[row, : len(one.counted)] = torch.tensor(one.counted)
     flat = [t for one in texts for t, c in zip(one.targets, one.counted, strict=True) if c]
-    return Batch(inputs, others, torch.tensor(flat, dtype=torch.long), counted, mask, texts)
+    made = Batch(inputs, others, torch.tensor(flat, dtype=torch.long), counted, mask, texts)
+    if given:
+        chosen = [s for one in texts for s, c in zip(one.shared, one.counted, strict=True) if c]
+        made.shared = torch.tensor(chosen, dtype=torch.bool)
+        made.teacher_counted = torch.zeros(others["input_ids"].shape, dtype=torch.bool)
+        for row, one in enumerate(given):
+            made.teacher_counted[row, : len(one.shared)] = torch.tensor(one.shared)
+    return made
 
 
 def _padded(texts: Sequence[Encoded], pad: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:

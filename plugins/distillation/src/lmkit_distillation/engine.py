@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from torch import nn
 from lmkit.api import Tools
 from lmkit_distillation import checkpoints
 from lmkit_distillation.cache import TeacherCache
+from lmkit_distillation.chat import check_template, template_mark
 from lmkit_distillation.data import (
     Coder,
     Counts,
@@ -132,6 +133,7 @@ class Engine:
             )
 
         self.folder.claim(self.recipe)
+        self.folder.put_back()
 
     def _begin(self) -> None:
         """Answer what the last process died of before its mark is gone."""
@@ -159,13 +161,18 @@ class Engine:
     def _failed(self, error: BaseException) -> None:
         """Write down what ended the run; where that fails too, the first fault is what counts."""
         message = getattr(error, "message", "") or str(error) or type(error).__name__
+        hint = str(getattr(error, "hint", ""))
+        if isinstance(error, KeyboardInterrupt):
+            message = f"The run was interrupted at step {self.step}; it goes on from its last "
+            message += "checkpoint."
         with suppress(DistillationError, OSError):
             last = self.folder.running or {}
             before, now = last.get("oom_kills"), self._kills()
             grown = now is not None and isinstance(before, int) and now > before
             if isinstance(error, PeerGoneError) and grown and last.get("doing") == "step":
                 self._halved(MicroBatches(self.folder, self._first_micro()), self.step, "peer")
-            self.folder.event("failed", self.step, message=message)
+            told = {"hint": hint} if hint else {}
+            self.folder.event("failed", self.step, message=message, **told)
         with suppress(OSError):
             self.folder.unmark()
 
@@ -215,6 +222,10 @@ class Engine:
             None if pair.aligned else Coder(pair.teacher_tokenizer, recipe, longest(pair.teacher))
         )
         self.teacher_mark = f"{recipe.teacher.model} {_checksum(pair.teacher)}"
+        if recipe.data.chat:
+            check_template(pair.teacher_tokenizer, recipe.teacher.model)
+            check_template(pair.tokenizer, recipe.student.model)
+            self.teacher_mark += f" chat {template_mark(pair.tokenizer)}"
         self.sources = Texts(
             recipe=recipe,
             tools=self.tools,
@@ -362,6 +373,8 @@ class Engine:
 
     def _train(self, micro: MicroBatches) -> bool:
         """Whether the training came to its end; False after a stop."""
+        if self._enough():  # it was killed after an early stop, in its report perhaps
+            return True
         while self.step < self.total:
             if self.peers.led(self._wish) == "stop":
                 self.peers.led(self._checkpoint)
@@ -492,21 +505,27 @@ class Engine:
         values = dict(zip(self.objective.names, sums.tolist(), strict=True))
         wrong = [name for name, value in values.items() if not math.isfinite(value)]
         if wrong:
-            raise NotFiniteError(
-                f"The loss {wrong[0]} is {values[wrong[0]]} at step {self.step}; nothing of that "
-                "step was kept.",
-                hint="Set train.rate lower or train.clip above 0 in a new run; the checkpoints "
-                f"are in {self.folder.checkpoints}. The step's first text is {texts[0].id}.",
-            )
+            self._refuse(f"loss {wrong[0]}", values[wrong[0]], texts)
         rate = self._rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.scaler.unscale_(self.optimizer)
         clip = self.recipe.train.clip or math.inf
         norm = float(nn.utils.clip_grad_norm_(parameters, clip))
+        if not self.scaler.is_enabled() and not math.isfinite(norm):
+            # The loss would show it a step later, after a checkpoint perhaps. In fp16 the scaler
+            # leaves such a step out and goes on with a smaller scale.
+            self._refuse("gradient", norm, texts)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return values, norm
+
+    def _refuse(self, what: str, value: float, texts: Sequence[Encoded]) -> NoReturn:
+        raise NotFiniteError(
+            f"The {what} is {value} at step {self.step}; nothing of that step was kept.",
+            hint="Set train.rate lower or train.clip above 0 in a new run; the checkpoints are in "
+            f"{self.folder.checkpoints}. The step's first text is {texts[0].id}.",
+        )
 
     def _rate(self, step: int) -> float:
         train = self.recipe.train
@@ -529,11 +548,12 @@ class Engine:
         """The leader alone: evaluate, keep the best; True where patience is at its end."""
         student = self._ask(self.dev)
         values = metrics(student, self.pair.labels, self.recipe.task)
-        if self.teacher_dev is None:
-            self.teacher_dev = self._ask(self.dev, teacher=True)
-        if self.teacher_dev.predicted.shape == student.predicted.shape:
-            same = self.teacher_dev.predicted == student.predicted
-            values["agreement"] = float(same.mean())
+        if not self.recipe.by_characters:  # else their tokens have nothing in common
+            if self.teacher_dev is None:
+                self.teacher_dev = self._ask(self.dev, teacher=True)
+            if self.teacher_dev.predicted.shape == student.predicted.shape:
+                same = self.teacher_dev.predicted == student.predicted
+                values["agreement"] = float(same.mean())
         self._log("evaluation", **values)
         self._board(**{f"evaluation/{name}": value for name, value in values.items()})
         self._say(
@@ -541,11 +561,14 @@ class Engine:
             + ", ".join(f"{name} {value:.4f}" for name, value in values.items())
         )
         score = self._score(values)
-        if self.best is None or score > self.best:
+        if self.best is None or math.isnan(self.best) or score > self.best:
             self.best, self.best_step, self.without_better = score, self.step, 0
             self._save_student(self.folder.best)
         else:
             self.without_better += 1
+        return self._enough()
+
+    def _enough(self) -> bool:
         return 0 < self.recipe.train.patience <= self.without_better
 
     def _ask(self, texts: Sequence[Encoded], *, teacher: bool = False) -> Answers:
@@ -555,11 +578,15 @@ class Engine:
             else (self.pair.student, self.ask_student)
         )
         model.eval()
+        pads = self.pads
+        if teacher and self.recipe.by_characters:
+            # Its tokens are others, and so are the next ones that are right.
+            texts, pads = [one.other or one for one in texts], (pads[1], pads[1])
         return answers(
             ask,
             texts,
             batch=max(1, min(64, self.recipe.train.batch)),
-            pads=self.pads,
+            pads=pads,
             device=self.device,
             as_teacher=teacher,
         )

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 import shutil
@@ -73,6 +74,15 @@ class RunFolder:
             body = {"fingerprint": mark, "recipe": recipe.as_dict()}
             write_text(self.path / "recipe.json", json.dumps(body, indent=1))
 
+    def put_back(self) -> None:
+        """Give folders that :func:`new_folder` had set aside as it was killed their names again."""
+        for parent in (self.path, self.checkpoints):
+            for old in parent.glob(f".*{_ASIDE}"):
+                name = old.name.removeprefix(".").removesuffix(_ASIDE)
+                if not (parent / name).exists():
+                    with writing(parent):
+                        old.replace(parent / name)
+
     def recipe(self) -> Recipe:
         """The recipe of this run.
 
@@ -91,8 +101,12 @@ class RunFolder:
     # events
 
     def event(self, kind: str, step: int, **values: Any) -> None:
-        """Append one event."""
-        line = {"kind": kind, "step": step, "time": round(time.time(), 3), **values}
+        """Append one event; JSON has no word for what is not finite but null."""
+        finite = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in values.items()
+        }
+        line = {"kind": kind, "step": step, "time": round(time.time(), 3), **finite}
         append_line(self.events_file, line)
 
     def events(self) -> list[dict[str, Any]]:
@@ -238,11 +252,15 @@ def read_json(path: Path) -> Any:
         return None
 
 
+_ASIDE = "-old"
+
+
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """Fill a folder beside ``target``, flush it, and give it that name at the end.
 
-    A kill in between leaves a folder whose name begins with a dot, which the next call removes.
+    A kill in between leaves a folder whose name begins with a dot, which the next call removes;
+    one that it left without any of the two is named again by :meth:`RunFolder.put_back`.
     """
     with writing(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -255,7 +273,7 @@ def new_folder(target: Path) -> Iterator[Path]:
             for file in making.rglob("*"):
                 if file.is_file():
                     _flush(file)
-            old = target.parent / f".{target.name}-old"
+            old = target.parent / f".{target.name}{_ASIDE}"
             if target.exists():
                 os.replace(target, old)
             os.replace(making, target)

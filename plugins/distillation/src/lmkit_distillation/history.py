@@ -29,7 +29,7 @@ class History:
         evaluations: Likewise.
         total: Steps in all; 0 before the first start.
         end: The last of "finished", "failed" and "stopped", unless a start came after it; else "".
-        problem: What the last failure said.
+        problem: What the last failure said, and what to do about it.
         began: At which step the present process began, and when.
         preparing: What is made ready before the first step, and how far it is; "" once it is over.
     """
@@ -112,4 +112,5 @@ class History:
             self.began = (step, float(event["time"]))
         elif kind in _ENDS:
             self.end = str(kind)
-            self.problem = str(event.get("message", "")) if kind == "failed" else ""
+            told = [str(event.get(name) or "") for name in ("message", "hint")]
+            self.problem = " ".join(filter(None, told)) if kind == "failed" else ""

@@ -33,12 +33,14 @@ class KeptTexts:
         mark = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
         self.file = folder / f"{mark}.jsonl"
         self.values: dict[str, Any] = {}
-        lines = read_lines(self.file)
-        for line in lines:
+        whole = 0
+        for line in read_lines(self.file):
             name, value = line.get("id"), line.get("value")
             if isinstance(name, str) and line.get("sum") == _sum(name, value):
-                self.values[name] = value
-        self.damaged = _count(self.file) - len(self.values)
+                # Two runs that share the file may both have written it.
+                self.values.setdefault(name, value)
+                whole += 1
+        self.damaged = _count(self.file) - whole
 
     def __contains__(self, name: str) -> bool:
         return name in self.values

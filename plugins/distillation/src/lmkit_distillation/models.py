@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from lmkit.api import Tools
 from lmkit_distillation.errors import DistillationError
@@ -23,6 +22,7 @@ from lmkit_distillation.student import (
     from_config,
     head_of,
     kept_layers,
+    set_dropout,
     shared_vocabulary,
 )
 
@@ -97,9 +97,7 @@ def load_pair(recipe: Recipe, tools: Tools, device: torch.device) -> Pair:
     for parameter in student.parameters():
         parameter.requires_grad_(True)
     if wish.dropout >= 0:
-        for module in student.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = wish.dropout
+        set_dropout(student, wish.dropout)
     if wish.checkpointing:
         student.gradient_checkpointing_enable({"use_reentrant": False})
     check_checkpointing(student)
@@ -112,8 +110,8 @@ def load_pair(recipe: Recipe, tools: Tools, device: torch.device) -> Pair:
             shared_vocabulary(_width(student), _width(teacher), len(tokenizer)) if same else None
         )
         heads = (
-            head_of(teacher, common or _width(teacher)),
-            head_of(student, common or _width(student)),
+            head_of(teacher, common or _tokens(teacher, teacher_tokenizer)),
+            head_of(student, common or _tokens(student, tokenizer)),
         )
         for model, head, words in (
             (teacher, heads[0], teacher_tokenizer),
@@ -139,6 +137,13 @@ def longest(model: Any) -> int:
     limit = int(getattr(config, "max_position_embeddings", 0) or (1 << 20))
     # RoBERTa and its like count positions from behind the padding's.
     return limit - 2 if getattr(config, "model_type", "") in ("roberta", "xlm-roberta") else limit
+
+
+def _tokens(model: Any, tokenizer: Any) -> int:
+    """Logits that stand for tokens: where probabilities are sorted, others would be among them."""
+    tokens = int(max(tokenizer.get_vocab().values())) + 1
+    shared_vocabulary(_width(model), _width(model), tokens)
+    return tokens
 
 
 def _width(model: Any) -> int:

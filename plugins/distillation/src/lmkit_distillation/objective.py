@@ -76,8 +76,11 @@ class Inside:
                 extra["use_cache"] = False
             output = body(**inputs, **extra)
         rows = output.logits if self.head is None else output.last_hidden_state
-        if batch.counted is not None:
-            rows = rows[batch.counted]
+        counted = batch.counted
+        if batch.teacher_counted is not None and inputs is batch.teacher_inputs:
+            counted = batch.teacher_counted
+        if counted is not None:
+            rows = rows[counted]
         seen = Seen(rows, self.head)
         if self.hidden:
             seen.hidden = output.hidden_states
@@ -144,6 +147,24 @@ class Objective(nn.Module):
     ) -> Iterator[tuple[str, torch.Tensor]]:
         pairs = zip(self.names, self.losses, strict=True)
         parts = [(name, one) for name, one in pairs if one.kind in VOCABULARY_KINDS]
+        if batch.shared is None:
+            yield from self._of_rows(parts, mine, mine.rows, batch.targets, theirs)
+            return
+        # Both models read tokens of their own: they are compared at fewer places.
+        alone = [one for one in parts if one[1].kind == "ce"]
+        compared = [one for one in parts if one[1].kind != "ce"]
+        yield from self._of_rows(alone, mine, mine.rows, batch.targets, None)
+        rows, targets = mine.rows[batch.shared], batch.targets[batch.shared]
+        yield from self._of_rows(compared, mine, rows, targets, theirs)
+
+    def _of_rows(
+        self,
+        parts: Sequence[tuple[str, Loss]],
+        mine: Seen,
+        hidden: torch.Tensor,
+        targets: torch.Tensor,
+        theirs: Seen | None,
+    ) -> Iterator[tuple[str, torch.Tensor]]:
         if not parts:
             return
         teacher = self._teacher_logits(theirs)
@@ -151,14 +172,15 @@ class Objective(nn.Module):
         def block(logits: torch.Tensor, rows: slice) -> torch.Tensor:
             known = teacher(rows) if teacher is not None else None
             return torch.stack(
-                [_vocabulary_part(one, logits, batch.targets[rows], known) for _, one in parts]
+                [_vocabulary_part(one, logits, targets[rows], known) for _, one in parts]
             )
 
         if mine.head is None:
-            sums = block(mine.rows, slice(0, len(mine.rows)))
+            sums = block(hidden, slice(0, len(hidden)))
         else:
-            width = mine.head.vocabulary or 1
-            sums = vocabulary.chunked(mine.rows, mine.head, block, width=width)
+            other = theirs.head.vocabulary if theirs is not None and theirs.head else None
+            width = max(mine.head.vocabulary or 1, other or 1)
+            sums = vocabulary.chunked(hidden, mine.head, block, width=width)
         for (name, _), value in zip(parts, sums, strict=True):
             yield name, value
 
@@ -220,6 +242,8 @@ def _vocabulary_part(
     if loss.kind == "ce":
         return vocabulary.cross_entropy(logits, targets)
     assert teacher is not None
+    if loss.kind == "uld":
+        return vocabulary.universal_logit(logits, teacher.logits, loss.temperature)
     if teacher.indices is None and teacher.logits.shape[-1] != logits.shape[-1]:
         teacher = Known(teacher.logits[..., : logits.shape[-1]])
     if loss.kind == "kl":

@@ -15,13 +15,31 @@ __all__ = ["interval", "per_class", "per_entity", "quality_of", "with_intervals"
 
 
 def quality_of(
-    teacher: Answers, student: Answers, labels: Sequence[str], task: str, resamples: int
+    teacher: Answers,
+    student: Answers,
+    labels: Sequence[str],
+    task: str,
+    resamples: int,
+    characters: tuple[Sequence[int], Sequence[int]] | None = None,
 ) -> dict[str, Any]:
-    """Both models on the same texts: metrics, intervals, paired differences, groups."""
+    """Both models on the same texts: metrics, intervals, paired differences, groups.
+
+    Args:
+        teacher: Its answers.
+        student: The student's.
+        labels: Classes by index.
+        task: Of the recipe.
+        resamples: Of the bootstrap.
+        characters: Where both read tokens of their own: how many characters of each text the
+            teacher's counted tokens stand for, and the student's. Then nothing is compared token
+            by token, but bits by characters.
+    """
     both = {"teacher": teacher, "student": student}
     found: dict[str, Any] = {
         name: with_intervals(one, labels, task, resamples) for name, one in both.items()
     }
+    if characters is not None:
+        return found | _by_characters(teacher, student, found, characters, resamples)
     paired = teacher.predicted.shape == student.predicted.shape
     if paired:
         found["agreement"] = float((teacher.predicted == student.predicted).mean())
@@ -59,6 +77,42 @@ def quality_of(
     if labels and task != "ner":
         found["per_class"] = per_class(teacher, student, labels, resamples)
     return found
+
+
+def _by_characters(
+    teacher: Answers,
+    student: Answers,
+    found: dict[str, Any],
+    characters: tuple[Sequence[int], Sequence[int]],
+    resamples: int,
+) -> dict[str, Any]:
+    """Bits that each model needs for a character, with paired intervals over texts."""
+    bits = [
+        np.bincount(one.text, weights=one.loss, minlength=len(each)) / np.log(2)
+        for one, each in zip((teacher, student), characters, strict=True)
+    ]
+    sizes = [np.array(each, float) for each in characters]
+
+    def rate(model: int, drawn: Any) -> float:
+        return float(bits[model][drawn].sum() / max(1.0, sizes[model][drawn].sum()))
+
+    every, count = slice(None), len(sizes[0])
+    made: dict[str, Any] = {}
+    for model, name in enumerate(("teacher", "student")):
+        made[name] = {
+            **found[name],
+            "bits_per_character": rate(model, every),
+            "bits_per_character_interval": _of_texts(
+                lambda drawn, model=model: rate(model, drawn),  # type: ignore[misc]
+                count,
+                resamples,
+            ),
+        }
+    made["bits_change"] = rate(1, every) - rate(0, every)
+    made["bits_change_interval"] = _of_texts(
+        lambda drawn: rate(1, drawn) - rate(0, drawn), count, resamples
+    )
+    return made
 
 
 def _mean_by_text(values: NDArray[Any], groups: NDArray[np.int64]) -> list[float]:

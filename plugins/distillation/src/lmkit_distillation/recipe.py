@@ -40,15 +40,18 @@ __all__ = [
 
 TaskName = Literal["classification", "ner", "generation"]
 LossKind = Literal[
-    "ce", "kl", "reverse-kl", "jsd", "logit-mse", "hidden", "embedding", "attention", "relations"
-]
+    "ce", "kl", "reverse-kl", "jsd", "logit-mse", "uld", "hidden", "embedding", "attention",
+    "relations",
+]  # fmt: skip
 MapName = Literal["uniform", "last", "skip"]
 LayerPairs = tuple[tuple[int, int], ...]
 T = TypeVar("T")
 
-VOCABULARY_KINDS = frozenset({"ce", "kl", "reverse-kl", "jsd", "logit-mse"})
+VOCABULARY_KINDS = frozenset({"ce", "kl", "reverse-kl", "jsd", "logit-mse", "uld"})
 """Losses on logits: all others need the inside of the teacher's pass."""
-TEACHER_KINDS = frozenset({"kl", "reverse-kl", "jsd", "logit-mse"})
+TEACHER_KINDS = frozenset({"kl", "reverse-kl", "jsd", "logit-mse", "uld"})
+NAMELESS_KINDS = frozenset({"ce", "uld"})
+"""Losses that take no token of the one model for one of the other."""
 ATTENTION_KINDS = frozenset({"attention", "relations"})
 
 
@@ -75,7 +78,8 @@ class Student:
         hidden, heads, kv_heads, intermediate: Sizes for ``"config"``; 0: the teacher's.
         model: The existing model for ``"model"``.
         align: What to do when its tokenizer is another one. ``"refuse"``; or ``"text"``: each model
-            reads the text with its own tokenizer, for losses that never compare tokens.
+            reads the text with its own tokenizer, for losses that never compare tokens. In
+            generation they are compared where both have read the same characters.
         checkpointing: Compute activations again in the backward pass (never reentrant).
         dropout: Replaces the student's dropout; negative keeps it.
     """
@@ -134,6 +138,8 @@ class Data:
             there is no ``prompt``.
         tokens, tags: Columns of NER: lists, or strings with spaces between.
         prompt, completion: Columns of generation; the loss counts the completion alone.
+        chat: Prompts go through the tokenizer's chat template, as what the user says or as a list
+            of messages, and the completion as the assistant's answer.
         max_length: Tokens; what is longer is cut.
         labelled: Share of ``train`` whose labels are used; the rest counts as unlabelled.
         drop_rest: Leave that rest out altogether: the comparison without distillation.
@@ -151,6 +157,7 @@ class Data:
     tags: str = "tags"
     prompt: str = ""
     completion: str = ""
+    chat: bool = False
     max_length: int = 128
     labelled: float = 1.0
     drop_rest: bool = False
@@ -175,7 +182,7 @@ class Loss:
     Attributes:
         kind: Which.
         weight: A number, or a table that says how it changes.
-        temperature: Of both models' logits (``kl``, ``reverse-kl``, ``jsd``).
+        temperature: Of both models' logits (``kl``, ``reverse-kl``, ``jsd``, ``uld``).
         beta: Of the generalised Jensen-Shannon divergence.
         measure: ``"mse"`` or ``"cosine"`` of hidden states; ``"mse"`` (scores before the softmax)
             or ``"kl"`` (weights) of attention.
@@ -331,6 +338,11 @@ class Recipe:
     report: Report = field(default_factory=Report)
 
     @property
+    def by_characters(self) -> bool:
+        """Whether two causal models that read different tokens are compared by what they read."""
+        return self.task == "generation" and self.student.align == "text"
+
+    @property
     def needs_teacher(self) -> bool:
         """Whether some part of the loss looks at the teacher."""
         return any(one.kind != "ce" for one in self.loss)
@@ -359,6 +371,8 @@ class Recipe:
         # What came later is named only where it does something: runs of before go on.
         augment, sequences = plain["data"].pop("augment"), plain.pop("sequences")
         on_policy = plain.pop("on_policy")
+        if not self.data.chat:
+            del plain["data"]["chat"]
         if self.data.augment.copies:
             plain["data"]["augment"] = _without(augment, "folder", "batch")
         if self.sequences.use:
@@ -665,7 +679,19 @@ def _check_loss(recipe: Recipe, loss: Loss, key: str) -> None:
             f"{key}.kind {loss.kind!r} compares tokens, which student.align = 'text' does not.",
             hint="Leave student.align out, or use losses on logits alone.",
         )
+    if recipe.by_characters and loss.kind not in NAMELESS_KINDS:
+        raise RecipeError(
+            f"{key}.kind {loss.kind!r} compares token with token, and student.align = 'text' lets "
+            "both models read tokens of their own.",
+            hint="Use kind = 'uld', which compares sorted probabilities, and 'ce'.",
+        )
     if recipe.cache.use:
+        if loss.kind == "uld" and recipe.cache.top_k:
+            raise RecipeError(
+                f"{key}.kind 'uld' sorts all probabilities, and cache.top_k keeps "
+                f"{recipe.cache.top_k}.",
+                hint="Leave cache.top_k out.",
+            )
         if loss.kind in ATTENTION_KINDS:
             raise RecipeError(f"{key}.kind {loss.kind!r} needs the teacher; cache.use is true.")
         if loss.kind in ("hidden", "embedding") and not recipe.cache.hidden:
@@ -674,15 +700,35 @@ def _check_loss(recipe: Recipe, loss: Loss, key: str) -> None:
 
 def _check_parts(recipe: Recipe) -> None:
     generation = recipe.task == "generation"
-    if recipe.task != "classification" and recipe.student.align == "text":
+    if recipe.task == "ner" and recipe.student.align == "text":
         raise RecipeError(
-            "student.align = 'text' fits classification alone: only there do both models say the "
-            "same thing of a whole text."
+            "student.align = 'text' does not fit NER, whose losses compare both models at the same "
+            "tokens."
         )
+    if recipe.by_characters:
+        for key, used in (
+            ("cache.use", recipe.cache.use),
+            ("sequences.use", recipe.sequences.use),
+            ("on_policy.lambda", recipe.on_policy.lambda_),
+        ):
+            if used:
+                raise RecipeError(
+                    f"{key} is {_shown(used)}, which needs one tokenizer for both models, and "
+                    "student.align is 'text'.",
+                    hint="Leave one of them out.",
+                )
     if generation and recipe.data.unlabelled and recipe.data.train:
         raise RecipeError(
             "data.unlabelled and data.train are one thing in generation: texts.",
             hint="Name one of them.",
+        )
+    if recipe.data.chat and not (generation and recipe.data.prompt):
+        raise RecipeError(
+            "data.chat is true, which writes prompts as a chat, and "
+            + ("data.prompt is missing." if generation else f"task is {recipe.task!r}."),
+            hint="Name the column of prompts or of messages: data.prompt = 'messages'."
+            if generation
+            else "Leave data.chat out.",
         )
 
 

@@ -89,7 +89,12 @@ def _measure(run: Engine, texts: Sequence[Encoded], card: dict[str, Any], folder
         "student": run._ask(texts),
     }
     card["quality"] = quality_of(
-        asked["teacher"], asked["student"], run.pair.labels, recipe.task, recipe.report.resamples
+        asked["teacher"],
+        asked["student"],
+        run.pair.labels,
+        recipe.task,
+        recipe.report.resamples,
+        _characters(run, texts) if recipe.by_characters else None,
     )
     if run.pair.labels and asked["teacher"].targets.shape == asked["student"].targets.shape:
         found = _regressions(run, texts, asked["teacher"], asked["student"])
@@ -123,6 +128,21 @@ def _measure(run: Engine, texts: Sequence[Encoded], card: dict[str, Any], folder
     card["energy"] = energy_of(pair, batches, min(2.0, seconds / 4), run.device)
     if recipe.report.memory:
         card["memory"] = _memory(run, batches)
+
+
+def _characters(run: Engine, texts: Sequence[Encoded]) -> tuple[list[int], list[int]]:
+    """How many characters of each text the teacher's, and the student's, counted tokens are."""
+
+    def each(tokenizer: Any, read: Sequence[Encoded]) -> list[int]:
+        return [
+            len(tokenizer.decode([t for t in one.targets if t >= 0], skip_special_tokens=True))
+            for one in read
+        ]
+
+    return (
+        each(run.pair.teacher_tokenizer, [one.other or one for one in texts]),
+        each(run.pair.tokenizer, texts),
+    )
 
 
 def _forward(model: Any, inputs: str) -> Forward:

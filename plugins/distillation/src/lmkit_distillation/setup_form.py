@@ -117,6 +117,13 @@ FIELDS: tuple[FieldSpec, ...] = (
         later=True,
     ),
     Field.boolean(
+        "chat",
+        label="Chat template",
+        help="Generation: prompts, or lists of messages, go through the tokenizer's chat template,"
+        " and the label column's text is the answer.",
+        later=True,
+    ),
+    Field.boolean(
         "written",
         label="Teacher writes the targets",
         help="Generation: what the teacher writes after each prompt is learnt (sequence level).",
@@ -194,13 +201,13 @@ def recipe_of(values: Mapping[str, Any], teacher: str) -> Recipe:
     folder = Path(values["folder"].strip()).expanduser()
     kind = values["kind"]
     texts, labels = values["column"] or "text", values["target"] or "label"
-    prompted = bool(values["written"] or values["own"])
+    prompted = bool(values["written"] or values["own"] or values["chat"])
     columns = {
         "classification": {"text": texts, "label": labels},
         "ner": {"tokens": texts, "tags": labels},
         "generation": {"prompt": texts, "completion": labels} if prompted else {"text": texts},
     }[kind]
-    data: dict[str, Any] = dict(columns)
+    data: dict[str, Any] = {**columns, "chat": values["chat"]}
     losses = [dict(one) for one in PRESETS[values["loss"]]]
     if values["copies"]:
         # Without a loss that asks the teacher, what the source's label says is all that is known.

@@ -22,6 +22,7 @@ __all__ = [
     "from_config",
     "head_of",
     "kept_layers",
+    "set_dropout",
     "shared_vocabulary",
     "stack_of",
 ]
@@ -148,6 +149,20 @@ def from_config(teacher: nn.Module, student: Student, seed: int) -> nn.Module:
     return type(teacher)(config).float()
 
 
+def set_dropout(model: nn.Module, share: float) -> None:
+    """Replace a model's dropout: its modules', and the numbers that some layers keep of their own.
+
+    OPT, BART and decoders like Llama call the function with a number. Where that is 0, its layer
+    has none, and stays so.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float) and value > 0:
+                setattr(module, name, share)
+
+
 # what both read
 
 _PROBE = ("The film moved me.", "naïve façade, 3.14 %", "Ein Satz über Höhlen.", "你好 world\n\tx")
@@ -163,7 +178,8 @@ def check_tokenizers(student: Any, teacher: Any) -> None:
         return
     hint = (
         "Choose a student with the teacher's tokenizer, or student.align = 'text', which lets "
-        "each model read the text by itself (losses on class probabilities alone)."
+        "each model read the text by itself (losses on class probabilities, or in generation "
+        "kind = 'uld', alone)."
     )
     mine, theirs = student.get_vocab(), teacher.get_vocab()
     if mine != theirs:

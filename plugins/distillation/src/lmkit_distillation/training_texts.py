@@ -11,7 +11,14 @@ import torch
 
 from lmkit.api import Tools
 from lmkit_distillation.augment import Augmenter, plain_form
-from lmkit_distillation.data import Coder, Encoded, Example, read_examples, without_label
+from lmkit_distillation.data import (
+    Coder,
+    Encoded,
+    Example,
+    matched,
+    read_examples,
+    without_label,
+)
 from lmkit_distillation.errors import DataError
 from lmkit_distillation.kept_texts import KeptTexts
 from lmkit_distillation.models import Pair
@@ -72,6 +79,8 @@ class Texts:
         )
         if self.recipe.on_policy.lambda_:
             self._check_room([prompt_of(t) for t in texts], self.recipe.on_policy.max_new_tokens)
+        if self.recipe.on_policy.lambda_ < 1:
+            self._check_counted(texts)
         return texts
 
     def measured(self, path: str) -> list[Encoded]:
@@ -101,7 +110,7 @@ class Texts:
         data = self.recipe.data
         found = self._labelled(self._examples(data.train))
         found += [(one, False) for one in self._examples(data.unlabelled)]
-        if self.recipe.on_policy.lambda_ and not self.recipe.sequences.use:
+        if (self.recipe.on_policy.lambda_ or data.chat) and not self.recipe.sequences.use:
             self._check_prompts([example for example, _ in found])
         return found
 
@@ -124,10 +133,13 @@ class Texts:
 
     def _encoded(self, example: Example) -> Encoded:
         one = self.coder(example)
-        return replace(one, other=self.other(example)) if self.other else one
+        if self.other is None:
+            return one
+        theirs = self.other(example)
+        return matched(one, theirs) if self.recipe.by_characters else replace(one, other=theirs)
 
     def _lacks(self, example: Example) -> bool:
-        return self.recipe.made_up and not example.pair
+        return (self.recipe.made_up or self.recipe.data.chat) and not example.pair
 
     def _check_prompts(self, examples: Sequence[Example]) -> None:
         share = self.recipe.on_policy.lambda_
@@ -135,9 +147,11 @@ class Texts:
             return
         lacking = next((one for one in examples if self._lacks(one)), None)
         if lacking is not None:
+            steps = f"on_policy.lambda is {share:g}: the other steps learn" if share else ""
             raise DataError(
                 f"{lacking.place} has no {self.recipe.data.completion or 'completion'}, and "
-                f"on_policy.lambda is {share:g}: the other steps learn from completions.",
+                + (steps or "all steps learn")
+                + " from completions.",
                 hint="Set on_policy.lambda = 1, or sequences.use = true: the teacher writes them.",
             )
 
@@ -156,6 +170,26 @@ class Texts:
         )
         self._check_room(prompts, self.recipe.sequences.max_new_tokens)
         return [continued(one, kept[one.id], self.coder, known=True) for one in prompts]
+
+    def _check_counted(self, texts: Sequence[Encoded]) -> None:
+        """Of causal texts: what is longer is cut at its end, and that is where completions are."""
+        none = sum(bool(one.counted) and not any(one.counted) for one in texts)
+        if none == len(texts):
+            raise DataError(
+                f"No text has a token to be learnt within data.max_length, {self.coder.max_length} "
+                "tokens: its prompt fills it.",
+                hint="Set data.max_length higher.",
+            )
+        if self.recipe.by_characters and not any(any(one.shared) for one in texts):
+            raise DataError(
+                "Student and teacher have nowhere read the same characters of a text, so that they "
+                "can't be compared.",
+                hint="A tokenizer that changes texts, to small letters for instance, does that.",
+            )
+        if none:
+            words = f"{none} of {len(texts)} texts have no token to be learnt within "
+            words += "data.max_length: nothing is learnt from them."
+            self.peers.led(lambda: self.log("left-out", message=words))
 
     def _check_room(self, prompts: Sequence[Encoded], most: int) -> None:
         full = sum(room_after(one, self.coder, most) == 0 for one in prompts)

@@ -22,6 +22,7 @@ __all__ = [
     "generalised_jsd",
     "logit_mse",
     "reverse_kl",
+    "universal_logit",
 ]
 
 
@@ -121,6 +122,29 @@ def logit_mse(student: torch.Tensor, teacher: Known) -> torch.Tensor:
     if teacher.indices is not None:
         mine = mine.gather(-1, teacher.indices)
     return (mine - teacher.logits.float()).square().mean(-1).sum()
+
+
+def universal_logit(
+    student: torch.Tensor, teacher: torch.Tensor, temperature: float = 1.0
+) -> torch.Tensor:
+    """Sum over places of sum |p_i - q_i|, both sorted from the largest down: ULD.
+
+    Boizard et al. 2024, arXiv:2402.12030: their closed form of the Wasserstein-1 distance under a
+    cost that is the same for every two tokens. It looks at no token's name, so the vocabularies may
+    be any two; the smaller is filled with zeros.
+
+    Args:
+        student: (N, V).
+        teacher: (N, V').
+        temperature: Of both.
+    """
+    q, p = (
+        torch.softmax(logits.float() / temperature, -1).sort(-1, descending=True).values
+        for logits in (student, teacher)
+    )
+    more = q.shape[-1] - p.shape[-1]
+    q, p = F.pad(q, (0, max(0, -more))), F.pad(p, (0, max(0, more)))
+    return (q - p).abs().sum()
 
 
 @dataclass(frozen=True)
