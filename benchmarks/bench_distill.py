@@ -129,7 +129,7 @@ def one(name: str, row: dict[str, Any], seed: int, options: argparse.Namespace) 
         "report": {"seconds": 4.0, "memory": seed == 0},
     }  # fmt: skip
     if row["loss"] is DISTIL:
-        # One teacher, the same texts: asked once for all seeds. That of few labels is each seed's own.
+        # One teacher, the same texts: asked once for all seeds; few labels have one each.
         shared = str(options.out.resolve() / "teacher")
         recipe["cache"] = {"use": True, "hidden": True, "folder": "" if few else shared}
     return run_of(slug, recipe, options)
