@@ -326,9 +326,9 @@ def _read_folder(path: Path, name: str) -> Table:
 
 
 def _read_csv(path: Path, name: str, delimiter: str, faults: _Faults) -> Table:
-    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE  # in TSV they are text
+    quotes = delimiter == ","  # in TSV they are text
     with path.open(encoding="utf-8-sig", newline="") as file:
-        if delimiter == ",":
+        if quotes:
             # Spreadsheets write what their country has in place of a comma.
             first = file.readline()
             delimiter = next((one for one in ",;\t" if one in first), ",")
@@ -337,7 +337,11 @@ def _read_csv(path: Path, name: str, delimiter: str, faults: _Faults) -> Table:
         # and a text of 1 MB is above its default.
         before = csv.field_size_limit(2**31 - 1)
         try:
-            reader = csv.reader(file, delimiter=delimiter, quoting=quoting)
+            reader = csv.reader(
+                file,
+                delimiter=delimiter,
+                quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+            )
             header = [
                 one if one.strip() else f"column {place}"
                 for place, one in enumerate(next(reader, []), start=1)
@@ -357,14 +361,14 @@ def _read_csv(path: Path, name: str, delimiter: str, faults: _Faults) -> Table:
                         f'Quote cells that hold the delimiter: "a{delimiter} b".',
                         line=line,
                     )
-                    cells = [None] * len(header)
+                unread = len(cells) > len(header)
                 for place, column in enumerate(columns):
-                    column.append(cells[place] if place < len(cells) else None)
+                    column.append(cells[place] if place < len(cells) and not unread else None)
         except csv.Error as error:
             raise DataSetError(f"{name} cannot be read as CSV: {error}.") from error
         finally:
             csv.field_size_limit(before)
-    if quoting != csv.QUOTE_NONE and (after - line > 1 or len(cells) < len(header)):
+    if quotes and (after - line > 1 or len(cells) < len(header)):
         _check_quotes(path, name, line)
     if len(set(header)) != len(header):
         Table.__init__(_Columns(name, {}), name, header, 0)  # raises, naming the column

@@ -127,7 +127,8 @@ def same_reading(model: LoadedModel, text: str, stride: int) -> Reading:
         return kept[2]
     reading = read_text(model, text, stride)
     _latest.pop(model, None)
-    if len(reading.windows) > 1 and getattr(model, "fingerprint", ""):
+    from_files = bool(getattr(model, "fingerprint", None))
+    if len(reading.windows) > 1 and from_files:
         _latest[model] = (text, stride, reading)
     return reading
 
