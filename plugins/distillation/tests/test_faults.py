@@ -154,6 +154,10 @@ def test_a_loss_that_becomes_nan_is_named_and_the_checkpoint_before_it_is_whole(
     assert damaged == []
     assert state["step"] == RunFolder(out).events()[-1]["step"]
     assert last(out)["kind"] == "failed"
+    early = {"rate": 1e30, "clip": 0.0, "warmup": 0.9, "checkpoint_every": 4}
+    with pytest.raises(NotFiniteError) as found:
+        run(plain(files, tmp_path / "early", **early))
+    assert "there was no checkpoint yet" in found.value.hint
 
 
 def test_a_gradient_that_becomes_nan_reaches_neither_weights_nor_checkpoints(

@@ -271,3 +271,28 @@ def test_the_panel_starts_follows_and_ends_a_run(tmp_path: Path) -> None:
     assert again._panel.view.spec().job.state == "finished"
     assert remember(Run(tmp_path / "run")).state == "finished"
     again.close()
+
+
+def test_a_student_that_cannot_be_shown_is_loaded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = WatchedRun(Run(tmp_path), "a text")
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "config.json").write_text("{}")
+    problems: list[Exception] = [
+        FileNotFoundError("moved"),
+        DistillationError("no token in common"),
+    ]
+    calls = []
+
+    def fails(folder: Path, tools: Any) -> Any:
+        calls.append(folder.name)
+        raise problems[len(calls) - 1]
+
+    monkeypatch.setattr(watched, "_difference", fails)
+    tools: Any = None
+    assert watched.attention(tools) is None  # a better one takes its place: looked for again
+    with pytest.raises(DistillationError, match="no token"):
+        watched.attention(tools)
+    assert watched.attention(tools) is None
+    assert calls == ["best", "best"]

@@ -233,7 +233,7 @@ def test_models_of_different_tokenizers_learn_by_text(files: Path, tmp_path: Pat
     assert found[-1]["loss"] < found[0]["loss"]
     for sections, words in (
         ({"loss": [{"kind": "hidden"}]}, "compares tokens"),
-        ({"task": "ner"}, "fits classification alone"),
+        ({"task": "ner"}, "does not fit NER"),
     ):
         with pytest.raises(RecipeError, match=words):
             recipe_from(changed(recipe, **sections))

@@ -521,10 +521,15 @@ class Engine:
         return values, norm
 
     def _refuse(self, what: str, value: float, texts: Sequence[Encoded]) -> NoReturn:
+        kept = (
+            f"the checkpoints are in {self.folder.checkpoints}"
+            if self.folder.checkpoints.is_dir()
+            else "there was no checkpoint yet"
+        )
         raise NotFiniteError(
             f"The {what} is {value} at step {self.step}; nothing of that step was kept.",
-            hint="Set train.rate lower or train.clip above 0 in a new run; the checkpoints are in "
-            f"{self.folder.checkpoints}. The step's first text is {texts[0].id}.",
+            hint=f"Set train.rate lower or train.clip above 0 in a new run; {kept}. The step's "
+            f"first text is {texts[0].id}.",
         )
 
     def _rate(self, step: int) -> float:

@@ -101,7 +101,7 @@ FIELDS: tuple[FieldSpec, ...] = (
     Field.text(
         "column",
         label="Text column",
-        help="That of the prompts where the teacher or the student writes.",
+        help="That of the prompts of a chat, or where the teacher or the student writes.",
         default="text",
         required=False,
         multiline=False,
@@ -110,7 +110,7 @@ FIELDS: tuple[FieldSpec, ...] = (
     Field.text(
         "target",
         label="Label column",
-        help="That of the completions where the teacher or the student writes.",
+        help="That of the answers of a chat, or where the teacher or the student writes.",
         default="label",
         required=False,
         multiline=False,

@@ -108,6 +108,7 @@ class WatchedRun(Job):
         """Student minus teacher on the watched text, where there is a newer student."""
         if not self._text.strip():
             return None
+        before = self._student
         folder = next((f for f in (self.run.student, self.run.folder.best) if f.is_dir()), None)
         if folder is None:
             return None
@@ -116,11 +117,12 @@ class WatchedRun(Job):
             mark = (stat.st_ino, stat.st_mtime_ns)
             if mark == self._student:
                 return None
-            found = self._difference(folder, tools)
+            # Looked at once, also where it can't be shown: to load it again would say the same.
+            self._student = mark
+            return self._difference(folder, tools)
         except FileNotFoundError:
-            return None  # a better one takes its place just now: at the next look
-        self._student = mark
-        return found
+            self._student = before  # a better one takes its place just now: at the next look
+            return None
 
     def _difference(self, folder: Path, tools: Tools) -> TextTrace:
         import transformers
