@@ -130,6 +130,13 @@ export class Server implements vscode.Disposable {
     }
   }
 
+  /** What was owed by an earlier process is no more. */
+  #rest(): void {
+    if (this.#looking) clearTimeout(this.#looking);
+    this.#looking = null;
+    this.#pinged = null;
+  }
+
   /**
    * Whether a process that owes answers is still there: it answers `ping` at once, whatever it
    * computes. One that does not, hung or stopped, is told of once, and again after it was back.
@@ -169,7 +176,7 @@ export class Server implements vscode.Disposable {
     this.#disposed = true;
     this.#process?.stdin?.end();
     this.#process?.kill("SIGKILL");
-    if (this.#looking) clearTimeout(this.#looking);
+    this.#rest();
   }
 
   #become(state: ServerState): void {
@@ -199,7 +206,7 @@ export class Server implements vscode.Disposable {
     // not before it is needed: it is most of the extension's code
     const [rpc, python] = await Promise.all([import("vscode-jsonrpc/node"), this.python()]);
     this.#interpreter = python;
-    this.#pinged = null;
+    this.#rest();
     const cwd = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath;
     this.log.appendLine(`Starting ${python} -m lmkit serve --stdio`);
     const child = spawn(python, ["-m", "lmkit", "serve", "--stdio"], {
