@@ -248,9 +248,13 @@ export class Server implements vscode.Disposable {
       });
     });
     gone.catch(() => {});
+    const writer = new rpc.StreamMessageWriter(child.stdin);
+    const write = writer.write.bind(writer);
+    // a pipe that breaks says nothing that the end of its process does not say better
+    writer.write = (message) => write(message).catch(() => {});
     const connection = rpc.createMessageConnection(
       new rpc.StreamMessageReader(child.stdout),
-      new rpc.StreamMessageWriter(child.stdin),
+      writer,
       { error: (text) => this.log.appendLine(text), warn: () => {}, info: () => {}, log: () => {} },
     );
     connection.onNotification("event", (params: { readonly message?: unknown }) => {
@@ -299,7 +303,7 @@ export class Server implements vscode.Disposable {
     signal: string | null,
   ): void {
     connection.dispose();
-    if (this.#process !== child) return; // it was asked to go
+    if (this.#process !== child || this.#disposed) return; // it was asked to go
     this.#process = null;
     this.#running = null;
     const how = endOf(code, signal);
