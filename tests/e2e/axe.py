@@ -10,16 +10,16 @@ from playwright.sync_api import Page
 __all__ = ["violations"]
 
 _AXE = Path(__file__).parents[2] / "js" / "node_modules" / "axe-core" / "axe.min.js"
-_RUN = """async (frames) => {
+_RUN = """async (where) => {
     const found = await window.axe.run(
-        { include: [['[data-lmkit="view"]']] }, { iframes: frames, resultTypes: ['violations'] });
+        { include: [[where]] }, { iframes: false, resultTypes: ['violations'] });
     return found.violations.map(({ id, help, nodes }) => (
         { id, help, nodes: nodes.slice(0, 3).map(({ target, failureSummary }) => (
             { target, failureSummary })) }));
 }"""
 
 
-def violations(page: Page) -> list[dict[str, Any]]:
+def violations(page: Page, where: str = '[data-lmkit="view"]') -> list[dict[str, Any]]:
     """What axe-core finds in the views of a page; pages of plugins in their frames left out."""
     if not page.evaluate("typeof window.axe === 'object'"):
         source = _AXE.read_text("utf-8")
@@ -28,5 +28,5 @@ def violations(page: Page) -> list[dict[str, Any]]:
             " try { (0, eval)(source); } finally { window.define = define; } }",
             source,
         )
-    found: list[dict[str, Any]] = page.evaluate(_RUN, False)
+    found: list[dict[str, Any]] = page.evaluate(_RUN, where)
     return found

@@ -80,7 +80,10 @@ class Editor:
         deadline = time.monotonic() + WAIT
         while time.monotonic() < deadline:
             listed = subprocess.run(
-                ["ps", "-A", "-o", "pid=,pgid=,args="], capture_output=True, text=True, check=True
+                ["ps", "-A", "-ww", "-o", "pid=,pgid=,args="],
+                capture_output=True,
+                text=True,
+                check=True,
             )
             for line in listed.stdout.splitlines():
                 number, group, words = line.split(None, 2)

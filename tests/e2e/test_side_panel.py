@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.e2e.axe import violations
 from tests.e2e.lab import Lab
 from tests.e2e.notebook import WAIT, WITHOUT_LMKIT, Notebook, code, part, write
+from tests.tiny import tiny_bert
 
 OpenNotebook = Callable[..., Notebook]
 TEXT = "The plot is thin, but I was moved."
@@ -118,3 +122,103 @@ def test_it_is_at_home_in_notebook_7(open_notebook: OpenNotebook, lab: Lab) -> N
     notebook.shot("side-panel-notebook-7")
     side.get_by_role("button", name="Insert a cell: Classification", exact=True).click()
     assert sources(notebook)[1] == f"%%lm classification\n{TEXT}"
+
+
+def fits(side: Locator) -> None:
+    """Nothing is wider than the panel: it scrolls in one direction only."""
+    wide: list[str] = side.evaluate(
+        """(panel) => {
+            const found = [];
+            const edge = panel.getBoundingClientRect().right + 1;
+            const look = (node) => {
+                for (const one of node.children) {
+                    const box = one.getBoundingClientRect();
+                    if (box.width > 0 && box.right > edge) found.push(one.outerHTML.slice(0, 200));
+                    look(one);
+                    if (one.shadowRoot) look(one.shadowRoot);
+                }
+            };
+            look(panel);
+            return found;
+        }"""
+    )
+    assert wide == []
+
+
+def drag_to(page: Page, width: int) -> None:
+    """Make the side bar as wide, by its handle as a person does."""
+    box = page.locator("#lmkit-side-panel").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] + 2, box["y"] + 300)
+    page.mouse.down()
+    page.mouse.move(box["x"] + width, box["y"] + 300, steps=5)
+    page.mouse.up()
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_it_is_narrow_readable_and_driven_by_keys(
+    open_notebook: OpenNotebook, lab: Lab, page: Page, tmp_path: Path, theme: str
+) -> None:
+    model = tiny_bert(tmp_path / ("a-model-with-a-name-as-long-as-those-of-a-hub-" * 3))
+    kind = theme.split()[-1].lower()
+    cells = [
+        code("%load_ext lmkit"),
+        code(f"%%lm classification --model {model}\nthe plot is thin."),
+    ]
+    notebook = open_notebook(write(lab.root / f"narrow-{kind}.ipynb", cells))
+    notebook.js(f"await app.commands.execute('apputils:change-theme', {{theme: '{theme}'}});")
+    side = side_panel(notebook)
+    expect(side).to_contain_text("is installed here and not loaded", timeout=WAIT)
+    drag_to(page, 235)
+    fits(side)
+    notebook.shot(f"side-panel-{kind}-not-loaded")
+    assert violations(page, "#lmkit-side-panel") == []
+    notebook.run_all()
+    expect(side.locator('[data-lmkit="loaded-model"]')).to_have_count(1, timeout=WAIT)
+    fits(side)
+    notebook.shot(f"side-panel-{kind}-narrow")
+    assert violations(page, "#lmkit-side-panel") == []
+
+    # from the panel's first control to the cell that it inserts, by keys alone
+    side.get_by_role("button").first.focus()
+    wanted = side.get_by_role("button", name="Insert a cell: Classification", exact=True)
+    for _ in range(60):
+        if wanted.evaluate("one => one.getRootNode().activeElement === one"):
+            break
+        page.keyboard.press("Tab")
+    expect(wanted).to_be_focused()
+    page.keyboard.press("Enter")
+    notebook.until("return panel.content.widgets.length === 3;")
+    page.keyboard.type("ZZ")  # the cursor is in the new cell
+    assert any("ZZ" in source for source in sources(notebook))
+
+
+def test_a_restart_in_the_middle_of_a_run(open_notebook: OpenNotebook, lab: Lab) -> None:
+    cells = [
+        code("%load_ext lmkit"),
+        code(
+            "import time\nfrom lmkit.kernel_session import current_host\n"
+            "task = current_host().task('classification').task\n"
+            "run = task.run\n"
+            "def slow(self, *more, **values):\n"
+            "    time.sleep(values['k'] * 20)\n"
+            "    return run(self, *more, **values)\n"
+            "task.run = slow"
+        ),
+        code("%lm classification --model starter:sentiment"),
+    ]
+    notebook = open_notebook(write(lab.root / "restarted.ipynb", cells))
+    notebook.run_all()
+    side = side_panel(notebook)
+    expect(part(side, "home")).to_be_visible(timeout=WAIT)
+    view = notebook.view(2)
+    view.locator('[data-lmkit="field"][data-field="text"]').fill("typed by me")
+    part(view, "run").click()
+    expect(part(view, "stop")).to_be_visible()
+    notebook.restart()
+    expect(side).to_contain_text("is installed here and not loaded", timeout=WAIT)
+    view = notebook.view(2, state="lost")
+    expect(part(view, "saved-note")).to_contain_text("run the cell to go live")
+    expect(part(view, "run")).to_be_disabled()
+    expect(part(view, "stop")).to_be_hidden()
+    notebook.shot("side-panel-restarted")

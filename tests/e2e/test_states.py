@@ -207,6 +207,35 @@ def test_a_kernel_without_lmkit_is_named(
     still_explorable(view)
 
 
+@EDITORS
+def test_another_version_is_named_with_both(
+    lab: Lab, open_notebook: Callable[..., Notebook], classic: bool
+) -> None:
+    name = write(lab.root / f"version-{classic}.ipynb", CELLS)
+    notebook = open_notebook(name, classic=classic)
+    notebook.run_all()
+    notebook.view(VIEW)
+    notebook.save()
+    ours = notebook.ask("__import__('lmkit').__version__")
+
+    # The same protocol: live, and both versions.
+    notebook.execute("import lmkit.session\nlmkit.session.__version__ = '9.8.7'")
+    notebook.reload()
+    note = part(notebook.view(VIEW), "saved-note")
+    expect(note).to_contain_text(ours)
+    expect(note).to_contain_text("9.8.7")
+    notebook.shot("state-other-version", notebook.cell(VIEW))
+
+    # Another protocol: what was saved, and why it is not live.
+    notebook.execute("lmkit.session.PROTOCOL = 2")
+    notebook.reload()
+    view = notebook.view(VIEW, state="saved")
+    expect(view).to_contain_text("The view speaks protocol 1, the kernel 2.")
+    expect(view).to_contain_text("9.8.7")
+    still_explorable(view)
+    notebook.shot("state-other-protocol", notebook.cell(VIEW))
+
+
 @pytest.fixture
 def bare_lab(tmp_path: Path) -> Iterator[Lab]:
     """A JupyterLab without lmkit's extension, as where a notebook is only read."""
@@ -214,12 +243,14 @@ def bare_lab(tmp_path: Path) -> Iterator[Lab]:
         yield running
 
 
+@EDITORS
 def test_untrusted_without_the_extension_is_a_picture(
-    saved: Path, bare_lab: Lab, page: Page
+    saved: Path, bare_lab: Lab, page: Page, classic: bool
 ) -> None:
     (bare_lab.root / "picture.ipynb").write_bytes(saved.read_bytes())
     notebook = Notebook(page, ARTIFACTS)
-    notebook.open(bare_lab.page("picture.ipynb"), kernel=False)
+    address = bare_lab.classic if classic else bare_lab.page
+    notebook.open(address("picture.ipynb"), kernel=False)
     cell = notebook.cell(VIEW)
     image = cell.locator(".jp-OutputArea-output img")
     expect(image).to_be_visible()

@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Frame, Page, expect
 
 from tests.e2e.editor import Editor, Workbench, serve
+from tests.installed import interpreter
 
 VIEW = '[data-lmkit="view"]'
 LONG = 120_000
@@ -173,7 +174,30 @@ def test_a_python_without_lmkit_gets_it_in_a_terminal(page: Page, tmp_path: Path
                 break
             page.wait_for_timeout(100)
         assert told.read_text().split() == [
-            "-m", "pip", "install", "lmkit-core", "lmkit-classification",
+            "-m", "pip", "install", "--upgrade", "lmkit-core", "lmkit-classification",
         ]  # fmt: skip
         workbench.shot("install")
+        workbench.harmless()
+
+
+def test_a_python_with_another_protocol_is_named_with_both(page: Page, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    other = (
+        "import lmkit.serve; lmkit.serve.PROTOCOL = 2; lmkit.serve.__version__ = '9.8.7'; "
+        "from lmkit.cli import main; main(['serve', '--stdio'])"
+    )
+    python.write_text(
+        f'#!/bin/sh\nif [ "$2" = lmkit ]; then exec "{interpreter()}" -c "{other}"\n'
+        f'else exec "{interpreter()}" "$@"; fi\n'
+    )
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    with serve(tmp_path, settings={"lmkit.pythonPath": str(python)}) as editor:
+        workbench = Workbench(page, editor)
+        page.locator('.activitybar a[aria-label="lmkit"]').click()
+        welcome = page.locator(".welcome-view").filter(has_text="do not understand each other")
+        expect(welcome).to_be_visible(timeout=LONG)
+        workbench.command("lmkit: Open Panel")
+        toast = workbench.toast("The editor speaks protocol 1, this Python 2.")
+        expect(toast).to_contain_text("Python has 9.8.7", timeout=LONG)
+        workbench.shot("other-protocol")
         workbench.harmless()

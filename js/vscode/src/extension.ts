@@ -154,7 +154,7 @@ export function activate(context: vscode.ExtensionContext): Api {
     command("refresh", refresh),
     command("restart", () => server.restart()),
     command("install", async () =>
-      installInTerminal(await pythons.find(), "lmkit-core", "lmkit-classification"),
+      installInTerminal(await pythons.find(), "--upgrade", "lmkit-core", "lmkit-classification"),
     ),
     command("choosePython", choosePython),
     command("showLog", () => log.show(true)),

@@ -8,7 +8,7 @@ import type {
 } from "@lmkit/protocol";
 import * as vscode from "vscode";
 import { probePython } from "./python.ts";
-import type { Server } from "./server.ts";
+import { errorOf, type Server } from "./server.ts";
 
 interface Node {
   readonly label: string;
@@ -118,8 +118,8 @@ export class Home implements vscode.TreeDataProvider<Node>, vscode.Disposable {
           false,
         ),
       ];
-    } catch {
-      await setState("failed");
+    } catch (error) {
+      await setState(errorOf(error).code === "protocol" ? "differs" : "failed");
       return [];
     }
   }

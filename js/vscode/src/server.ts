@@ -130,6 +130,13 @@ export class Server implements vscode.Disposable {
     }
   }
 
+  /** What was owed by an earlier process is no more. */
+  #rest(): void {
+    if (this.#looking) clearTimeout(this.#looking);
+    this.#looking = null;
+    this.#pinged = null;
+  }
+
   /**
    * Whether a process that owes answers is still there: it answers `ping` at once, whatever it
    * computes. One that does not, hung or stopped, is told of once, and again after it was back.
@@ -169,7 +176,7 @@ export class Server implements vscode.Disposable {
     this.#disposed = true;
     this.#process?.stdin?.end();
     this.#process?.kill("SIGKILL");
-    if (this.#looking) clearTimeout(this.#looking);
+    this.#rest();
   }
 
   #become(state: ServerState): void {
@@ -199,7 +206,7 @@ export class Server implements vscode.Disposable {
     // not before it is needed: it is most of the extension's code
     const [rpc, python] = await Promise.all([import("vscode-jsonrpc/node"), this.python()]);
     this.#interpreter = python;
-    this.#pinged = null;
+    this.#rest();
     const cwd = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath;
     this.log.appendLine(`Starting ${python} -m lmkit serve --stdio`);
     const child = spawn(python, ["-m", "lmkit", "serve", "--stdio"], {
@@ -241,9 +248,13 @@ export class Server implements vscode.Disposable {
       });
     });
     gone.catch(() => {});
+    const writer = new rpc.StreamMessageWriter(child.stdin);
+    const write = writer.write.bind(writer);
+    // a pipe that breaks says nothing that the end of its process does not say better
+    writer.write = (message) => write(message).catch(() => {});
     const connection = rpc.createMessageConnection(
       new rpc.StreamMessageReader(child.stdout),
-      new rpc.StreamMessageWriter(child.stdin),
+      writer,
       { error: (text) => this.log.appendLine(text), warn: () => {}, info: () => {}, log: () => {} },
     );
     connection.onNotification("event", (params: { readonly message?: unknown }) => {
@@ -292,7 +303,7 @@ export class Server implements vscode.Disposable {
     signal: string | null,
   ): void {
     connection.dispose();
-    if (this.#process !== child) return; // it was asked to go
+    if (this.#process !== child || this.#disposed) return; // it was asked to go
     this.#process = null;
     this.#running = null;
     const how = endOf(code, signal);
