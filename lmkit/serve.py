@@ -84,7 +84,7 @@ class Server:
             "snapshot": self._slowly(rpc.CloseView, self._snapshot),
             "newPlugin": self._slowly(rpc.NewPlugin, self._new_plugin),
             "request": self._request,
-            "ping": lambda call, _: call.answer(None),  # in the reading thread: at once
+            "ping": self._ping,
             "shutdown": self._shutdown,
         }
         self.endpoint = Endpoint(reader, writer, methods)
@@ -276,6 +276,9 @@ class Server:
 
         made = write_plugin(asked.name, Path(asked.folder))
         return rpc.NewPluginMade(folder=str(made.folder), main=str(made.main))
+
+    def _ping(self, call: Call, _: Any) -> None:
+        call.answer(None)  # in the reading thread: at once, whatever is being computed
 
     def _shutdown(self, call: Call, _: Any) -> None:
         call.answer(None)
