@@ -90,9 +90,9 @@ def _result_lines(result: Any) -> list[str]:
         lines = [f"{one.label} {one.score:.3f}" for one in shown]
         return [*lines, f"and {more} more"] if more else lines
     if isinstance(result, Spans):
-        shown = result.spans[:SHOWN_TOKENS]
-        more = max(len(result.spans), result.whole_spans) - len(shown)
-        lines = [" ".join(filter(None, (_quoted(result, one), one.label))) for one in shown]
+        spans = result.spans[:SHOWN_TOKENS]
+        more = max(len(result.spans), result.whole_spans) - len(spans)
+        lines = [" ".join(filter(None, (_quoted(result, one), one.label))) for one in spans]
         return [*lines, f"and {more:,} more"] if more else lines
     if isinstance(result, Text):
         return [result.text[:2_000]]
