@@ -273,12 +273,17 @@ class Workbench:
     def command(self, title: str) -> None:
         """Run a command of the palette."""
         box = self.page.locator(".quick-input-widget input.input")
-        for _ in range(5):  # a webview that takes the focus just now swallows the key
+        row = self.page.locator(".quick-input-list .monaco-list-row", has_text=title).first
+        # A webview that takes the focus just now swallows the key; and the list is that of the
+        # moment at which it opened, before it is known, maybe, that the workspace is trusted.
+        for _ in range(6):
             self.page.keyboard.press("F1")
             with contextlib.suppress(Error):
                 box.wait_for(timeout=3_000)
+                box.fill(f">{title}")
+                row.wait_for(timeout=5_000)
                 break
-        box.fill(f">{title}")
+            self.page.keyboard.press("Escape")
         self.pick(title)
 
     def pick(self, text: str) -> None:
