@@ -91,7 +91,11 @@ export function activate(context: vscode.ExtensionContext): Api {
     if (!set && known.includes("python.setInterpreter")) {
       await vscode.commands.executeCommand("python.setInterpreter");
     } else {
-      await vscode.commands.executeCommand("workbench.action.openSettings", "lmkit.pythonPath");
+      // a path is a setting of the machine: where that is a remote one, the user's page has none
+      const page = vscode.env.remoteName === undefined ? "openSettings" : "openRemoteSettings";
+      await vscode.commands.executeCommand(`workbench.action.${page}`, {
+        query: "lmkit.pythonPath",
+      });
     }
   };
 

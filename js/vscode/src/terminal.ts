@@ -8,12 +8,16 @@ export function quoted(argument: string, windows: boolean): string {
   return windows ? `"${argument.replace(/"/g, "")}"` : `'${argument.replace(/'/g, "'\\''")}'`;
 }
 
-export function installInTerminal(python: string, ...packages: readonly string[]): void {
-  const windows = process.platform === "win32";
+/** The line that installs packages. */
+export function installLine(python: string, packages: readonly string[], windows: boolean): string {
   const words = [python, "-m", "pip", "install", ...packages].map((word) => quoted(word, windows));
   // PowerShell, the default there, runs a quoted program with the call operator only
   const call = windows && words[0]?.startsWith('"') ? "& " : "";
+  return call + words.join(" ");
+}
+
+export function installInTerminal(python: string, ...packages: readonly string[]): void {
   const terminal = vscode.window.createTerminal({ name: "lmkit" });
   terminal.show();
-  terminal.sendText(call + words.join(" "), true);
+  terminal.sendText(installLine(python, packages, process.platform === "win32"), true);
 }

@@ -3,7 +3,7 @@ import { ResponseError } from "vscode-jsonrpc";
 
 const { readState } = await import("../src/messages.ts");
 const { cellSource, magicLine, typedWord } = await import("../src/notebook.ts");
-const { quoted } = await import("../src/terminal.ts");
+const { installLine, quoted } = await import("../src/terminal.ts");
 const { errorOf, ServerError } = await import("../src/server.ts");
 const { given } = await import("../src/choose.ts");
 const { remedies } = await import("../src/tell.ts");
@@ -62,6 +62,16 @@ test("what goes to a terminal stays one argument", () => {
   expect(quoted("", false)).toBe("''");
   expect(quoted("C:\\Python\\python.exe", true)).toBe("C:\\Python\\python.exe");
   expect(quoted("C:\\Program Files\\python.exe", true)).toBe('"C:\\Program Files\\python.exe"');
+});
+
+test("what installs is one line that the terminal's shell runs", () => {
+  const packages = ["--upgrade", "lmkit-core"];
+  expect(installLine("/a b/python", packages, false)).toBe(
+    "'/a b/python' -m pip install --upgrade lmkit-core",
+  );
+  expect(installLine("C:\\P F\\python.exe", packages, true)).toBe(
+    '& "C:\\P F\\python.exe" -m pip install --upgrade lmkit-core',
+  );
 });
 
 test("any failure has a sentence", () => {
