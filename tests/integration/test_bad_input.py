@@ -323,7 +323,7 @@ def test_a_panel_refuses_what_is_no_value_and_goes_on(bert: Path, tmp_path: Path
     session, own = panel._served, panel._panel
     (tmp_path / "a.csv").write_text("", encoding="utf-8")
     with pytest.raises(DataSetError, match="is empty"):
-        session.open_rows(own, str(tmp_path / "a.csv"), {})
-    session.open_rows(own, ["a film", None], {})
-    assert len(session.run_rows_now(own)) == 1
+        session.runs.open_rows(own, str(tmp_path / "a.csv"), {})
+    session.runs.open_rows(own, ["a film", None], {})
+    assert len(session.runs.run_rows_now(own)) == 1
     panel.close()

@@ -225,7 +225,8 @@ def test_hostile_texts_are_texts_in_pdf() -> None:
     assert bool(notes) == bool(missing)
     for one in missing:
         assert f"U+{ord(one):04X}" in notes[0]
-        assert f"U+{ord(one):04X}" in text.replace("\n", "")
+        # where a font of the system has the other signs, pypdf reads some of its codes byte by byte
+        assert f"U+{ord(one):04X}" in text.replace("\n", "").replace("\x00", "")
 
 
 def test_the_fonts_of_a_pdf_are_embedded() -> None:
