@@ -272,6 +272,11 @@ class Workbench:
 
     def command(self, title: str) -> None:
         """Run a command of the palette."""
+        self.palette(title)
+        self.pick(title)
+
+    def palette(self, title: str) -> None:
+        """Open the palette where it has this command."""
         box = self.page.locator(".quick-input-widget input.input")
         row = self.page.locator(".quick-input-list .monaco-list-row", has_text=title).first
         # A webview that takes the focus just now swallows the key; and the list is that of the
@@ -284,7 +289,6 @@ class Workbench:
                 row.wait_for(timeout=5_000)
                 break
             self.page.keyboard.press("Escape")
-        self.pick(title)
 
     def pick(self, text: str) -> None:
         """Choose the entry of a list whose label has these words."""

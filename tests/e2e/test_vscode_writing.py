@@ -40,9 +40,8 @@ def cells(page: Page) -> list[str]:
 def test_a_cell_is_inserted_and_its_line_completed(page: Page, editor: Editor) -> None:
     workbench = Workbench(page, editor)
     # without a notebook there is nothing to insert a cell into
-    page.keyboard.press("F1")
-    box = page.locator(".quick-input-widget input.input")
-    box.fill(">lmkit: ")
+    workbench.palette("lmkit: Open Panel")
+    page.locator(".quick-input-widget input.input").fill(">lmkit: ")
     rows = page.locator(".quick-input-list .monaco-list-row")
     expect(rows.filter(has_text="lmkit: Open Panel")).to_be_visible()
     expect(rows.filter(has_text="lmkit: Insert Cell")).to_have_count(0)
@@ -63,7 +62,7 @@ def test_a_cell_is_inserted_and_its_line_completed(page: Page, editor: Editor) -
     first = page.locator(".notebookOverlay .view-lines").first
     first.click()
     page.keyboard.press("Control+A")
-    offered = page.locator(".suggest-widget .monaco-list-row")
+    rows = page.locator(".suggest-widget .monaco-list-row")
     for typed, offer in (
         ("%%l", "%%lm"),
         (" classif", "classification"),
@@ -71,7 +70,8 @@ def test_a_cell_is_inserted_and_its_line_completed(page: Page, editor: Editor) -
         (" starter:sent", "starter:sentiment"),
     ):
         page.keyboard.type(typed, delay=60)
-        one = offered.filter(has_text=re.compile(rf"^{re.escape(offer)}\\W*lmkit"))
+        name = page.locator(".label-name", has_text=re.compile(rf"^{re.escape(offer)}$"))
+        one = rows.filter(has=name, has_text="lmkit")
         expect(one.first).to_be_visible(timeout=60_000)
         workbench.shot(f"completion-{offer.strip('%-').replace(':', '-')}")
         one.first.click()
