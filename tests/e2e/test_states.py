@@ -229,7 +229,7 @@ def test_another_version_is_named_with_both(
     # Another protocol: what was saved, and why it is not live.
     notebook.execute("lmkit.session.PROTOCOL = 2")
     notebook.reload()
-    view = notebook.view(VIEW, state="saved")
+    view = notebook.view(VIEW, state="lost")
     expect(view).to_contain_text("The view speaks protocol 1, the kernel 2.")
     expect(view).to_contain_text("9.8.7")
     still_explorable(view)
