@@ -51,6 +51,7 @@ export async function run(): Promise<void> {
     await rest(2_500);
 
     const first = panel.state.bundle;
+    await vscode.window.showTextDocument(text, { viewColumn: vscode.ViewColumn.One });
     editor.selection = new vscode.Selection(0, 0, 0, PART);
     await rest(500);
     say({ type: "again", turn, at: Date.now() });
