@@ -345,16 +345,20 @@ def test_a_device_that_fills_up_while_loading_leaves_what_was_there(
 # -- heads ----------------------------------------------------------------------------------------
 
 
-def test_a_head_that_is_random_in_part_is_warned_of(store: ModelStore, bert: Path) -> None:
+def without_weight(folder: Path, name: str) -> None:
+    """Take a weight out of a checkpoint."""
     from safetensors.torch import load_file, save_file
 
-    weights = load_file(bert / "model.safetensors")
-    del weights["classifier.bias"]
-    save_file(weights, bert / "model.safetensors", metadata={"format": "pt"})
+    weights = load_file(folder / "model.safetensors")
+    del weights[name]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_head_that_is_random_in_part_is_warned_of(store: ModelStore, bert: Path) -> None:
+    without_weight(bert, "classifier.bias")
     with pytest.warns(MissingHeadWarning, match="classifier.bias is random. Its labels mean"):
         store.get(bert, CLASSIFY)
-    del weights["classifier.weight"]
-    save_file(weights, bert / "model.safetensors", metadata={"format": "pt"})
+    without_weight(bert, "classifier.weight")
     with pytest.raises(WrongModelKindError, match="with no trained classification head"):
         store.get(bert, CLASSIFY)
 
@@ -387,11 +391,7 @@ def test_a_random_pooler_is_a_note(store: ModelStore, made: Path) -> None:
 
 
 def test_weights_that_are_missing_inside_are_loud(store: ModelStore, bert: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
-    weights = load_file(bert / "model.safetensors")
-    del weights["bert.encoder.layer.1.attention.self.query.weight"]
-    save_file(weights, bert / "model.safetensors", metadata={"format": "pt"})
+    without_weight(bert, "bert.encoder.layer.1.attention.self.query.weight")
     with pytest.warns(MissingHeadWarning, match="1 of 41 weights of .* are not in its checkpoint"):
         store.get(bert, CLASSIFY)
 

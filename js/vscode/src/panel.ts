@@ -144,6 +144,10 @@ export class Panel implements vscode.Disposable {
 
   async #attempt(where: Opened): Promise<void> {
     this.#wish = false;
+    if (this.#told.some((told) => told.type === "problem")) {
+      this.#told = [{ type: "open", where }];
+      this.#post({ type: "problem", message: "", hint: "" }); // what was said of an earlier try
+    }
     try {
       await this.#run(where);
     } catch (error) {

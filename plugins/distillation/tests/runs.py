@@ -56,6 +56,19 @@ def same(a: Mapping[str, torch.Tensor], b: Mapping[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+def generation(out: Path, teacher_folder: Path, texts: Path, **sections: Any) -> dict[str, Any]:
+    """A recipe of a few steps that teaches texts, with the given sections."""
+    base = {
+        "task": "generation",
+        "out": str(out),
+        "teacher": {"model": str(teacher_folder)},
+        "data": {"train": str(texts), "dev": str(texts)},
+        "train": {"steps": 2, "batch": 4, "rate": 1e-3, "checkpoint_every": 1, "threads": 1},
+        "report": {"speed": False, "resamples": 100},
+    }
+    return changed(base, **sections)
+
+
 def changed(recipe: Mapping[str, Any], **sections: Any) -> dict[str, Any]:
     """A recipe with some keys of its sections changed."""
     made = dict(recipe)

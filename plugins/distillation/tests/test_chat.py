@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lmkit.tools import KernelTools
 from tests.tiny import tiny_llama
 
-from .runs import changed, messages, run, same, steps, weights, write_rows
+from .runs import changed, generation, messages, run, same, steps, weights, write_rows
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] "
@@ -64,17 +64,11 @@ def turns(row: dict[str, str]) -> list[dict[str, str]]:
 
 
 def plain(files: Path, out: Path, **sections: Any) -> dict[str, Any]:
-    data = str(files / "messages.jsonl")
-    base = {
-        "task": "generation",
-        "out": str(out),
-        "teacher": {"model": str(files / "chat")},
-        "student": {"layers": 1},
-        "data": {"train": data, "dev": data, "prompt": "messages", "chat": True},
-        "loss": [{"kind": "ce"}, {"kind": "kl"}],
-        "train": {"steps": 2, "batch": 4, "rate": 1e-3, "checkpoint_every": 1, "threads": 1},
-        "report": {"speed": False, "resamples": 100},
-    }
+    base = generation(
+        out, files / "chat", files / "messages.jsonl",
+        student={"layers": 1}, data={"prompt": "messages", "chat": True},
+        loss=[{"kind": "ce"}, {"kind": "kl"}],
+    )  # fmt: skip
     return changed(base, **sections)
 
 

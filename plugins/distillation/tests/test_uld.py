@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from lmkit.tools import KernelTools
 from tests.tiny import tiny_gpt2, tiny_llama
 
-from .runs import changed, failing, run, same, steps, weights, write_rows
+from .runs import changed, failing, generation, run, same, steps, weights, write_rows
 
 WORDS = ("the", "plot", "is", "thin", "but", "i", "was", "moved", "film", "you", "old", "river")
 ODD = ("naïve 中文 façade", "two  spaces", " begins with one", "", "🙂 moved", "\n\nlines\n", "a�b")
@@ -46,17 +46,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plain(files: Path, out: Path, **sections: Any) -> dict[str, Any]:
-    data = str(files / "rows.jsonl")
-    base = {
-        "task": "generation",
-        "out": str(out),
-        "teacher": {"model": str(files / "teacher")},
-        "student": {"start": "model", "model": str(files / "student"), "align": "text"},
-        "data": {"train": data, "dev": data, "prompt": "ask", "completion": "say"},
-        "loss": [{"kind": "ce"}, {"kind": "uld", "temperature": 1.5}],
-        "train": {"steps": 4, "batch": 6, "rate": 1e-3, "checkpoint_every": 1, "threads": 1},
-        "report": {"speed": False, "resamples": 100},
-    }
+    base = generation(
+        out, files / "teacher", files / "rows.jsonl",
+        student={"start": "model", "model": str(files / "student"), "align": "text"},
+        data={"prompt": "ask", "completion": "say"},
+        loss=[{"kind": "ce"}, {"kind": "uld", "temperature": 1.5}],
+        train={"steps": 4, "batch": 6},
+    )  # fmt: skip
     return changed(base, **sections)
 
 

@@ -26,7 +26,7 @@ from lmkit_distillation.sampling import Writer, groups, inverse_cdf, seed_of
 from lmkit.models import ModelStore
 from tests.tiny import tiny_gpt2, tiny_llama
 
-from .runs import changed, failing, messages, run, same, steps, weights, write_rows
+from .runs import changed, failing, generation, messages, run, same, steps, weights, write_rows
 
 WORDS = ("the", "plot", "is", "thin", "but", "i", "was", "moved", "film", "you", "old", "river")
 
@@ -47,17 +47,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plain(files: Path, out: Path, **sections: Any) -> dict[str, Any]:
-    data = str(files / "train.jsonl")
-    base = {
-        "task": "generation",
-        "out": str(out),
-        "teacher": {"model": str(files / "causal")},
-        "student": {"layers": 1},
-        "data": {"train": data, "dev": data, "prompt": "ask", "completion": "say"},
-        "loss": [{"kind": "jsd", "beta": 0.5}],
-        "train": {"steps": 6, "batch": 4, "rate": 1e-3, "checkpoint_every": 1, "threads": 1},
-        "report": {"speed": False, "resamples": 100},
-    }
+    base = generation(
+        out, files / "causal", files / "train.jsonl",
+        student={"layers": 1}, data={"prompt": "ask", "completion": "say"},
+        loss=[{"kind": "jsd", "beta": 0.5}], train={"steps": 6},
+    )  # fmt: skip
     return changed(base, **sections)
 
 
