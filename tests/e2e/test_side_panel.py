@@ -147,11 +147,14 @@ def fits(side: Locator) -> None:
 
 def drag_to(page: Page, width: int) -> None:
     """Make the side bar as wide, by its handle as a person does."""
-    box = page.locator("#lmkit-side-panel").bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] + 2, box["y"] + 300)
+    side = page.locator("#lmkit-side-panel").bounding_box()
+    handles = page.locator("#jp-main-split-panel > .lm-SplitPanel-handle:not(.lm-mod-hidden)")
+    grip = handles.first.bounding_box()
+    assert side is not None
+    assert grip is not None
+    page.mouse.move(grip["x"] + grip["width"] / 2, grip["y"] + 300)
     page.mouse.down()
-    page.mouse.move(box["x"] + width, box["y"] + 300, steps=5)
+    page.mouse.move(side["x"] + width, grip["y"] + 300, steps=5)
     page.mouse.up()
 
 
@@ -167,9 +170,13 @@ def test_it_is_narrow_readable_and_driven_by_keys(
     ]
     notebook = open_notebook(write(lab.root / f"narrow-{kind}.ipynb", cells))
     notebook.js(f"await app.commands.execute('apputils:change-theme', {{theme: '{theme}'}});")
+    expect(page.locator(f'body[data-jp-theme-name="{theme}"]')).to_have_count(1)
     side = side_panel(notebook)
     expect(side).to_contain_text("is installed here and not loaded", timeout=WAIT)
+    # what JupyterLab lays over the page while a theme loads takes the mouse
+    expect(page.locator("#jupyterlab-splash")).to_have_count(0)
     drag_to(page, 235)
+    assert page.evaluate("String(getSelection())") == ""
     fits(side)
     notebook.shot(f"side-panel-{kind}-not-loaded")
     assert violations(page, "#lmkit-side-panel") == []
