@@ -129,10 +129,14 @@ def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None
     """
     assert VSIX.is_file(), f"{VSIX} is not built: run `make test`."
     (folder / "workspace").mkdir(exist_ok=True)
-    (folder / "user" / "User").mkdir(parents=True)
     chosen = {**SETTINGS, "lmkit.pythonPath": str(interpreter()), **(settings or {})}
     chosen["security.workspace.trust.enabled"] = not trust
-    (folder / "user" / "User" / "settings.json").write_text(json.dumps(chosen))
+    # A path is a setting of the machine: a user's own counts, of a remote workspace, only until VS
+    # Code has read what the extension declares.
+    machine = {"lmkit.pythonPath": chosen.pop("lmkit.pythonPath")}
+    for scope, some in {"User": chosen, "Machine": machine}.items():
+        (folder / "user" / scope).mkdir(parents=True, exist_ok=True)
+        (folder / "user" / scope / "settings.json").write_text(json.dumps(some))
     (folder / "user" / "User" / "keybindings.json").write_text(json.dumps(list(keys)))
     node = shutil.which("node")
     assert node is not None

@@ -25,6 +25,21 @@ SCRIPT = "</script><script>window.__pwned = 1</script>"
 IMAGE = "<img src=x onerror='window.__pwned = 1'>"
 
 
+# Counts the frames in which the panel's page draws no label's score.
+WATCH_SCORES = """() => {
+    const seen = { frames: 0, empty: 0 };
+    const look = () => {
+        const view = document.querySelector('[data-lmkit="view"]');
+        const row = view?.shadowRoot.querySelector('[data-lmkit="label-row"]');
+        seen.frames += 1;
+        if (!row) seen.empty += 1;
+        requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+    return seen;
+}"""
+
+
 def part(name: str) -> str:
     return f'[data-lmkit="{name}"]'
 
@@ -202,11 +217,13 @@ def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[s
         workbench.command("Developer: Reload Window")
     workbench.ready()
     frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
-    # what is drawn until Python has started and run may be the form kept before this result
-    loved = frame.locator(part("token")).filter(has_text="loved")
-    expect(loved).to_have_count(1, timeout=60_000)
-    assert shown_scores(frame) == pytest.approx(now, abs=0.006)
+    # drawn until Python has started and run: the form kept last, maybe of a result before this
+    expect(frame.locator(part("badge"))).to_have_attribute("data-state", "saved")
+    emptied = frame.evaluate_handle(WATCH_SCORES)
     expect(frame.locator(part("run"))).to_be_enabled(timeout=60_000)
+    expect(frame.locator(part("token")).filter(has_text="loved")).to_have_count(1)
+    assert shown_scores(frame) == pytest.approx(now, abs=0.006)
+    assert emptied.evaluate("(seen) => seen.frames > 0 && seen.empty === 0")
     box = frame.locator(f'{part("field")}[data-field="text"]')
     assert box.input_value() == "An unforgettable film, and I loved it."
 

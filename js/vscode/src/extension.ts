@@ -138,7 +138,7 @@ export function activate(context: vscode.ExtensionContext): Api {
         if (!state) return webview.dispose();
         // what was shown is computed again from the same text; it is drawn from its saved form until then
         const title = webview.title.replace(/^lmkit: /, "");
-        open(state, title, state.bundle !== undefined, webview);
+        open(state, title, state.ran === true, webview);
       },
     }),
     completion(server),

@@ -11,7 +11,9 @@ export interface PanelState {
   readonly task: string;
   readonly model: string;
   readonly values: Readonly<Record<string, FieldValue>>;
-  /** The view's saved form, drawn until the kernel has the view again. */
+  /** Whether it has a result: a reload computes it again. */
+  readonly ran?: boolean;
+  /** The view's saved form, drawn until the result is there again. */
   readonly bundle?: unknown;
 }
 
@@ -37,7 +39,7 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
 /** The state that VS Code kept, or null where it is none of ours. */
 export function readState(data: unknown): PanelState | null {
   if (!isObject(data)) return null;
-  const { task, model, values, bundle } = data;
+  const { task, model, values, ran, bundle } = data;
   if (typeof task !== "string" || task === "" || typeof model !== "string") return null;
   const read: Record<string, FieldValue> = {};
   if (isObject(values)) {
@@ -47,5 +49,6 @@ export function readState(data: unknown): PanelState | null {
       }
     }
   }
-  return { task, model, values: read, ...(isObject(bundle) ? { bundle } : {}) };
+  const result = { ...(ran === true ? { ran } : {}), ...(isObject(bundle) ? { bundle } : {}) };
+  return { task, model, values: read, ...result };
 }

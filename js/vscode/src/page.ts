@@ -1,6 +1,6 @@
 /** The page of a panel: draws the view, and carries its messages to the extension. */
 import { type Channel, mountBundle, mountLive } from "@lmkit/core";
-import type { FromPage, ToPage } from "./messages.ts";
+import { type FromPage, isObject, type ToPage } from "./messages.ts";
 
 interface Host {
   postMessage(message: FromPage): void;
@@ -14,6 +14,8 @@ const element = document.getElementById("view") as HTMLElement;
 const listeners = new Set<Parameters<Channel["listen"]>[0]>();
 const closers = new Set<() => void>();
 let unmount = () => {};
+/** A result's saved form, while it is drawn. */
+let saved: Readonly<Record<string, unknown>> | null = null;
 
 function bytes(text: string): Uint8Array {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -51,7 +53,11 @@ window.addEventListener("message", (event: MessageEvent<ToPage>) => {
   if (told.type === "open") {
     unmount();
     note("", "");
-    unmount = mountLive(element, told.where, channel, { fill: true });
+    // the saved form stays until the view has answered: no flash of an empty one between the two
+    unmount = saved
+      ? mountBundle(element, { ...saved, live: told.where }, channel, { fill: true })
+      : mountLive(element, told.where, channel, { fill: true });
+    saved = null;
   } else if (told.type === "message") {
     const buffers = told.data.map(bytes);
     for (const heard of [...listeners]) heard(told.message, buffers);
@@ -81,6 +87,9 @@ document.addEventListener(
   true,
 );
 
-const kept = host.getState() as { readonly bundle?: unknown } | undefined;
-if (kept?.bundle) unmount = mountBundle(element, kept.bundle, null, { fill: true });
+const kept = host.getState();
+if (isObject(kept) && isObject(kept["bundle"])) {
+  saved = kept["bundle"];
+  unmount = mountBundle(element, saved, null, { fill: true });
+}
 host.postMessage({ type: "ready" });

@@ -10,6 +10,9 @@ import { errorOf, type Server, ServerError } from "./server.ts";
 /** Milliseconds after a result until its saved form is made. */
 const REST = 500;
 
+/** How a run may end. */
+const ENDS: ReadonlySet<Status["state"]> = new Set(["done", "cancelled", "error"]);
+
 export const VIEW_TYPE = "lmkit.panel";
 
 interface Answered {
@@ -27,6 +30,8 @@ export class Panel implements vscode.Disposable {
   #keeping: ReturnType<typeof setTimeout> | undefined;
   /** Run once it is open: after "Analyse Selection", and where results were shown before a reload. */
   #wish: boolean;
+  /** Whether the page draws a result's saved form. It does so until another can take its place. */
+  #saved: boolean;
   /** Whether the page listens. It takes VS Code most of a second to load one; Python begins before. */
   #ready = false;
   /** What became of the opening, for a page that comes later. Empty while it goes on. */
@@ -45,6 +50,7 @@ export class Panel implements vscode.Disposable {
   ) {
     this.#state = state;
     this.#wish = run;
+    this.#saved = state.bundle !== undefined;
     this.#progress = new RunProgress(`lmkit: ${title}`, (id) => this.#cancel(id));
     panel.title = `lmkit: ${title}`;
     panel.iconPath = vscode.Uri.joinPath(extension, "media", "icon.png");
@@ -128,8 +134,13 @@ export class Panel implements vscode.Disposable {
       return;
     }
     this.#where = where;
-    this.#tell({ type: "open", where });
+    if (!this.#wish || !this.#saved) this.#tellOpen(where);
     if (this.#wish) await this.#attempt(where);
+  }
+
+  #tellOpen(where: Opened): void {
+    this.#saved = false;
+    if (!this.#told.some((told) => told.type === "open")) this.#tell({ type: "open", where });
   }
 
   #tell(what: ToPage): void {
@@ -145,14 +156,16 @@ export class Panel implements vscode.Disposable {
   async #attempt(where: Opened): Promise<void> {
     this.#wish = false;
     if (this.#told.some((told) => told.type === "problem")) {
-      this.#told = [{ type: "open", where }];
+      this.#told = this.#told.filter((told) => told.type !== "problem");
       this.#post({ type: "problem", message: "", hint: "" }); // what was said of an earlier try
     }
     try {
       await this.#run(where);
     } catch (error) {
       // a process that died has been told of, and the panel is opened anew
-      if (this.#where === where) this.#tellProblem(error);
+      if (this.#where !== where) return;
+      this.#tellOpen(where);
+      this.#tellProblem(error);
     }
   }
 
@@ -170,7 +183,11 @@ export class Panel implements vscode.Disposable {
     };
     const { message } = await this.server.request<Answered>("request", { message: hello });
     const spec = isObject(message) ? message["spec"] : null;
-    if (this.#where !== where || (isObject(spec) && spec["job"])) return;
+    if (this.#where !== where) return;
+    if (isObject(spec) && spec["job"]) {
+      this.#tellOpen(where);
+      return;
+    }
     const run = { type: "run", id: randomUUID(), view, values: this.#state.values };
     const { message: answer } = await this.server.request<Answered>("request", { message: run });
     if (isObject(answer) && answer["type"] === "error") throw refused(answer["error"]);
@@ -190,12 +207,8 @@ export class Panel implements vscode.Disposable {
     else if (told.type === "save") void save(told.name, told.data);
   }
 
-  /** The page is there, for the first time or again after it was hidden. */
+  /** The page is there: for the first time, or a new one after the panel went into another window. */
   #show(): void {
-    if (this.#ready) {
-      void this.#open();
-      return;
-    }
     this.#ready = true;
     this.#post({ type: "state", state: this.#state });
     for (const told of this.#told) this.#post(told);
@@ -216,26 +229,34 @@ export class Panel implements vscode.Disposable {
   }
 
   #event(event: Readonly<Record<string, unknown>>): void {
-    if (!this.#where || event["view"] !== this.#where.view) return;
+    const where = this.#where;
+    if (!where || event["view"] !== where.view) return;
     this.#post({ type: "message", message: event, data: [] });
     const spec = isObject(event["spec"]) ? event["spec"] : {};
     const status = (event["type"] === "status" ? event["status"] : spec["status"]) as
       | Status
       | undefined;
     if (status) this.#progress.follow(status);
+    // the page asks for all that there is, so what it was told before is told again
+    if (event["type"] === "partial" || (status && ENDS.has(status.state))) this.#tellOpen(where);
     if (event["type"] === "changed") {
       const { dataSet } = spec;
       this.#overRows = isObject(dataSet) && dataSet["source"] !== "";
       this.#keepValues(spec["values"]);
       if (status?.state === "done" || spec["job"]) this.#keepSoon();
+      if (status?.state === "done") this.#keep({ ...this.#state, ran: true });
     }
   }
 
   #keepValues(values: unknown): void {
     if (!isObject(values)) return;
     const merged = { ...this.#state.values, ...values } as PanelState["values"];
-    this.#state = { ...this.#state, values: merged };
-    this.#post({ type: "state", state: this.#state });
+    this.#keep({ ...this.#state, values: merged });
+  }
+
+  #keep(state: PanelState): void {
+    this.#state = state;
+    this.#post({ type: "state", state });
   }
 
   /** Not at once: the pictures of the result are asked for now, by the same Python. */
@@ -252,8 +273,7 @@ export class Panel implements vscode.Disposable {
       const bundle = await this.server.request<unknown>("snapshot", { view });
       const { bundle: _, ...rest } = this.#state;
       const small = JSON.stringify(bundle).length <= MAX_KEPT;
-      this.#state = small ? { ...rest, bundle } : rest;
-      this.#post({ type: "state", state: this.#state });
+      this.#keep(small ? { ...rest, bundle } : rest);
     } catch {
       // The form comes back all the same.
     }

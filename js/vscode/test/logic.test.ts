@@ -22,6 +22,12 @@ test("a panel's state is read as what it may be, and nothing else", () => {
     values: {},
     bundle: { protocol: 1 },
   });
+  expect(readState({ task: "a", model: "m", ran: "yes", bundle: "<b>" })).toEqual({
+    task: "a",
+    model: "m",
+    values: {},
+  });
+  expect(readState({ task: "a", model: "m", ran: true })).toMatchObject({ ran: true });
   for (const wrong of [
     null,
     undefined,
