@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import nbformat
-from playwright.sync_api import Locator, Page, Request, expect
+from playwright.sync_api import Error, Locator, Page, Request, expect
 
 __all__ = ["MIME", "WITHOUT_LMKIT", "Notebook", "Watch", "code", "markdown", "write"]
 
@@ -259,7 +260,16 @@ class Notebook:
 
     def view(self, index: int, *, state: str = "live") -> Locator:
         """lmkit's view in a cell, when its badge says ``state``."""
-        view = self.cell(index).locator('[data-lmkit="view"]').first
+        cell = self.cell(index)
+        view = cell.locator('[data-lmkit="view"]').first
+        # The notebook guesses the heights of cells that it has not laid out: what it scrolled to
+        # may lie below the window when the cells above have come to theirs. One scrolls on, then.
+        for _ in range(WAIT // 1_000):
+            with contextlib.suppress(Error):
+                view.wait_for(timeout=1_000)
+                break
+            with contextlib.suppress(Error):
+                cell.scroll_into_view_if_needed(timeout=1_000)
         expect(part(view, "badge")).to_have_attribute("data-state", state, timeout=WAIT)
         return view
 

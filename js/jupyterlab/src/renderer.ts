@@ -9,6 +9,11 @@ import { pageWords } from "./words.ts";
 
 /** How far below the window's edge a view is drawn already, so that scrolling meets a finished one. */
 const AHEAD = "400px";
+/**
+ * The room that a view is given until it is drawn: with attention pictures it fills the height that it
+ * may have. With less, views that are drawn push what is below them out of sight.
+ */
+const ROOM = { pictures: "var(--lmkit-max-height, 600px)", other: "8rem" };
 
 /** One output. Draws when it comes into sight, so that a notebook of sixty outputs opens as fast as one. */
 export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
@@ -31,10 +36,11 @@ export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
     this.#session = session;
     this.addClass("lmkit-output");
     this.node.dataset["jpSuppressContextMenu"] = "";
-    this.node.style.minHeight = "8rem";
+    this.node.style.minHeight = ROOM.other;
     this.#sight = new IntersectionObserver(
       (entries) => entries.some((entry) => entry.isIntersecting) && this.#mount(),
-      { rootMargin: AHEAD },
+      // the second is for the element that scrolls; a browser that does not know it draws in sight
+      { rootMargin: AHEAD, scrollMargin: AHEAD },
     );
     session?.kernelChanged.connect(this.#onKernel);
     window.addEventListener("keydown", this.#onKey, true);
@@ -46,7 +52,11 @@ export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
     const live = liveOf(this.#data);
     const same = live !== null && live.view === this.#live?.view;
     this.#live = live;
-    if (!(same && this.#connected)) this.#remount();
+    if (same && this.#connected) return;
+    if (!this.#unmount) {
+      this.node.style.minHeight = hasPictures(this.#data) ? ROOM.pictures : ROOM.other;
+    }
+    this.#remount();
   }
 
   override dispose(): void {
@@ -59,7 +69,10 @@ export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
   }
 
   #remount(): void {
-    this.#unmount?.();
+    if (this.#unmount) {
+      this.node.style.minHeight = `${this.node.offsetHeight}px`;
+      this.#unmount();
+    }
     this.#unmount = null;
     this.#connected = false;
     this.#mounts++;
@@ -122,6 +135,11 @@ function explain(kernel: Kernel.IKernelConnection): (error: unknown) => Promise<
     }
     throw error;
   };
+}
+
+/** Whether a saved output has attention to draw, read with care: nobody has checked it yet. */
+function hasPictures(data: unknown): boolean {
+  return Boolean((data as { spec?: { attention?: unknown } | null } | null)?.spec?.attention);
 }
 
 function liveOf(data: unknown): { readonly view: string } | null {

@@ -98,6 +98,23 @@ test("a view is drawn when it comes into sight, not before, and once", async () 
   expect(connect).toHaveBeenCalledWith({ id: "k1" } as unknown as Kernel.IKernelConnection, "v");
 });
 
+test("until it is drawn a view has the room that it will take", async () => {
+  const renderer = new ViewRenderer(MIME, null);
+  await renderer.renderModel(bundle(null, { spec: { attention: {} } }));
+  expect(renderer.node.style.minHeight).toBe("var(--lmkit-max-height, 600px)");
+  Sight.reach();
+  expect(renderer.node.style.minHeight).toBe("");
+  const { node } = renderer;
+  vi.spyOn(node, "offsetHeight", "get").mockReturnValue(321);
+  await renderer.renderModel(bundle(null));
+  expect(node.style.minHeight).toBe("321px");
+  for (const data of [bundle(null), bundle(null, { spec: null }), { data: { [MIME]: "x" } }]) {
+    const other = new ViewRenderer(MIME, null);
+    await other.renderModel(data as unknown as IRenderMime.IMimeModel);
+    expect(other.node.style.minHeight).toBe("8rem");
+  }
+});
+
 test("a view without a kernel to ask is drawn as it was saved", async () => {
   await new ViewRenderer(MIME, null).renderModel(bundle("v"));
   Sight.reach();
