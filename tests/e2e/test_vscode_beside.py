@@ -7,6 +7,7 @@ a chosen interpreter, and a real kernel that executes code. The real extension h
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -66,6 +67,7 @@ def part(name: str) -> str:
 class Kernel:
     """A real kernel, what its cell left in a notebook, and where its connection file is."""
 
+    process: subprocess.Popen[bytes]
     client: BlockingKernelClient
     file: Path
     bundle: dict[str, Any]
@@ -73,6 +75,23 @@ class Kernel:
     def run(self, code: str) -> str:
         """What the code prints."""
         return execute(self.client, code)
+
+    def restart(self) -> None:
+        """Another process behind the same connection file, as Jupyter restarts a kernel."""
+        self.stop()
+        self.process = start_kernel(self.file)
+        self.client.wait_for_ready(timeout=60)
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+def start_kernel(file: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen(
+        [interpreter(), "-m", "ipykernel_launcher", "-f", str(file)], env=environment
+    )
 
 
 def execute(client: BlockingKernelClient, code: str) -> str:
@@ -88,27 +107,30 @@ def execute(client: BlockingKernelClient, code: str) -> str:
     return "".join(said)
 
 
-@pytest.fixture(scope="module")
-def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    file = tmp_path_factory.mktemp("kernel") / "kernel.json"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(
-        [interpreter(), "-m", "ipykernel_launcher", "-f", str(file)], env=environment
-    )
-    client = BlockingKernelClient(connection_file=str(file))
+@contextlib.contextmanager
+def running_kernel(folder: Path) -> Iterator[Kernel]:
+    file = folder / "kernel.json"
+    process = start_kernel(file)
+    kernel = Kernel(process, BlockingKernelClient(connection_file=str(file)), file, {})
     try:
         deadline = time.monotonic() + 60
         while not file.exists() or not file.read_text():
             assert time.monotonic() < deadline, "the kernel did not start"
             time.sleep(0.1)
-        client.load_connection_file()
-        client.start_channels()
-        client.wait_for_ready(timeout=60)
-        yield Kernel(client, file, json.loads(execute(client, CELL)))
+        kernel.client.load_connection_file()
+        kernel.client.start_channels()
+        kernel.client.wait_for_ready(timeout=60)
+        kernel.bundle = json.loads(kernel.run(CELL))
+        yield kernel
     finally:
-        client.stop_channels()
-        process.kill()
-        process.wait()
+        kernel.client.stop_channels()
+        kernel.stop()
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+    with running_kernel(tmp_path_factory.mktemp("kernel")) as running:
+        yield running
 
 
 def write_texts(workspace: Path, name: str, labels: tuple[str, str] = ("1", "0")) -> None:
@@ -190,7 +212,7 @@ def test_the_python_extension_chooses_the_environment_and_is_followed(
 def press(workbench: Workbench, button: str) -> None:
     """A button of VS Code's own question."""
     box = workbench.page.locator(".monaco-dialog-box")
-    expect(box).to_contain_text("May lmkit ask the kernel of live.ipynb")
+    expect(box).to_contain_text("May lmkit ask the kernel of")
     workbench.shot(f"rest-consent-{button.lower()}")
     box.get_by_role("button", name=button, exact=True).click()
     expect(box).to_have_count(0)
@@ -236,12 +258,7 @@ def test_a_saved_output_gets_the_rest_from_the_running_kernel(
     expect(frame.locator(part("badge"))).to_have_text("saved + kernel")
     expect(note).to_contain_text("its kernel gives what it lacks")
     expect(frame.locator(part("error"))).to_have_count(0)
-    frame.locator(part("token")).nth(TOKEN).click()
-    items = frame.locator(part("sentence-item"))
-    expect(items.first).to_be_visible()
-    shown = [float(re.findall(r"\d+\.\d+", one)[-1]) for one in items.all_inner_texts()]
-    row = json.loads(kernel.run(f"print(json.dumps(r.attention[5, 7][{TOKEN}].tolist()))"))
-    assert shown == pytest.approx(np.sort(row)[::-1][: len(shown)], abs=0.002)
+    same_as_in(kernel, frame)
     workbench.shot("rest-light")
     for theme, kind in {"Dark Modern": "vs-dark", "Dark High Contrast": "hc-black"}.items():
         workbench.theme(theme, kind)
@@ -254,6 +271,60 @@ def test_a_saved_output_gets_the_rest_from_the_running_kernel(
     expect(picture).to_have_attribute("data-state", "missing")
     expect(rest.filter(visible=True)).to_have_count(0)
     workbench.shot("rest-moved")
+    workbench.harmless()
+
+
+def same_as_in(kernel: Kernel, frame: Frame) -> None:
+    """What layer 5, head 7 draws of a token is what the kernel computed."""
+    frame.locator(part("token")).nth(TOKEN).click()
+    items = frame.locator(part("sentence-item"))
+    expect(items.first).to_be_visible()
+    shown = [float(re.findall(r"\d+\.\d+", one)[-1]) for one in items.all_inner_texts()]
+    row = json.loads(kernel.run(f"print(json.dumps(r.attention[5, 7][{TOKEN}].tolist()))"))
+    assert shown == pytest.approx(np.sort(row)[::-1][: len(shown)], abs=0.002)
+
+
+def test_an_output_after_a_reload_and_after_its_kernels_restart(
+    workbench: Workbench, editor: Editor, tmp_path: Path
+) -> None:
+    connection = editor.workspace / ".kernel.json"
+    with running_kernel(tmp_path) as kernel:
+        (editor.workspace / "again.ipynb").write_text(saved_notebook(kernel.bundle))
+        shutil.copy(kernel.file, connection)
+        try:
+            workbench.open("again.ipynb")
+            for turn in ("opened", "reloaded"):
+                frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
+                picture = frame.locator(part("picture"))
+                frame.locator(f'{part("cell")}[data-layer="5"][data-head="7"]').click()
+                expect(picture).to_have_attribute("data-state", "missing")
+                frame.locator(part("rest")).first.click(timeout=60_000)
+                press(workbench, "Allow")
+                expect(picture).to_have_attribute("data-state", "ready", timeout=60_000)
+                same_as_in(kernel, frame)
+                if turn == "opened":
+                    # the page goes, the kernel stays
+                    with workbench.page.expect_navigation():
+                        workbench.command("Developer: Reload Window")
+                    workbench.ready()
+
+            # the kernel's own memory is gone: what was saved, and what came before, stays drawn
+            kernel.restart()
+            connection.touch()  # the stand-in hears of it
+            frame.locator(f'{part("cell")}[data-layer="4"][data-head="3"]').click()
+            problem(frame, "kernel")
+            said = frame.locator(part("error")).first
+            # the question that it took with it, or the next
+            expect(said).to_contain_text(re.compile("was restarted|lmkit is not loaded"))
+            expect(said).to_contain_text("Run the cell again")
+            expect(frame.locator(part("badge"))).to_have_text("saved")
+            expect(frame.locator(part("label-row"))).to_have_count(2)
+            expect(picture).to_have_attribute("data-state", "missing")
+            workbench.shot("rest-restarted")
+            frame.locator(f'{part("cell")}[data-layer="5"][data-head="7"]').click()
+            expect(picture).to_have_attribute("data-state", "ready")
+        finally:
+            connection.unlink()
     workbench.harmless()
 
 

@@ -27,6 +27,8 @@ const MOST = 32;
 const BEHIND = 8;
 /** Milliseconds in which questions of one moment are gathered. */
 const GATHER = 10;
+/** Refusals after which the kernel has nothing more for this page: it never had the pass, or lost it. */
+const FINAL: readonly string[] = ["unknown-session", "unknown-view", "not-loaded", "ended"];
 /** Times in a row that the kernel may name another state of the same pass. */
 const PATIENCE = 5;
 
@@ -145,12 +147,7 @@ export class Refill {
     const { session, view } = this.where;
     for (let round = 0; round < PATIENCE; round++) {
       const asked = { session, view, state: this.#state, keys: [...keys] };
-      const found = parseRefilled(await this.rest.ask(asked));
-      if (found.error) {
-        const error = new KernelError(found.error);
-        if (["unknown-session", "unknown-view"].includes(found.error.code)) this.gone(error);
-        throw error;
-      }
+      const found = await this.#answer(asked);
       if (!found.spec) return found;
       if (!this.same(found.spec)) {
         const error = plainError(
@@ -164,5 +161,16 @@ export class Refill {
       this.#state = found.state;
     }
     throw plainError("busy", "The view changes in the kernel all the time.", "Try again.");
+  }
+
+  async #answer(asked: RefillRequest): Promise<Refilled> {
+    try {
+      const found = parseRefilled(await this.rest.ask(asked));
+      if (found.error) throw new KernelError(found.error);
+      return found;
+    } catch (error) {
+      if (error instanceof KernelError && FINAL.includes(error.info.code)) this.gone(error);
+      throw error;
+    }
   }
 }

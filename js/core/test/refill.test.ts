@@ -185,6 +185,22 @@ describe("a source with the rest", () => {
     },
   );
 
+  test.each(["not-loaded", "ended"])(
+    "%s, says the shell: the kernel was restarted, and there is nothing more to ask for",
+    async (code) => {
+      const rest = new FakeRest();
+      const { made, events } = source(rest);
+      made.askForRest();
+      await vi.waitFor(() => expect(made.state).toBe("refill"));
+      rest.instead = () => {
+        throw new KernelError({ code, message: "Gone.", hint: "", details: "" });
+      };
+      await expect(made.tile("head/0/1")).rejects.toMatchObject({ info: { code: "not-carried" } });
+      expect(events.at(-1)).toMatchObject({ type: "failed", error: { code } });
+      expect([made.state, made.rest]).toEqual(["unknown-session", "none"]);
+    },
+  );
+
   test("who says no can be asked again", async () => {
     const rest = new FakeRest();
     rest.instead = () => {

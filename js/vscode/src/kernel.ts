@@ -1,6 +1,6 @@
 /** Asks a kernel for tiles by the one thing that the Jupyter extension lends: executing code. */
 import { parseRefillRequest, REFILL_MIME, type RefillRequest } from "@lmkit/protocol";
-import type { Kernel } from "@vscode/jupyter-extension";
+import type { Kernel, KernelStatus } from "@vscode/jupyter-extension";
 import * as vscode from "vscode";
 import { isObject } from "./messages.ts";
 import { RefusedError } from "./refused.ts";
@@ -9,6 +9,13 @@ export { parseRefillRequest } from "@lmkit/protocol";
 
 /** As the Jupyter extension names an exception among outputs. */
 const ERROR_MIME = "application/vnd.code.notebook.error";
+/** What a kernel says of itself when it will not answer what it was asked before. */
+const ENDS: ReadonlySet<KernelStatus> = new Set([
+  "terminating",
+  "restarting",
+  "autorestarting",
+  "dead",
+]);
 /** Bytes of an answer that are read; the kernel stops at less. */
 const MOST_BYTES = 80_000_000;
 
@@ -36,16 +43,33 @@ export async function askKernel(kernel: Kernel, request: RefillRequest): Promise
   }
   // Never cancelled: that would interrupt what the user runs in this kernel.
   const source = new vscode.CancellationTokenSource();
-  let failure = "";
+  let following: vscode.Disposable | undefined;
+  const ended = new Promise<never>((_, reject) => {
+    following = kernel.onDidChangeStatus((status) => {
+      if (!ENDS.has(status)) return;
+      const said = vscode.l10n.t("The kernel was restarted or ended before it answered.");
+      reject(new RefusedError("ended", said, vscode.l10n.t("Run the cell again to go live.")));
+    });
+  });
   try {
-    for await (const { items } of kernel.executeCode(codeOf(request), source.token)) {
-      for (const { mime, data } of items) {
-        if (mime === REFILL_MIME) return read(data);
-        if (mime === ERROR_MIME) failure = exceptionOf(data);
-      }
-    }
+    return await Promise.race([answerOf(kernel, request, source.token), ended]);
   } finally {
+    following?.dispose();
     source.dispose();
+  }
+}
+
+async function answerOf(
+  kernel: Kernel,
+  request: RefillRequest,
+  token: vscode.CancellationToken,
+): Promise<unknown> {
+  let failure = "";
+  for await (const { items } of kernel.executeCode(codeOf(request), token)) {
+    for (const { mime, data } of items) {
+      if (mime === REFILL_MIME) return read(data);
+      if (mime === ERROR_MIME) failure = exceptionOf(data);
+    }
   }
   if (failure) throw new RefusedError("kernel", vscode.l10n.t("The kernel says: {0}", failure));
   throw new RefusedError(

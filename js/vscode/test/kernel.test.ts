@@ -67,6 +67,7 @@ test("what is no request never becomes code", () => {
 function kernel(items: readonly (readonly [string, string])[], language = "python"): Kernel {
   return {
     language,
+    onDidChangeStatus: () => ({ dispose() {} }),
     async *executeCode() {
       for (const [mime, text] of items) {
         yield { items: [{ mime, data: new TextEncoder().encode(text) }] };
@@ -94,4 +95,26 @@ test.each([
   ["half an answer", kernel([[MIME, '{"version":']]), /JSON/],
 ])("%s is a sentence", async (_, one, words) => {
   await expect(askKernel(one, request)).rejects.toThrow(words);
+});
+
+test("a question that a restarted kernel will not answer ends; the word is heard no longer", async () => {
+  const heard = new Set<(status: string) => void>();
+  const asked = {
+    language: "python",
+    onDidChangeStatus(listener: (status: string) => void) {
+      heard.add(listener);
+      return { dispose: () => heard.delete(listener) };
+    },
+    async *executeCode() {
+      yield { items: [] };
+      await new Promise(() => {});
+    },
+  } as unknown as Kernel;
+  const answer = askKernel(asked, request);
+  for (const status of ["busy", "idle"]) for (const listener of heard) listener(status);
+  const first = await Promise.race([answer, Promise.resolve("waits")]);
+  expect(first).toBe("waits");
+  for (const listener of heard) listener("restarting");
+  await expect(answer).rejects.toThrow(/restarted/);
+  expect(heard.size).toBe(0);
 });

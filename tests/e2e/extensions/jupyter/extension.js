@@ -1,8 +1,9 @@
 // Exports the documented part of the Jupyter extension's API, `kernels`, over a real kernel: the one
 // whose connection file lies in the workspace. It is talked to by bridge.py, with Jupyter's own client.
+// Where that file is written again, the kernel was restarted: what it was asked before has no answer.
 "use strict";
 const { spawn } = require("node:child_process");
-const { existsSync } = require("node:fs");
+const { existsSync, unwatchFile, watchFile } = require("node:fs");
 const { join } = require("node:path");
 const { createInterface } = require("node:readline");
 const vscode = require("vscode");
@@ -18,12 +19,36 @@ class Kernel {
   #waiting = new Map();
 
   constructor(connection) {
-    this.child = spawn(process.env.LMKIT_TEST_PYTHON, [join(__dirname, "bridge.py"), connection]);
+    this.connection = connection;
+    this.#start();
+    watchFile(connection, { interval: 100 }, (now, before) => {
+      if (now.mtimeMs === 0 || now.mtimeMs === before.mtimeMs) return;
+      this.child.kill();
+      this.#tell("restarting");
+      this.#waiting.clear();
+      this.#start();
+      this.#tell("idle");
+    });
+  }
+
+  #tell(status) {
+    this.status = status;
+    this.#changed.fire(status);
+  }
+
+  #start() {
+    const bridge = join(__dirname, "bridge.py");
+    this.child = spawn(process.env.LMKIT_TEST_PYTHON, [bridge, this.connection]);
     this.child.stderr.on("data", (text) => console.error(String(text)));
     createInterface({ input: this.child.stdout }).on("line", (line) => {
       const { id, outputs, done } = JSON.parse(line);
       this.#waiting.get(id)?.({ outputs, done });
     });
+  }
+
+  dispose() {
+    unwatchFile(this.connection);
+    this.child.kill();
   }
 
   async *executeCode(code, _token) {
@@ -55,7 +80,7 @@ class Kernel {
 exports.activate = (context) => {
   const kernels = new Map();
   context.subscriptions.push({
-    dispose: () => kernels.forEach(({ child }) => void child.kill()),
+    dispose: () => kernels.forEach((kernel) => kernel.dispose()),
   });
   return {
     kernels: {
