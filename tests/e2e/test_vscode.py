@@ -16,7 +16,15 @@ from playwright.sync_api import Browser, Frame, Page, expect
 from lmkit.protocol.codec import to_builtins
 from lmkit.protocol.messages import Live
 from lmkit.transports.snapshot import snapshot
-from tests.e2e.editor import ARTIFACTS, ROOT, Editor, Workbench, saved_notebook, serve
+from tests.e2e.editor import (
+    ARTIFACTS,
+    ROOT,
+    Editor,
+    Workbench,
+    frame_with,
+    saved_notebook,
+    serve,
+)
 
 TEXT = "The plot is thin, but I was moved."
 VIEW = '[data-lmkit="view"]'
@@ -231,6 +239,31 @@ def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[s
         workbench.theme(theme, kind)
         expect(frame.locator('.lmkit[data-theme="dark"]')).to_have_count(1)
         workbench.shot("panel-" + kind)
+    workbench.harmless()
+
+
+def test_a_panel_keeps_its_result_in_a_window_of_its_own(
+    workbench: Workbench, bundle: dict[str, Any]
+) -> None:
+    page = workbench.page
+    workbench.open("text.txt")
+    page.locator(".monaco-editor .view-line", has_text="The plot").click()
+    page.keyboard.press("Control+Home")
+    page.keyboard.press("Shift+End")
+    workbench.command("lmkit: Analyse Selection")
+    workbench.pick("classification")
+    workbench.frame(f"{VIEW} {part('label-row')}", count=2)
+    page.locator(".tab", has_text="lmkit:").click()
+    with page.context.expect_page() as opened:
+        workbench.command("View: Move Editor into New Window")
+    window = opened.value
+    frame = frame_with(window, f"{VIEW} {part('label-row')}", count=2)
+    assert shown_scores(frame) == pytest.approx(scores(bundle), abs=0.006)
+    frame.locator(f'{part("field")}[data-field="text"]').fill("We loved it.")
+    frame.locator(part("run")).click()
+    expect(frame.locator(part("token")).filter(has_text="loved")).to_have_count(1)
+    assert shown_scores(frame) != pytest.approx(scores(bundle), abs=0.006)
+    window.screenshot(path=ARTIFACTS / "vscode-window.png")
     workbench.harmless()
 
 

@@ -26,10 +26,11 @@ class Slow(Task):
     title = "Slow"
     fields = (
         Field.text("text", label="Text", body=True),
+        Field.text("word", label="Word", default="and"),
         Field.integer("steps", label="Steps", default=1, minimum=1, maximum=100_000),
     )
 
-    def run(self, model, *, text, steps):
+    def run(self, model, *, text, word, steps):
         for step in range(steps):
             progress("Counting", step, steps)
             time.sleep(0.02)
@@ -102,6 +103,41 @@ def test_python_killed_in_the_middle_of_a_run(page: Page, editor: Editor) -> Non
     expect(page.locator(".notification-toast")).to_have_count(1)
     workbench.shot("killed")
     still_works(workbench, frame)
+
+
+def test_what_is_said_of_a_refused_run_goes_with_the_next(page: Page, editor: Editor) -> None:
+    (editor.workspace / "text.txt").write_text("selected\n")
+    workbench = Workbench(page, editor)
+    workbench.open("text.txt")
+    page.locator(".monaco-editor .view-line", has_text="selected").click()
+
+    def analyse() -> None:
+        page.keyboard.press("Control+Home")
+        page.keyboard.press("Shift+End")
+        workbench.command("lmkit: Analyse Selection")
+        workbench.pick("Slow")
+
+    workbench.command("lmkit: Open Panel")
+    workbench.pick("Slow")
+    workbench.pick("starter:sentiment")
+    frame = workbench.frame(part("run"))
+    expect(frame.locator(part("run"))).to_be_enabled(timeout=LONG)
+    word = frame.locator(f'{part("field")}[data-field="word"]')
+    if not word.is_visible():
+        frame.locator(part("more-fields")).click()
+    word.fill("")
+    page.locator(".monaco-editor .view-line", has_text="selected").click()
+    analyse()
+    note = frame.locator("#note")
+    expect(note).to_contain_text("Word is empty.", timeout=LONG)
+    assert (field(frame, "text"), field(frame, "word")) == ("selected", "")
+    workbench.shot("refused")
+    word.fill("or")
+    page.locator(".monaco-editor .view-line", has_text="selected").click()
+    analyse()
+    expect(frame.locator(VIEW)).to_contain_text("detceles", timeout=LONG)
+    expect(note).to_be_hidden()
+    workbench.harmless()
 
 
 def test_a_python_that_hangs_is_told_of_and_restarted(page: Page, editor: Editor) -> None:

@@ -188,9 +188,14 @@ export class Panel implements vscode.Disposable {
       this.#tellOpen(where);
       return;
     }
-    const run = { type: "run", id: randomUUID(), view, values: this.#state.values };
-    const { message: answer } = await this.server.request<Answered>("request", { message: run });
-    if (isObject(answer) && answer["type"] === "error") throw refused(answer["error"]);
+    // The form takes the values over first: a run that is refused leaves them there to be mended.
+    for (const type of ["edit", "run"]) {
+      const asked = { type, id: randomUUID(), view, values: this.#state.values };
+      const { message: answer } = await this.server.request<Answered>("request", {
+        message: asked,
+      });
+      if (isObject(answer) && answer["type"] === "error") throw refused(answer["error"]);
+    }
   }
 
   async #reopen(): Promise<void> {
