@@ -9,7 +9,7 @@ import * as vscode from "vscode";
 import type { Api } from "../../src/extension.ts";
 
 interface Plan {
-  /** Panels to open after one that is not counted; 0: only the activation. */
+  /** Panels to open, one after another; 0: only the activation. */
   readonly panels: number;
   readonly task: string;
   readonly model: string;
@@ -17,6 +17,9 @@ interface Plan {
 
 /** Two selections of the one line: what a panel that is open shows changes with each. */
 const PART = 16;
+
+/** A page that does nothing but say that it is there. */
+const EMPTY = "<script>acquireVsCodeApi().postMessage(0)</script>";
 
 const say = (line: object) => console.log(JSON.stringify(line));
 const rest = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -34,8 +37,8 @@ export async function run(): Promise<void> {
     readFileSync(vscode.Uri.joinPath(folder, "measure.json").fsPath, "utf8"),
   ) as Plan;
   if (plan.panels === 0) return;
-  await server.about();
-  for (let turn = 0; turn <= plan.panels; turn++) {
+  await warm(server, plan);
+  for (let turn = 0; turn < plan.panels; turn++) {
     const text = vscode.Uri.joinPath(folder, "text.txt");
     const editor = await vscode.window.showTextDocument(text, {
       viewColumn: vscode.ViewColumn.One,
@@ -61,5 +64,45 @@ export async function run(): Promise<void> {
     await rest(1_000);
     await vscode.commands.executeCommand("workbench.action.closeAllEditors");
     while (panels.size > 0) await rest(20);
+    say({ type: "empty", turn, took: await emptyWebview() });
+    await rest(500);
   }
+}
+
+/** Have the model loaded and run once, without a panel. */
+async function warm(server: Api["server"], plan: Plan): Promise<void> {
+  const { task, model } = plan;
+  const values = { text: "Warm." };
+  const { session, view } = await server.request<{ session: string; view: string }>("open", {
+    task,
+    model,
+    values,
+  });
+  const done = new Promise<void>((resolve) => {
+    const following = server.onEvent((event) => {
+      const status = event["spec"] ?? event;
+      if (!JSON.stringify(status).includes('"state":"done"')) return;
+      following.dispose();
+      resolve();
+    });
+  });
+  const hello = { type: "hello", id: "a", view, session, protocol: 1, version: "" };
+  await server.request("request", { message: hello });
+  await server.request("request", { message: { type: "run", id: "b", view, values } });
+  await done;
+  await server.request("close", { view });
+}
+
+/** Milliseconds that VS Code takes for a webview of its own accord, until a script in it runs. */
+async function emptyWebview(): Promise<number> {
+  const began = performance.now();
+  const webview = vscode.window.createWebviewPanel("lmkit.empty", "", vscode.ViewColumn.Beside, {
+    enableScripts: true,
+  });
+  const there = new Promise((resolve) => webview.webview.onDidReceiveMessage(resolve));
+  webview.webview.html = EMPTY;
+  await there;
+  const took = performance.now() - began;
+  webview.dispose();
+  return took;
 }
