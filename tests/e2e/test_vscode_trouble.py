@@ -42,6 +42,20 @@ def lmkit_register_tasks(register):
 """
 
 
+# Counts the frames in which a panel's page does not show some words.
+WATCH_TEXT = """(words) => {
+    const seen = { frames: 0, without: 0 };
+    const look = () => {
+        const view = document.querySelector('[data-lmkit="view"]');
+        seen.frames += 1;
+        if (!view?.shadowRoot.textContent.includes(words)) seen.without += 1;
+        requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+    return seen;
+}"""
+
+
 def part(name: str) -> str:
     return f'[data-lmkit="{name}"]'
 
@@ -103,6 +117,30 @@ def test_python_killed_in_the_middle_of_a_run(page: Page, editor: Editor) -> Non
     expect(page.locator(".notification-toast")).to_have_count(1)
     workbench.shot("killed")
     still_works(workbench, frame)
+
+
+def test_python_killed_after_a_result(page: Page, editor: Editor) -> None:
+    workbench = Workbench(page, editor)
+    workbench.command("lmkit: Open Panel")
+    workbench.pick("Slow")
+    workbench.pick("starter:sentiment")
+    frame = workbench.frame(part("run"))
+    expect(frame.locator(part("run"))).to_be_enabled(timeout=LONG)
+    frame.locator(f'{part("field")}[data-field="text"]').fill("typed by me")
+    frame.locator(part("run")).click()
+    expect(frame.locator(VIEW)).to_contain_text("em yb depyt", timeout=LONG)
+    page.wait_for_timeout(2_000)  # until its saved form is kept
+    lost = frame.evaluate_handle(WATCH_TEXT, "em yb depyt")
+    killed = editor.python()
+    os.kill(killed, signal.SIGKILL)
+    expect(workbench.toast("ended (SIGKILL) and was started again.")).to_be_visible(timeout=LONG)
+    # it is computed again, and stays until then
+    expect(frame.locator(part("badge"))).to_have_attribute("data-state", "live", timeout=LONG)
+    expect(frame.locator(part("run"))).to_be_enabled()
+    expect(frame.locator(VIEW)).to_contain_text("em yb depyt")
+    assert lost.evaluate("(seen) => [seen.frames > 0, seen.without]") == [True, 0]
+    assert editor.python() != killed
+    workbench.harmless()
 
 
 def test_what_is_said_of_a_refused_run_goes_with_the_next(page: Page, editor: Editor) -> None:

@@ -14,8 +14,12 @@ const element = document.getElementById("view") as HTMLElement;
 const listeners = new Set<Parameters<Channel["listen"]>[0]>();
 const closers = new Set<() => void>();
 let unmount = () => {};
-/** A result's saved form, while it is drawn. */
+/** The last result's saved form. */
 let saved: Readonly<Record<string, unknown>> | null = null;
+
+function keep(state: unknown): void {
+  saved = isObject(state) && isObject(state["bundle"]) ? state["bundle"] : null;
+}
 
 function bytes(text: string): Uint8Array {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -57,7 +61,6 @@ window.addEventListener("message", (event: MessageEvent<ToPage>) => {
     unmount = saved
       ? mountBundle(element, { ...saved, live: told.where }, channel, { fill: true })
       : mountLive(element, told.where, channel, { fill: true });
-    saved = null;
   } else if (told.type === "message") {
     const buffers = told.data.map(bytes);
     for (const heard of [...listeners]) heard(told.message, buffers);
@@ -65,6 +68,7 @@ window.addEventListener("message", (event: MessageEvent<ToPage>) => {
     for (const closed of [...closers]) closed();
   } else if (told.type === "state") {
     host.setState(told.state);
+    keep(told.state);
   } else {
     note(told.message, told.hint);
   }
@@ -87,9 +91,6 @@ document.addEventListener(
   true,
 );
 
-const kept = host.getState();
-if (isObject(kept) && isObject(kept["bundle"])) {
-  saved = kept["bundle"];
-  unmount = mountBundle(element, saved, null, { fill: true });
-}
+keep(host.getState());
+if (saved) unmount = mountBundle(element, saved, null, { fill: true });
 host.postMessage({ type: "ready" });

@@ -28,9 +28,11 @@ export class Panel implements vscode.Disposable {
   /** Counts openings: what was begun for an earlier process says nothing about this one. */
   #openings = 0;
   #keeping: ReturnType<typeof setTimeout> | undefined;
-  /** Run once it is open: after "Analyse Selection", and where results were shown before a reload. */
+  /** Run once it is open: after "Analyse Selection", and where there was a result before. */
   #wish: boolean;
-  /** Whether the page draws a result's saved form. It does so until another can take its place. */
+  /** Whether a run goes on. */
+  #busy = false;
+  /** Whether the page draws a result of before. It does so until another can take its place. */
   #saved: boolean;
   /** Whether the page listens. It takes VS Code most of a second to load one; Python begins before. */
   #ready = false;
@@ -203,6 +205,12 @@ export class Panel implements vscode.Disposable {
     this.#post({ type: "closed" });
     this.#progress.dispose();
     this.#where = null;
+    // What it showed is computed again and stays until then; not what the process may have died of.
+    if (this.#state.ran && !this.#busy) {
+      this.#wish = true;
+      this.#saved = true;
+    }
+    this.#busy = false;
     await this.#open();
   }
 
@@ -241,7 +249,10 @@ export class Panel implements vscode.Disposable {
     const status = (event["type"] === "status" ? event["status"] : spec["status"]) as
       | Status
       | undefined;
-    if (status) this.#progress.follow(status);
+    if (status) {
+      this.#busy = status.state === "running";
+      this.#progress.follow(status);
+    }
     // the page asks for all that there is, so what it was told before is told again
     if (event["type"] === "partial" || (status && ENDS.has(status.state))) this.#tellOpen(where);
     if (event["type"] === "changed") {
