@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from playwright.sync_api import Error, Frame, Locator, Page
+from playwright.sync_api import Error, Frame, Locator, Page, Request
 
 from lmkit.protocol.codec import MIME
 from tests.e2e.lab import free_port
@@ -32,6 +32,7 @@ ARTIFACTS = ROOT / "test-artifacts" / "e2e"
 VSIX = ROOT / "dist" / "lmkit.vsix"
 EXTENSIONS = Path(__file__).parent / "extensions"
 WAIT = 60.0
+RESOURCES = ".vscode-resource.vscode-cdn.net"
 _STARTING = 60.0
 
 SETTINGS: dict[str, Any] = {
@@ -257,9 +258,21 @@ class Workbench:
     def __init__(self, page: Page, editor: Editor, *, go: bool = True) -> None:
         self.page, self.editor = page, editor
         self.watch = Watch(page)
+        self._asked: list[str] = []
+        page.on("request", self._note)
         if go:
             page.goto(editor.page())
         self.ready()
+
+    def _note(self, request: Request) -> None:
+        """Keep what a view's frame asks of others than this server; VS Code asks for its own."""
+        with contextlib.suppress(Error):  # a service worker's request has no frame
+            if request.frame == self.page.main_frame:
+                return
+            host = urlsplit(request.url).netloc
+            # VS Code's service worker answers under this name with files of the extension
+            if host != urlsplit(self.editor.url).netloc and not host.endswith(RESOURCES):
+                self._asked.append(request.url)
 
     def ready(self) -> None:
         """Wait until the extension is known."""
@@ -327,3 +340,5 @@ class Workbench:
         assert self.watch.dialogs == []
         ours = [url for url in self.watch.requests if url.rsplit("/", 1)[-1] == "x"]
         assert ours == []
+        strangers = [url for url in self._asked if urlsplit(url).scheme not in ("data", "blob")]
+        assert strangers == [], strangers

@@ -107,6 +107,17 @@ def still_works(workbench: Workbench, frame: Frame) -> None:
     workbench.harmless()
 
 
+def test_a_run_is_cancelled_in_vs_codes_own_notification(page: Page, editor: Editor) -> None:
+    workbench = Workbench(page, editor)
+    frame = open_slow(workbench)
+    toast = workbench.toast("Counting")
+    toast.hover()
+    toast.get_by_role("button", name="Cancel").click()
+    expect(frame.locator(part("cancelled"))).to_be_visible(timeout=LONG)
+    workbench.shot("cancelled")
+    still_works(workbench, frame)
+
+
 def test_python_killed_in_the_middle_of_a_run(page: Page, editor: Editor) -> None:
     workbench = Workbench(page, editor)
     frame = open_slow(workbench)
@@ -174,6 +185,17 @@ def test_what_is_said_of_a_refused_run_goes_with_the_next(page: Page, editor: Ed
     page.locator(".monaco-editor .view-line", has_text="selected").click()
     analyse()
     expect(frame.locator(VIEW)).to_contain_text("detceles", timeout=LONG)
+    expect(note).to_be_hidden()
+
+    # and with a run from the form itself
+    word.fill("")
+    page.locator(".monaco-editor .view-line", has_text="selected").click()
+    analyse()
+    expect(note).to_contain_text("Word is empty.", timeout=LONG)
+    word.fill("or")
+    frame.locator(f'{part("field")}[data-field="text"]').fill("mended")
+    frame.locator(part("run")).click()
+    expect(frame.locator(VIEW)).to_contain_text("dednem", timeout=LONG)
     expect(note).to_be_hidden()
     workbench.harmless()
 

@@ -155,7 +155,7 @@ export class Refill {
           "The kernel shows another run in this view by now.",
           "Run the cell again to go live.",
         );
-        this.gone(error);
+        this.#end(error);
         throw error;
       }
       this.#state = found.state;
@@ -169,8 +169,14 @@ export class Refill {
       if (found.error) throw new KernelError(found.error);
       return found;
     } catch (error) {
-      if (error instanceof KernelError && FINAL.includes(error.info.code)) this.gone(error);
+      if (error instanceof KernelError && FINAL.includes(error.info.code)) this.#end(error);
       throw error;
     }
+  }
+
+  /** Ask no more: what waits would be asked in vain. */
+  #end(error: KernelError): void {
+    this.gone(error);
+    this.#fail([...this.#waiting.keys()], error);
   }
 }

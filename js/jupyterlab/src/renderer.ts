@@ -52,11 +52,7 @@ export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
     const live = liveOf(this.#data);
     const same = live !== null && live.view === this.#live?.view;
     this.#live = live;
-    if (same && this.#connected) return;
-    if (!this.#unmount) {
-      this.node.style.minHeight = hasPictures(this.#data) ? ROOM.pictures : ROOM.other;
-    }
-    this.#remount();
+    if (!(same && this.#connected)) this.#remount();
   }
 
   override dispose(): void {
@@ -69,10 +65,11 @@ export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
   }
 
   #remount(): void {
-    if (this.#unmount) {
-      this.node.style.minHeight = `${this.node.offsetHeight}px`;
-      this.#unmount();
-    }
+    // nothing has a height in a tab that is not shown
+    const height = this.#unmount ? this.node.offsetHeight : 0;
+    const room = hasPictures(this.#data) ? ROOM.pictures : ROOM.other;
+    this.node.style.minHeight = height > 0 ? `${height}px` : room;
+    this.#unmount?.();
     this.#unmount = null;
     this.#connected = false;
     this.#mounts++;

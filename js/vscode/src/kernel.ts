@@ -45,11 +45,13 @@ export async function askKernel(kernel: Kernel, request: RefillRequest): Promise
   const source = new vscode.CancellationTokenSource();
   let following: vscode.Disposable | undefined;
   const ended = new Promise<never>((_, reject) => {
-    following = kernel.onDidChangeStatus((status) => {
+    const look = (status: KernelStatus) => {
       if (!ENDS.has(status)) return;
       const said = vscode.l10n.t("The kernel was restarted or ended before it answered.");
       reject(new RefusedError("ended", said, vscode.l10n.t("Run the cell again to go live.")));
-    });
+    };
+    following = kernel.onDidChangeStatus(look);
+    look(kernel.status);
   });
   try {
     return await Promise.race([answerOf(kernel, request, source.token), ended]);

@@ -11,8 +11,10 @@ export interface PanelState {
   readonly task: string;
   readonly model: string;
   readonly values: Readonly<Record<string, FieldValue>>;
-  /** Whether it has a result: a reload computes it again. */
+  /** Whether these values have a result: a reload computes it again. */
   readonly ran?: boolean;
+  /** Layer, head and tokens that are shown. Python checks it. */
+  readonly selection?: Readonly<Record<string, unknown>>;
   /** The view's saved form, drawn until the result is there again. */
   readonly bundle?: unknown;
 }
@@ -21,7 +23,12 @@ export type ToPage =
   | { readonly type: "open"; readonly where: Where }
   | { readonly type: "message"; readonly message: unknown; readonly data: readonly string[] }
   | { readonly type: "closed" }
-  | { readonly type: "state"; readonly state: PanelState }
+  | {
+      readonly type: "state";
+      readonly state: Omit<PanelState, "bundle">;
+      /** Where it is another than before. */
+      readonly bundle?: unknown;
+    }
   | { readonly type: "problem"; readonly message: string; readonly hint: string };
 
 export type FromPage =
@@ -39,7 +46,7 @@ export function isObject(value: unknown): value is Readonly<Record<string, unkno
 /** The state that VS Code kept, or null where it is none of ours. */
 export function readState(data: unknown): PanelState | null {
   if (!isObject(data)) return null;
-  const { task, model, values, ran, bundle } = data;
+  const { task, model, values, ran, selection, bundle } = data;
   if (typeof task !== "string" || task === "" || typeof model !== "string") return null;
   const read: Record<string, FieldValue> = {};
   if (isObject(values)) {
@@ -49,6 +56,12 @@ export function readState(data: unknown): PanelState | null {
       }
     }
   }
-  const result = { ...(ran === true ? { ran } : {}), ...(isObject(bundle) ? { bundle } : {}) };
-  return { task, model, values: read, ...result };
+  return {
+    task,
+    model,
+    values: read,
+    ...(ran === true ? { ran } : {}),
+    ...(isObject(selection) ? { selection } : {}),
+    ...(isObject(bundle) ? { bundle } : {}),
+  };
 }

@@ -17,8 +17,8 @@ let unmount = () => {};
 /** The last result's saved form. */
 let saved: Readonly<Record<string, unknown>> | null = null;
 
-function keep(state: unknown): void {
-  saved = isObject(state) && isObject(state["bundle"]) ? state["bundle"] : null;
+function keep(bundle: unknown): void {
+  saved = isObject(bundle) ? bundle : null;
 }
 
 function bytes(text: string): Uint8Array {
@@ -67,8 +67,8 @@ window.addEventListener("message", (event: MessageEvent<ToPage>) => {
   } else if (told.type === "closed") {
     for (const closed of [...closers]) closed();
   } else if (told.type === "state") {
-    host.setState(told.state);
-    keep(told.state);
+    if ("bundle" in told) keep(told.bundle);
+    host.setState(saved ? { ...told.state, bundle: saved } : told.state);
   } else {
     note(told.message, told.hint);
   }
@@ -91,6 +91,7 @@ document.addEventListener(
   true,
 );
 
-keep(host.getState());
+const kept = host.getState();
+if (isObject(kept)) keep(kept["bundle"]);
 if (saved) unmount = mountBundle(element, saved, null, { fill: true });
 host.postMessage({ type: "ready" });

@@ -62,6 +62,9 @@ export class Panel implements vscode.Disposable {
       panel.webview.onDidReceiveMessage((message: FromPage) => this.#hear(message)),
       server.onEvent((event) => this.#event(event)),
       server.onEnded(() => void this.#reopen()),
+      // what kept it from opening may be gone: lmkit was installed, the workspace is trusted
+      server.onState((state) => state === "running" && this.#again()),
+      vscode.workspace.onDidGrantWorkspaceTrust(() => this.#again()),
     );
     panel.webview.html = pageOf(panel.webview, extension, randomBytes(16).toString("base64url"));
     void this.#open();
@@ -101,6 +104,10 @@ export class Panel implements vscode.Disposable {
     else if (this.#told.length > 0) await this.#open();
   }
 
+  #again(): void {
+    if (!this.#where && this.#problem) void this.#open();
+  }
+
   /** For tests in the extension host. */
   get state(): PanelState {
     return this.#state;
@@ -121,6 +128,7 @@ export class Panel implements vscode.Disposable {
   async #open(): Promise<void> {
     const opening = ++this.#openings;
     this.#close();
+    this.#clearProblem();
     this.#told = [];
     this.#overRows = false;
     let where: Opened;
@@ -155,12 +163,20 @@ export class Panel implements vscode.Disposable {
     this.#tell({ type: "problem", message, hint });
   }
 
+  get #problem(): boolean {
+    return this.#told.some((told) => told.type === "problem");
+  }
+
+  /** What was said of an earlier try says nothing of the next. */
+  #clearProblem(): void {
+    if (!this.#problem) return;
+    this.#told = this.#told.filter((told) => told.type !== "problem");
+    this.#post({ type: "problem", message: "", hint: "" });
+  }
+
   async #attempt(where: Opened): Promise<void> {
     this.#wish = false;
-    if (this.#told.some((told) => told.type === "problem")) {
-      this.#told = this.#told.filter((told) => told.type !== "problem");
-      this.#post({ type: "problem", message: "", hint: "" }); // what was said of an earlier try
-    }
+    this.#clearProblem();
     try {
       await this.#run(where);
     } catch (error) {
@@ -174,6 +190,8 @@ export class Panel implements vscode.Disposable {
   /** Run what the form holds, unless the view follows a job: that is drawn from its folder. */
   async #run(where: Opened): Promise<void> {
     const { view, session } = where;
+    // as they are now: a run that ends meanwhile brings those that it was made with
+    const { values } = this.#state;
     // Events go to who has said hello; the page says it again and is told what there is by then.
     const hello = {
       type: "hello",
@@ -192,7 +210,7 @@ export class Panel implements vscode.Disposable {
     }
     // The form takes the values over first: a run that is refused leaves them there to be mended.
     for (const type of ["edit", "run"]) {
-      const asked = { type, id: randomUUID(), view, values: this.#state.values };
+      const asked = { type, id: randomUUID(), view, values };
       const { message: answer } = await this.server.request<Answered>("request", {
         message: asked,
       });
@@ -209,6 +227,8 @@ export class Panel implements vscode.Disposable {
     if (this.#state.ran && !this.#busy) {
       this.#wish = true;
       this.#saved = true;
+    } else if (this.#state.ran) {
+      this.#keep({ ...this.#state, ran: false });
     }
     this.#busy = false;
     await this.#open();
@@ -223,7 +243,7 @@ export class Panel implements vscode.Disposable {
   /** The page is there: for the first time, or a new one after the panel went into another window. */
   #show(): void {
     this.#ready = true;
-    this.#post({ type: "state", state: this.#state });
+    this.#postState(true);
     for (const told of this.#told) this.#post(told);
   }
 
@@ -231,6 +251,7 @@ export class Panel implements vscode.Disposable {
   async #carry(message: unknown): Promise<void> {
     if (!isObject(message)) return;
     this.#keepValues(message["values"]);
+    if (message["type"] === "select") this.#keepSelection(message["selection"]);
     let answer: Answered;
     try {
       answer = await this.server.request<Answered>("request", { message });
@@ -249,19 +270,44 @@ export class Panel implements vscode.Disposable {
     const status = (event["type"] === "status" ? event["status"] : spec["status"]) as
       | Status
       | undefined;
-    if (status) {
-      this.#busy = status.state === "running";
-      this.#progress.follow(status);
-    }
-    // the page asks for all that there is, so what it was told before is told again
-    if (event["type"] === "partial" || (status && ENDS.has(status.state))) this.#tellOpen(where);
+    if (status?.state === "running") this.#clearProblem();
+    if (status) this.#progress.follow(status);
+    if (event["type"] === "selected") this.#keepSelection(event["selection"]);
     if (event["type"] === "changed") {
       const { dataSet } = spec;
       this.#overRows = isObject(dataSet) && dataSet["source"] !== "";
       this.#keepValues(spec["values"]);
-      if (status?.state === "done" || spec["job"]) this.#keepSoon();
-      if (status?.state === "done") this.#keep({ ...this.#state, ran: true });
+      if (status?.state === "done" || status?.kept || spec["job"]) this.#keepSoon();
     }
+    if (status) this.#follow(status, Boolean(spec["job"]));
+    // The page asks for all that there is, so what it was told before is told again.
+    if (event["type"] === "partial") this.#tellOpen(where);
+    else if (status && ENDS.has(status.state)) void this.#showEnd(where, status);
+  }
+
+  /** Note whether the form's values have a result, which a reload computes again. */
+  #follow(status: Status, job: boolean): void {
+    this.#busy = status.state === "running";
+    if (status.state === "idle") return;
+    const ran = status.state === "done" && !job && !this.#overRows;
+    if (ran !== (this.#state.ran ?? false)) this.#keep({ ...this.#state, ran });
+  }
+
+  /** A run has ended: where the page draws what was before, the new takes its place as it was left. */
+  async #showEnd(where: Opened, status: Status): Promise<void> {
+    const { selection } = this.#state;
+    if (this.#saved && status.state === "done" && selection !== undefined) {
+      const message = { type: "select", id: randomUUID(), view: where.view, selection };
+      // what is no selection of this model is refused, and nothing is lost by it
+      await this.server.request("request", { message }).catch(() => {});
+    }
+    if (this.#where === where) this.#tellOpen(where);
+  }
+
+  #keepSelection(selection: unknown): void {
+    if (!isObject(selection)) return;
+    this.#keep({ ...this.#state, selection });
+    if (this.#state.bundle !== undefined) this.#keepSoon(); // which carries the shown head
   }
 
   #keepValues(values: unknown): void {
@@ -270,9 +316,16 @@ export class Panel implements vscode.Disposable {
     this.#keep({ ...this.#state, values: merged });
   }
 
+  /** Have VS Code keep a state. The saved form, up to megabytes, goes to the page when it is another. */
   #keep(state: PanelState): void {
+    const { bundle } = this.#state;
     this.#state = state;
-    this.#post({ type: "state", state });
+    this.#postState(state.bundle !== bundle);
+  }
+
+  #postState(whole: boolean): void {
+    const { bundle, ...state } = this.#state;
+    this.#post(whole ? { type: "state", state, bundle } : { type: "state", state });
   }
 
   /** Not at once: the pictures of the result are asked for now, by the same Python. */

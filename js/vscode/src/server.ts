@@ -160,12 +160,16 @@ export class Server implements vscode.Disposable {
 
   /** End the process; the next request starts another. */
   async stop(): Promise<void> {
-    const process = this.#process;
+    const [there, starting] = [this.#process, this.#running];
     this.#process = null;
-    const running = await this.#running?.catch(() => null);
-    this.#running = null;
+    there?.stdin?.end(); // the server ends with its input
+    const running = await starting?.catch(() => null);
+    // one whose Python was still being looked for is there by now
+    const process = there ?? running?.process;
+    if (this.#process === process) this.#process = null;
+    if (this.#running === starting) this.#running = null;
     running?.connection.dispose();
-    process?.stdin?.end(); // the server ends with its input
+    process?.stdin?.end();
     // one that hangs hears no milder signal
     if (process) setTimeout(() => alive(process) && process.kill("SIGKILL"), END_MS).unref();
     this.#become("stopped");

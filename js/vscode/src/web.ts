@@ -5,6 +5,7 @@ import * as vscode from "vscode";
 const COMMANDS = [
   "openPanel",
   "analyseSelection",
+  "analyseSelectionInNewPanel",
   "newPlugin",
   "insertCell",
   "refresh",

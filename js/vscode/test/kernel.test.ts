@@ -117,4 +117,6 @@ test("a question that a restarted kernel will not answer ends; the word is heard
   for (const listener of heard) listener("restarting");
   await expect(answer).rejects.toThrow(/restarted/);
   expect(heard.size).toBe(0);
+  // one that is gone already tells of no change
+  await expect(askKernel({ ...asked, status: "dead" }, request)).rejects.toThrow(/restarted/);
 });
