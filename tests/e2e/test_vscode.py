@@ -260,6 +260,26 @@ def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[s
     workbench.harmless()
 
 
+def test_a_plugins_whole_page_is_drawn_in_a_panel(
+    workbench: Workbench, bundle: dict[str, Any]
+) -> None:
+    page = workbench.page
+    workbench.open("text.txt")
+    page.locator(".monaco-editor .view-line", has_text="The plot").click()
+    page.keyboard.press("Control+Home")
+    page.keyboard.press("Shift+End")
+    workbench.command("lmkit: Analyse Selection")
+    workbench.pick("classification")
+    frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
+    frame.locator(part("views")).select_option("bertviz-head")
+    drawn = frame.frame_locator('iframe[data-lmkit="page"]')
+    tokens = len(bundle["spec"]["attention"]["tokens"]["text"])
+    expect(drawn.locator("#vis line")).to_have_count(12 * tokens**2, timeout=60_000)
+    expect(drawn.locator("#problem")).to_be_empty()
+    workbench.shot("bertviz")
+    workbench.harmless()
+
+
 def test_a_panel_keeps_its_result_in_a_window_of_its_own(
     workbench: Workbench, bundle: dict[str, Any]
 ) -> None:

@@ -246,6 +246,47 @@ def test_no_python_is_said_where_one_looks_and_where_one_acts(page: Page, tmp_pa
         workbench.harmless()
 
 
+def test_a_panel_that_python_kept_from_opening_opens_when_it_is_there(
+    page: Page, tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    script = f'#!/bin/sh\nexec "{interpreter()}" "$@"\n'
+    python.write_text(script)
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    (tmp_path / "workspace").mkdir()
+    (tmp_path / "workspace" / "text.txt").write_text("A good film.\n")
+    with serve(tmp_path, settings={"lmkit.pythonPath": str(python)}) as editor:
+        workbench = Workbench(page, editor)
+        workbench.open("text.txt")
+        page.locator(".monaco-editor .view-line", has_text="A good film.").click()
+        page.keyboard.press("Control+Home")
+        page.keyboard.press("Shift+End")
+        workbench.command("lmkit: Analyse Selection")
+        workbench.pick("classification")
+        frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
+        page.wait_for_timeout(2_000)  # until its saved form is kept
+
+        python.unlink()
+        with page.expect_navigation():
+            workbench.command("Developer: Reload Window")
+        workbench.ready()
+        frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
+        note = frame.locator("#note")
+        expect(note).to_contain_text(f"{python} cannot be started", timeout=LONG)
+        expect(frame.locator(part("label-row"))).to_have_count(2)
+        expect(frame.locator(part("badge"))).to_have_attribute("data-state", "saved")
+        workbench.shot("kept-from-opening")
+
+        python.write_text(script)
+        python.chmod(python.stat().st_mode | stat.S_IXUSR)
+        page.locator('.activitybar a[aria-label="lmkit"]').click()
+        workbench.command("lmkit: Refresh")
+        expect(frame.locator(part("badge"))).to_have_attribute("data-state", "live", timeout=LONG)
+        expect(frame.locator(part("label-row"))).to_have_count(2)
+        expect(note).to_be_hidden()
+        workbench.harmless()
+
+
 def test_a_python_without_lmkit_gets_it_in_a_terminal(page: Page, tmp_path: Path) -> None:
     # the interpreter below this environment has no lmkit
     python = tmp_path / "my python"

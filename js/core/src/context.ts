@@ -19,6 +19,8 @@ export interface Context {
   readonly t: Translate;
   readonly theme: ThemeHandle;
   readonly host: HostActions;
+  /** What scripts need to run here by the policy of the page around; "" where they need nothing. */
+  readonly nonce: string;
   /** Say something to screen readers, politely. */
   announce(text: string): void;
   /** Draw an error that belongs to no part of its own. */

@@ -22,6 +22,8 @@ export interface MountOptions {
   /** Where the view fills its element instead of following its content up to about 560 pixels. */
   readonly fill?: boolean;
   readonly host?: HostActions;
+  /** Of the page's content security policy, where it runs no script without one. */
+  readonly nonce?: string;
   /** How a saved output asks a kernel for what it lacks, where there is no channel. */
   readonly rest?: Rest;
 }
@@ -83,6 +85,7 @@ function mountView(
     t,
     theme,
     host: options.host ?? {},
+    nonce: options.nonce ?? "",
     announce(text) {
       if (text === "") return;
       // A screen reader is silent about the same text again: an invisible space makes it another.

@@ -161,6 +161,21 @@ describe("a page of a plugin", () => {
     );
   });
 
+  test("gets the nonce that the page around asks of scripts, and nothing else does", () => {
+    const html = framed(
+      "<!doctype html><html><head><script src='data:,1'></script></head>" +
+        "<body onload='2'><p>&lt;script&gt;</p><script nonce='theirs'>3 < 4</script></body></html>",
+      "ours",
+    );
+    expect(html.indexOf("Content-Security-Policy")).toBeLessThan(html.indexOf("<script"));
+    const read = new DOMParser().parseFromString(html, "text/html");
+    const scripts = [...read.querySelectorAll("script")];
+    expect(scripts.map((one) => one.getAttribute("nonce"))).toEqual(["ours", "ours"]);
+    expect(scripts[1]?.textContent).toBe("3 < 4");
+    expect(read.querySelector("p")?.textContent).toBe("<script>");
+    expect([...read.querySelectorAll("[nonce]")]).toEqual(scripts);
+  });
+
   test("is never run from a saved notebook", () => {
     const spec = { ...sample(), results: ANSWERS["rollout"]?.() ?? [] };
     const view = new Mounted((element) => mountBundle(element, saved(spec), null, options));

@@ -11,6 +11,8 @@ declare function acquireVsCodeApi(): Host;
 
 const host = acquireVsCodeApi();
 const element = document.getElementById("view") as HTMLElement;
+/** Pages of plugins run by the nonce of this script. */
+const options = { fill: true, nonce: document.currentScript?.nonce ?? "" };
 const listeners = new Set<Parameters<Channel["listen"]>[0]>();
 const closers = new Set<() => void>();
 let unmount = () => {};
@@ -59,8 +61,8 @@ window.addEventListener("message", (event: MessageEvent<ToPage>) => {
     note("", "");
     // the saved form stays until the view has answered: no flash of an empty one between the two
     unmount = saved
-      ? mountBundle(element, { ...saved, live: told.where }, channel, { fill: true })
-      : mountLive(element, told.where, channel, { fill: true });
+      ? mountBundle(element, { ...saved, live: told.where }, channel, options)
+      : mountLive(element, told.where, channel, options);
   } else if (told.type === "message") {
     const buffers = told.data.map(bytes);
     for (const heard of [...listeners]) heard(told.message, buffers);
@@ -93,5 +95,5 @@ document.addEventListener(
 
 const kept = host.getState();
 if (isObject(kept)) keep(kept["bundle"]);
-if (saved) unmount = mountBundle(element, saved, null, { fill: true });
+if (saved) unmount = mountBundle(element, saved, null, options);
 host.postMessage({ type: "ready" });

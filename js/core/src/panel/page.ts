@@ -10,8 +10,20 @@ export const POLICY =
   "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; font-src data:";
 
 /** The document with the policy as the first thing in it: a later one can only tighten it. */
-export function framed(html: string): string {
-  return `<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="${POLICY}">${html}`;
+export function framed(html: string, nonce = ""): string {
+  return `<!doctype html><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="${POLICY}">${marked(html, nonce)}`;
+}
+
+/**
+ * The frame also has the policy of the page around it. Where that runs scripts by a nonce alone, the
+ * document's own are given it: they run in an origin of their own all the same.
+ */
+function marked(html: string, nonce: string): string {
+  if (nonce === "") return html;
+  // a parsed document runs nothing
+  const read = new DOMParser().parseFromString(html, "text/html");
+  for (const script of read.querySelectorAll("script")) script.setAttribute("nonce", nonce);
+  return read.documentElement.outerHTML;
 }
 
 export function page(result: Page, context: Context): Node[] {
@@ -27,6 +39,6 @@ export function page(result: Page, context: Context): Node[] {
     title: visibleLabel(result.title) || t("page.title"),
   });
   frame.style.height = `${result.height}px`;
-  frame.srcdoc = framed(result.html);
+  frame.srcdoc = framed(result.html, context.nonce);
   return [frame];
 }
