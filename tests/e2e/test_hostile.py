@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
+import lmkit
+from lmkit.protocol.codec import to_builtins
+from lmkit.protocol.messages import Live
+from lmkit.transports.snapshot import snapshot
 from tests.e2e.conftest import ARTIFACTS
 from tests.e2e.lab import Lab
-from tests.e2e.notebook import Notebook, Watch, code, part, write
+from tests.e2e.notebook import MIME, Notebook, Watch, code, part, write
+from tests.golden.write import damaged
+from tests.tiny import tiny_bert
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 IMAGE = "<img src=x onerror=window.__pwned=1>"
 SCRIPT = "</script><script>__pwned=1</script>"
 BIDI = "\u202eevil\u202c\u200f"
@@ -244,3 +252,98 @@ def part_of(name: str) -> str:
 def no_image_was_fetched(notebook: Notebook) -> None:
     """An image element made from a text would have asked for its source, ``x``."""
     assert [url for url in notebook.watch.requests if url.rsplit("/", 1)[-1] == "x"] == []
+
+
+# Draws saved bundles with JupyterLab's own renderer, some at a time, and says what came of each.
+DRAW = """
+const { rendermime } = panel.content;
+const { mime, base, changes } = argument;
+const place = document.createElement('div');
+place.style.cssText = 'position: fixed; inset: 0; z-index: 9999; overflow: auto; display: grid;'
+    + 'grid-template-columns: repeat(4, 1fr); background: white';
+document.body.append(place);
+const rest = (time) => new Promise((resolve) => setTimeout(resolve, time));
+const state = (root) => root?.querySelector('[data-lmkit="picture"]')?.dataset.state ?? '';
+const told = [];
+for (let at = 0; at < changes.length; at += 8) {
+    const drawn = [];
+    for (const change of changes.slice(at, at + 8)) {
+        const bundle = structuredClone(base);
+        let inner = bundle;
+        for (const step of change.at.slice(0, -1)) inner = inner[step];
+        const value = { enumerable: true, configurable: true, writable: true, value: change.put };
+        Object.defineProperty(inner, change.at.at(-1), value);
+        const renderer = rendermime.createRenderer(mime);
+        const data = { [mime]: bundle };
+        await renderer.renderModel({ data, metadata: {}, trusted: false, setData() {} });
+        place.append(renderer.node);
+        drawn.push(renderer);
+    }
+    const roots = () => drawn.map(({ node }) => node.querySelector('.lmkit-view')?.shadowRoot);
+    for (let turn = 0; turn < 200; turn++) {
+        await rest(20);
+        if (roots().every((root) => root && state(root) !== 'loading')) break;
+    }
+    for (const root of roots()) {
+        told.push({
+            drawn: root?.querySelector('[data-lmkit="header"]') != null,
+            errors: [...(root?.querySelectorAll('[data-lmkit="error"]') ?? [])].map(
+                (one) => one.textContent),
+            state: state(root),
+            picture: root?.querySelector('[data-lmkit="picture"]')?.textContent ?? '',
+            loads: root?.querySelector('script, img, iframe, object, embed, link, a[href]')
+                ?.outerHTML ?? '',
+        });
+    }
+    for (const renderer of drawn) {
+        renderer.dispose();
+        renderer.node.remove();
+    }
+}
+place.remove();
+return told;
+"""
+
+
+def test_every_hostile_bundle_in_the_real_page(
+    lab: Lab, open_notebook: Callable[..., Notebook], tmp_path: Path
+) -> None:
+    corpus = json.loads((GOLDEN / "hostile.json").read_text())
+    assert len(corpus["changes"]) > 200
+    notebook = open_notebook(write(lab.root / "corpus.ipynb", [code("6 * 7")]))
+    for change, seen in draw(notebook, corpus["base"], corpus["changes"]):
+        assert seen["drawn"] is change["read"], (change, seen)
+        if not change["read"]:
+            assert len(seen["errors"]) == 1, (change, seen)
+            assert "." in seen["errors"][0], (change, seen)
+
+    # lies about the tile of the head that is shown, in a bundle of which all else is true
+    analysis = lmkit.load(str(tiny_bert(tmp_path))).run("classification", text="the plot is thin.")
+    whole = to_builtins(snapshot(analysis.view, Live(session="gone", view="gone")))
+    (at,) = (i for i, tile in enumerate(whole["tiles"]) if tile["key"] == "head/0/0")
+    lies = [{"at": ["tiles", at], "put": put} for put in damaged(whole["tiles"][at])]
+    true = {"at": ["tiles", at], "put": whole["tiles"][at]}
+    (_, right), *wrong = draw(notebook, whole, [true, *lies])
+    assert (right["state"], right["errors"]) == ("ready", [])
+    for change, seen in wrong:
+        assert seen["drawn"] or seen["errors"], (change, seen)
+        assert seen["state"] in ("", "missing", "error"), (change, seen)
+        assert "." in seen["picture"] + "".join(seen["errors"]), (change, seen)
+
+    assert notebook.js("return [window.__pwned, ({}).polluted ?? null];") == [None, None]
+    assert notebook.watch.errors == []
+    assert notebook.watch.dialogs == []
+    # the editor goes on
+    notebook.run(0)
+    assert notebook.outputs(0)[0]["data"]["text/plain"] == "42"
+
+
+def draw(
+    notebook: Notebook, base: dict[str, Any], changes: list[dict[str, Any]]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each change with what came of it; nothing of it loads, runs or is drawn for ever."""
+    told = notebook.js(DRAW, {"mime": MIME, "base": base, "changes": changes})
+    for change, seen in zip(changes, told, strict=True):
+        assert seen["loads"] == "", (change, seen)
+        assert seen["state"] != "loading", (change, seen)
+    return list(zip(changes, told, strict=True))

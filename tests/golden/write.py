@@ -580,7 +580,7 @@ def _tiles() -> list[dict[str, Any]]:
     return made
 
 
-def _damaged(whole: dict[str, Any]) -> list[dict[str, Any]]:
+def damaged(whole: dict[str, Any]) -> list[dict[str, Any]]:
     """Saved tiles that cannot be unpacked: cut, lying about their size, a bomb."""
     data = base64.b64decode(whole["data"])
     bomb = codec.save_tile(
@@ -740,7 +740,7 @@ def golden() -> dict[str, Any]:
             for given in _TOKENS
         ],
         "keys.json": {"valid": _VALID_KEYS, "invalid": _INVALID_KEYS},
-        "tiles.json": {"good": made, "damaged": _damaged(made[0]["saved"])},
+        "tiles.json": {"good": made, "damaged": damaged(made[0]["saved"])},
     }
 
 
