@@ -35,7 +35,7 @@ VSCODE := $(FRONT_END) $(wildcard js/vscode/*.json js/vscode/l10n/*) js/vscode/R
 	$(wildcard js/vscode/scripts/* js/vscode/media/* js/vscode/test/host/*)
 LABEXTENSION := $(VENV)/share/jupyter/labextensions/lmkit
 
-.PHONY: help lab demo test check build starters bench bench-distill dist pictures architectures clean
+.PHONY: help lab demo test check build starters bench bench-distill vsix dist pictures architectures clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -68,6 +68,8 @@ bench: $(VENV)/.bench $(VENV)/.starters ## benchmarks; ONLY=load,capture for som
 bench-distill: $(VENV)/.bench $(VENV)/.starters ## distillation on SST-2, resumable; SST2=FOLDER, FULL=1 for all
 	OMP_NUM_THREADS=2 $(BIN)/python -m benchmarks.bench_distill $(SST2) $(if $(FULL),--full) \
 	  $(if $(NER),--ner $(NER)) $(if $(CORPUS),--corpus $(CORPUS))
+
+vsix: $(VSIX) ## VS Code's extension, dist/lmkit.vsix; needs Node alone
 
 dist: $(BUILT) $(VENV)/.test ## every wheel and lmkit.vsix, into dist/
 	rm -rf dist

@@ -92,8 +92,11 @@ def _result_lines(result: Any) -> list[str]:
     if isinstance(result, Spans):
         spans = result.spans[:SHOWN_TOKENS]
         more = max(len(result.spans), result.whole_spans) - len(spans)
-        lines = [" ".join(filter(None, (_quoted(result, one), one.label))) for one in spans]
-        return [*lines, f"and {more:,} more"] if more else lines
+        lines = [_span_line(result, one) for one in spans]
+        # Without scores it is the text that the task made: placeholders in place of names.
+        scored = any(one.score is not None for one in spans)
+        made = [] if scored or len(result.text) > 2_000 else [result.text]
+        return [*made, *lines, f"and {more:,} more"] if more else [*made, *lines]
     if isinstance(result, Text):
         return [result.text[:2_000]]
     if isinstance(result, Table) and result.columns == ("measure", "value"):
@@ -116,6 +119,11 @@ def _result_lines(result: Any) -> list[str]:
     if isinstance(result, Grid):
         return [f"{result.title or 'Grid'}: {len(result.rows)} rows, {len(result.columns)} columns"]
     return [str(getattr(result, "title", "") or type(result).__name__)[:200]]
+
+
+def _span_line(result: Spans, span: Span) -> str:
+    score = "" if span.score is None else f"{span.score:.3f}"
+    return " ".join(filter(None, (_quoted(result, span), span.label, score)))
 
 
 def _quoted(result: Spans, span: Span) -> str:

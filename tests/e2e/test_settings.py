@@ -22,7 +22,12 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     settings = {
         "@jupyterlab/translation-extension:plugin": {"locale": "zh_CN"},
-        "lmkit:side-panel": {"budget": "700 kB", "scale": "linear", "colours": "greys"},
+        "lmkit:side-panel": {
+            "budget": "700 kB",
+            "scale": "linear",
+            "colours": "greys",
+            "defaultModels": {"classification": "starter:news"},
+        },
     }
     with serve(tmp_path_factory.mktemp("chinese"), settings=settings) as running:
         yield running
@@ -54,6 +59,12 @@ def test_chinese_and_what_is_set(
         for one in view.locator(f'[data-lmkit="{name}"]').all():
             text = one.inner_text().strip()
             assert not text or CHINESE.search(text), (name, text)
+
+    # an inserted cell names the model that was set for its task
+    side.locator('[data-lmkit="insert"][data-argument="classification"]').click()
+    notebook.until("return panel.content.widgets.length === 3;")
+    inserted = notebook.js("return panel.content.widgets[2].model.sharedModel.getSource();")
+    assert inserted.startswith("%%lm classification --model starter:news\n")
 
     # the kernel has the budget before its first cell, and after a restart
     assert notebook.ask("lmkit.options.budget") == 700_000

@@ -80,6 +80,67 @@ def test_a_task_runs_on_the_selected_text(open_notebook: OpenNotebook, lab: Lab)
     expect(notebook.view(2).locator('[data-lmkit="label-row"]')).to_have_count(2)
 
 
+def test_the_shortcut_and_the_palette_ask_which_task(
+    open_notebook: OpenNotebook, lab: Lab, page: Page
+) -> None:
+    cells = [code("%load_ext lmkit"), code("note = 'A lovely film.'")]
+    notebook = open_notebook(write(lab.root / "asked.ipynb", cells))
+    notebook.run(0)
+    editor = page.locator(".jp-CodeCell").nth(1).locator(".cm-content")
+    dialog = page.locator(".jp-Dialog")
+    for number, way in enumerate(("shortcut", "palette"), 2):
+        editor.click()
+        page.keyboard.press("Home")
+        for _ in range(8):
+            page.keyboard.press("ArrowRight")
+        for _ in range(14):
+            page.keyboard.press("Shift+ArrowRight")
+        if way == "shortcut":
+            page.keyboard.press("Control+Alt+L")
+        else:
+            page.keyboard.press("Control+Shift+C")
+            page.locator(".jp-ModalCommandPalette input").fill("Run an lmkit task")
+            page.locator(".lm-CommandPalette-item", has_text="Run an lmkit task").first.click()
+        expect(dialog).to_contain_text("Task", timeout=WAIT)
+        dialog.locator("select").select_option(label="classification")
+        notebook.shot(f"which-task-{way}")
+        dialog.locator(".jp-mod-accept").click()
+        expect(dialog).to_have_count(0)
+        # below the cell with the text, above what was inserted before
+        notebook.until("return panel.content.widgets.length === argument;", number + 1)
+        assert sources(notebook)[2] == "%%lm classification\nA lovely film."
+        notebook.finished(2)
+        expect(notebook.view(2).locator('[data-lmkit="label-row"]')).to_have_count(2)
+
+
+def test_it_follows_the_notebook_at_hand(open_notebook: OpenNotebook, lab: Lab, page: Page) -> None:
+    write(lab.root / "second.ipynb", [code("1 + 1")])
+    notebook = open_notebook(write(lab.root / "first.ipynb", [code("%load_ext lmkit")]))
+    notebook.run(0)
+    side = side_panel(notebook)
+    expect(part(side, "home")).to_be_visible(timeout=WAIT)
+    notebook.js("await app.commands.execute('docmanager:open', { path: 'second.ipynb' });")
+    expect(side).to_contain_text("is installed here and not loaded", timeout=WAIT)
+    side.get_by_role("button", name="Load lmkit").click()
+    expect(part(side, "home")).to_be_visible(timeout=WAIT)
+    side.get_by_role("button", name="Insert a cell: Classification", exact=True).click()
+    expect(page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell")).to_have_count(2)
+    assert sources(notebook) == ["%load_ext lmkit"]
+    page.locator(".lm-TabBar-tab", has_text="first.ipynb").click()
+    expect(part(side, "home")).to_be_visible(timeout=WAIT)
+    side.get_by_role("button", name="Insert a cell: Named entities", exact=True).click()
+    assert sources(notebook)[1].startswith("%%lm ner")
+    # without a notebook there is nobody to ask
+    for name in ("first.ipynb", "second.ipynb"):
+        tab = page.locator(".lm-TabBar-tab", has_text=name).first
+        tab.click()
+        notebook.js("void app.commands.execute('application:close');")
+        discard = page.locator(".jp-Dialog .jp-mod-warn")
+        discard.click(timeout=WAIT)
+        expect(tab).to_have_count(0)
+    expect(side).to_contain_text("Open a notebook to see its kernel here.", timeout=WAIT)
+
+
 def test_it_says_what_is_missing_and_follows_the_kernel(
     open_notebook: OpenNotebook, lab: Lab
 ) -> None:

@@ -174,6 +174,8 @@ describe("a page of a plugin", () => {
     expect(scripts[1]?.textContent).toBe("3 < 4");
     expect(read.querySelector("p")?.textContent).toBe("<script>");
     expect([...read.querySelectorAll("[nonce]")]).toEqual(scripts);
+    // what could end the attribute is no nonce
+    expect(framed("<script>1</script>", "x onload=1")).not.toContain("onload");
   });
 
   test("is never run from a saved notebook", () => {

@@ -53,7 +53,12 @@ class Distill(Command):
         if options.pause or options.stop:
             run = Run(options.pause or options.stop)
             run.folder.recipe()
-            run.folder.want("pause" if options.pause else "stop")
+            wish = "pause" if options.pause else "stop"
+            if run.active:
+                run.folder.want(wish)
+            else:
+                sys.stdout.write(f"{run.folder.path} does not run ({run.state}): ")
+                sys.stdout.write(f"there is nothing to {wish}.\n")
             return 0
         if options.status:
             sys.stdout.write(summary(Run(options.status)) + "\n")
@@ -72,6 +77,10 @@ class Distill(Command):
             recipe = Run(options.resume).folder.recipe()
         else:
             recipe = load_recipe(options.recipe, options.set)
+        done = Run(recipe.out)
+        if done.state == "finished" and done.folder.recipe().fingerprint() == recipe.fingerprint():
+            sys.stdout.write(f"{done.folder.path} is finished.\n{done.folder.student}\n")
+            return 0
         from transformers.utils import logging
 
         from lmkit_distillation.engine import Engine

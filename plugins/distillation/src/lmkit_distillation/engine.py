@@ -617,6 +617,7 @@ class Engine:
             best = type(self.pair.student).from_pretrained(self.folder.best)
             self.pair.student.load_state_dict(best.state_dict())
         self._save_student(self.folder.student)
+        self._say(f"measuring both models on {len(test):,} texts, then how fast they are")
         write_report(self, test)
         self._log("finished", best=self.best, best_step=self.best_step)
 

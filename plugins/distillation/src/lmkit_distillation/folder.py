@@ -67,7 +67,8 @@ class RunFolder:
         if known is not None and known.get("fingerprint") != mark:
             raise RunFolderError(
                 f"{self.path} holds the run of another recipe.",
-                hint="Give this recipe an 'out' of its own, or delete that folder.",
+                hint="Give this recipe an 'out' of its own (--set out=runs/other), "
+                "or delete that folder.",
             )
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
