@@ -140,6 +140,7 @@ def test_help_lists_fields_and_tasks(kernel: Kernel) -> None:
     for option in ("--model", "--device", "--text", "--pair", "--threshold", "--background"):
         assert option in options
     assert "%lmkit rescan" in kernel.run("%lmkit help").text
+    assert "classification" in kernel.run("%lmkit tasks  # a comment, as behind any line").text
 
 
 @pytest.mark.parametrize(

@@ -222,3 +222,13 @@ def test_a_run_ends_in_a_whole_card_and_a_student_that_lmkit_takes(
     assert Distill().main(KernelTools(), words) == 0
     assert "run" in capsys.readouterr().out
     assert len(json.loads(target.with_suffix(".json").read_text())["points"]) == 2
+
+    # on the command line a run that has ended says so, and is not measured once more
+    made = (tmp_path / "run" / "report.json").stat().st_mtime_ns
+    for words in (["--pause", str(tmp_path / "run")], ["--stop", str(tmp_path / "run")]):
+        assert Distill().main(KernelTools(), words) == 0
+        assert "does not run (finished): there is nothing to" in capsys.readouterr().out
+    assert Distill().main(KernelTools(), ["--resume", str(tmp_path / "run")]) == 0
+    said = capsys.readouterr().out
+    assert said.splitlines() == [f"{tmp_path / 'run'} is finished.", str(student)]
+    assert (tmp_path / "run" / "report.json").stat().st_mtime_ns == made

@@ -163,6 +163,8 @@ def test_a_closed_panel_leaves_no_tensor_where_its_result_and_error_are_held(
 def test_nothing_that_is_kept_of_a_redaction_holds_a_name(kit: Kit) -> None:
     kernel_key.forget()
     r = kit.redact(TEXT)
+    # in words, too, the text without its names stands first
+    assert r.results[0].text in repr(r)
     start = r"\[PERSON 1\] worked with \[PERSON 2\] in \[LOCATION 1\]\. \[PERSON 1\] "
     assert re.match(start, r.values["text"])
     kept = str(to_builtins(snapshot(r.view, None)))
