@@ -11,11 +11,12 @@ from typing import Any
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 import lmkit
 from lmkit.protocol.codec import MIME
 from tests.e2e.conftest import ARTIFACTS
+from tests.e2e.editor import Workbench, saved_notebook, serve
 from tests.e2e.lab import Lab
 from tests.e2e.notebook import Notebook, code, part
 from tests.tiny import tiny_bert
@@ -120,3 +121,42 @@ def test_sixty_outputs_in_html(sixty: Path, browser: Browser, tmp_path: Path) ->
     assert views.count() <= 20
     page.screenshot(path=ARTIFACTS / "sixty-html.png")
     context.close()
+
+
+def test_sixty_outputs_in_vs_code(
+    outputs: list[dict[str, Any]], page: Page, tmp_path: Path
+) -> None:
+    (tmp_path / "workspace").mkdir()
+    bundles = [forms[MIME] for forms in outputs]
+    (tmp_path / "workspace" / "sixty.ipynb").write_text(saved_notebook(*bundles))
+    with serve(tmp_path) as editor:
+        workbench = Workbench(page, editor)
+        workbench.open("sixty.ipynb")
+        frame = workbench.frame(VIEW)
+        first = frame.locator(VIEW).filter(has_text="model-0 ").first
+        expect(first.locator('[data-lmkit="picture"]')).to_have_attribute("data-state", "ready")
+        assert (
+            frame.locator(VIEW).count() <= 15
+        )  # what VS Code has room for before heights are known
+        choose(first, 1, 3)
+        shown = first.locator('[data-lmkit="head-number"]')
+
+        # to the end and back: the last was drawn, and the first is as it was left
+        page.locator(".notebookOverlay .cell-list-container .monaco-list").first.focus()
+        page.keyboard.press("Control+End")
+        last = frame.locator(VIEW).filter(has_text=f"model-{COUNT - 1} ").first
+        expect(last).to_be_attached(timeout=60_000)
+        assert frame.locator(VIEW).count() <= 30  # what was jumped over was not drawn
+        workbench.shot("sixty-last")
+        page.keyboard.press("Control+Home")
+        expect(shown).to_have_text("3")
+        expect(shown).to_be_in_viewport(timeout=60_000)
+
+        # outputs hidden and shown
+        workbench.command("Notebook: Collapse All Cell Outputs")
+        expect(first).to_be_hidden()
+        workbench.command("Notebook: Expand All Cell Outputs")
+        expect(shown).to_be_in_viewport(timeout=60_000)
+        expect(shown).to_have_text("3")
+        workbench.shot("sixty-first")
+        workbench.harmless()
