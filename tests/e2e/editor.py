@@ -18,14 +18,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from playwright.sync_api import Error, Frame, Locator, Page, Request
+from playwright.sync_api import Error, Frame, JSHandle, Locator, Page, Request
 
 from lmkit.protocol.codec import MIME
 from tests.e2e.lab import free_port
 from tests.e2e.notebook import Watch
 from tests.installed import interpreter
 
-__all__ = ["ARTIFACTS", "Editor", "Workbench", "frame_with", "saved_notebook", "serve"]
+__all__ = [
+    "ARTIFACTS",
+    "Editor",
+    "Workbench",
+    "frame_with",
+    "saved_notebook",
+    "serve",
+    "watch",
+]
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "test-artifacts" / "e2e"
@@ -215,6 +223,24 @@ def _is_up(editor: Editor) -> bool:
     return False
 
 
+def watch(frame: Frame, words: str) -> JSHandle:
+    """Count the frames that a panel's page draws from now on, and those ``without`` some words."""
+    return frame.evaluate_handle(_WATCH, words)
+
+
+_WATCH = """(words) => {
+    const seen = { frames: 0, without: 0 };
+    const look = () => {
+        const view = document.querySelector('[data-lmkit="view"]');
+        seen.frames += 1;
+        if (!view?.shadowRoot.textContent.includes(words)) seen.without += 1;
+        requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+    return seen;
+}"""
+
+
 def saved_notebook(*outputs: dict[str, Any] | str) -> str:
     """A saved notebook with one output a cell."""
     cells = [
@@ -311,6 +337,23 @@ class Workbench:
         """Choose the entry of a list whose label has these words."""
         row = self.page.locator(".quick-input-list .monaco-list-row", has_text=text).first
         row.click(timeout=60_000)
+
+    def analyse(self, words: str, task: str, *, characters: int = 0) -> None:
+        """Run a task on the first line of the file that is open, or on so much of it.
+
+        Args:
+            words: Words of that line, to click at.
+            task: Of the list of tasks that is asked from.
+            characters: How many from its beginning; 0: all.
+        """
+        self.page.locator(".monaco-editor .view-line", has_text=words).click()
+        self.page.keyboard.press("Control+Home")
+        for _ in range(characters):
+            self.page.keyboard.press("Shift+ArrowRight")
+        if not characters:
+            self.page.keyboard.press("Shift+End")
+        self.command("lmkit: Analyse Selection")
+        self.pick(task)
 
     def theme(self, name: str, kind: str) -> None:
         """Choose a colour theme; ``kind`` is the class that the workbench then has."""

@@ -25,6 +25,7 @@ from tests.e2e.editor import (
     frame_with,
     saved_notebook,
     serve,
+    watch,
 )
 
 TEXT = "The plot is thin, but I was moved."
@@ -32,21 +33,6 @@ VIEW = '[data-lmkit="view"]'
 TESTS = ROOT / "js" / "vscode" / "dist" / "host-tests.cjs"
 SCRIPT = "</script><script>window.__pwned = 1</script>"
 IMAGE = "<img src=x onerror='window.__pwned = 1'>"
-
-
-# Counts the frames in which the panel's page draws no label's score.
-WATCH_SCORES = """() => {
-    const seen = { frames: 0, empty: 0 };
-    const look = () => {
-        const view = document.querySelector('[data-lmkit="view"]');
-        const row = view?.shadowRoot.querySelector('[data-lmkit="label-row"]');
-        seen.frames += 1;
-        if (!row) seen.empty += 1;
-        requestAnimationFrame(look);
-    };
-    requestAnimationFrame(look);
-    return seen;
-}"""
 
 
 def part(name: str) -> str:
@@ -180,11 +166,7 @@ def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[s
 
     page.keyboard.press("Control+Shift+E")
     workbench.open("text.txt")
-    page.locator(".monaco-editor .view-line", has_text="The plot").click()
-    page.keyboard.press("Control+Home")
-    page.keyboard.press("Shift+End")
-    workbench.command("lmkit: Analyse Selection")
-    workbench.pick("classification")
+    workbench.analyse("The plot", "classification")
     frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
     assert shown_scores(frame) == pytest.approx(scores(bundle), abs=0.006)
     box = frame.locator(f'{part("field")}[data-field="text"]')
@@ -204,12 +186,7 @@ def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[s
     now = shown_scores(frame)
 
     # another selection goes to the panel that is there; its form shows the text that was run
-    page.locator(".monaco-editor .view-line", has_text="The plot").click()
-    page.keyboard.press("Control+Home")
-    for _ in range(16):
-        page.keyboard.press("Shift+ArrowRight")
-    workbench.command("lmkit: Analyse Selection")
-    workbench.pick("classification")
+    workbench.analyse("The plot", "classification", characters=16)
     expect(frame.locator(part("token")).filter(has_text="loved")).to_have_count(0)
     assert box.input_value() == TEXT[:16]
     assert shown_scores(frame) != now
@@ -233,11 +210,11 @@ def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[s
     # drawn until Python has started and run
     assert [frame.locator(one).inner_text() for one in shown] == ["2", "6"]
     expect(frame.locator(part("badge"))).to_have_attribute("data-state", "saved")
-    emptied = frame.evaluate_handle(WATCH_SCORES)
+    lost = watch(frame, "positive")
     expect(frame.locator(part("run"))).to_be_enabled(timeout=60_000)
     expect(frame.locator(part("token")).filter(has_text="loved")).to_have_count(1)
     assert shown_scores(frame) == pytest.approx(now, abs=0.006)
-    assert emptied.evaluate("(seen) => seen.frames > 0 && seen.empty === 0")
+    assert lost.evaluate("(seen) => [seen.frames > 0, seen.without]") == [True, 0]
     assert [frame.locator(one).inner_text() for one in shown] == ["2", "6"]
     expect(frame.locator(part("picture"))).to_have_attribute("data-state", "ready")
     box = frame.locator(f'{part("field")}[data-field="text"]')
@@ -263,13 +240,8 @@ def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[s
 def test_a_plugins_whole_page_is_drawn_in_a_panel(
     workbench: Workbench, bundle: dict[str, Any]
 ) -> None:
-    page = workbench.page
     workbench.open("text.txt")
-    page.locator(".monaco-editor .view-line", has_text="The plot").click()
-    page.keyboard.press("Control+Home")
-    page.keyboard.press("Shift+End")
-    workbench.command("lmkit: Analyse Selection")
-    workbench.pick("classification")
+    workbench.analyse("The plot", "classification")
     frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
     frame.locator(part("views")).select_option("bertviz-head")
     drawn = frame.frame_locator('iframe[data-lmkit="page"]')
@@ -285,11 +257,7 @@ def test_a_panel_keeps_its_result_in_a_window_of_its_own(
 ) -> None:
     page = workbench.page
     workbench.open("text.txt")
-    page.locator(".monaco-editor .view-line", has_text="The plot").click()
-    page.keyboard.press("Control+Home")
-    page.keyboard.press("Shift+End")
-    workbench.command("lmkit: Analyse Selection")
-    workbench.pick("classification")
+    workbench.analyse("The plot", "classification")
     workbench.frame(f"{VIEW} {part('label-row')}", count=2)
     page.locator(".tab", has_text="lmkit:").click()
     windows: list[Page] = []

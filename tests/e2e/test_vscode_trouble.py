@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Frame, Page, expect
 
-from tests.e2e.editor import Editor, Workbench, serve
+from tests.e2e.editor import Editor, Workbench, serve, watch
 from tests.installed import interpreter
 
 VIEW = '[data-lmkit="view"]'
@@ -40,20 +40,6 @@ class Slow(Task):
 def lmkit_register_tasks(register):
     register(Slow)
 """
-
-
-# Counts the frames in which a panel's page does not show some words.
-WATCH_TEXT = """(words) => {
-    const seen = { frames: 0, without: 0 };
-    const look = () => {
-        const view = document.querySelector('[data-lmkit="view"]');
-        seen.frames += 1;
-        if (!view?.shadowRoot.textContent.includes(words)) seen.without += 1;
-        requestAnimationFrame(look);
-    };
-    requestAnimationFrame(look);
-    return seen;
-}"""
 
 
 def part(name: str) -> str:
@@ -141,7 +127,7 @@ def test_python_killed_after_a_result(page: Page, editor: Editor) -> None:
     frame.locator(part("run")).click()
     expect(frame.locator(VIEW)).to_contain_text("em yb depyt", timeout=LONG)
     page.wait_for_timeout(2_000)  # until its saved form is kept
-    lost = frame.evaluate_handle(WATCH_TEXT, "em yb depyt")
+    lost = watch(frame, "em yb depyt")
     killed = editor.python()
     os.kill(killed, signal.SIGKILL)
     expect(workbench.toast("ended (SIGKILL) and was started again.")).to_be_visible(timeout=LONG)
@@ -158,14 +144,6 @@ def test_what_is_said_of_a_refused_run_goes_with_the_next(page: Page, editor: Ed
     (editor.workspace / "text.txt").write_text("selected\n")
     workbench = Workbench(page, editor)
     workbench.open("text.txt")
-    page.locator(".monaco-editor .view-line", has_text="selected").click()
-
-    def analyse() -> None:
-        page.keyboard.press("Control+Home")
-        page.keyboard.press("Shift+End")
-        workbench.command("lmkit: Analyse Selection")
-        workbench.pick("Slow")
-
     workbench.command("lmkit: Open Panel")
     workbench.pick("Slow")
     workbench.pick("starter:sentiment")
@@ -175,22 +153,19 @@ def test_what_is_said_of_a_refused_run_goes_with_the_next(page: Page, editor: Ed
     if not word.is_visible():
         frame.locator(part("more-fields")).click()
     word.fill("")
-    page.locator(".monaco-editor .view-line", has_text="selected").click()
-    analyse()
+    workbench.analyse("selected", "Slow")
     note = frame.locator("#note")
     expect(note).to_contain_text("Word is empty.", timeout=LONG)
     assert (field(frame, "text"), field(frame, "word")) == ("selected", "")
     workbench.shot("refused")
     word.fill("or")
-    page.locator(".monaco-editor .view-line", has_text="selected").click()
-    analyse()
+    workbench.analyse("selected", "Slow")
     expect(frame.locator(VIEW)).to_contain_text("detceles", timeout=LONG)
     expect(note).to_be_hidden()
 
     # and with a run from the form itself
     word.fill("")
-    page.locator(".monaco-editor .view-line", has_text="selected").click()
-    analyse()
+    workbench.analyse("selected", "Slow")
     expect(note).to_contain_text("Word is empty.", timeout=LONG)
     word.fill("or")
     frame.locator(f'{part("field")}[data-field="text"]').fill("mended")
@@ -258,11 +233,7 @@ def test_a_panel_that_python_kept_from_opening_opens_when_it_is_there(
     with serve(tmp_path, settings={"lmkit.pythonPath": str(python)}) as editor:
         workbench = Workbench(page, editor)
         workbench.open("text.txt")
-        page.locator(".monaco-editor .view-line", has_text="A good film.").click()
-        page.keyboard.press("Control+Home")
-        page.keyboard.press("Shift+End")
-        workbench.command("lmkit: Analyse Selection")
-        workbench.pick("classification")
+        workbench.analyse("A good film.", "classification")
         frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
         page.wait_for_timeout(2_000)  # until its saved form is kept
 
