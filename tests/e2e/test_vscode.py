@@ -200,7 +200,7 @@ def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[s
     cells.nth(30).click()
     shown = [part("layer-number"), part("head-number")]
     assert [frame.locator(one).inner_text() for one in shown] == ["2", "6"]
-    page.wait_for_timeout(2_000)  # until its saved form is kept
+    page.wait_for_timeout(4_000)  # until its saved form is kept
 
     # a reload brings form, result and the chosen head back
     with page.expect_navigation():

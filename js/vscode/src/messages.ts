@@ -26,7 +26,7 @@ export type ToPage =
   | {
       readonly type: "state";
       readonly state: Omit<PanelState, "bundle">;
-      /** Where it is another than before. */
+      /** Where it is another than before; null where there is none any more. */
       readonly bundle?: unknown;
     }
   | { readonly type: "problem"; readonly message: string; readonly hint: string };

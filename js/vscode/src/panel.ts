@@ -9,6 +9,8 @@ import { errorOf, type Server, ServerError } from "./server.ts";
 
 /** Milliseconds after a result until its saved form is made. */
 const REST = 500;
+/** And after another head was chosen: the form, up to megabytes, is made and sent anew. */
+const LOOKED = 2_000;
 
 /** How a run may end. */
 const ENDS: ReadonlySet<Status["state"]> = new Set(["done", "cancelled", "error"]);
@@ -307,7 +309,7 @@ export class Panel implements vscode.Disposable {
   #keepSelection(selection: unknown): void {
     if (!isObject(selection)) return;
     this.#keep({ ...this.#state, selection });
-    if (this.#state.bundle !== undefined) this.#keepSoon(); // which carries the shown head
+    if (this.#state.bundle !== undefined) this.#keepSoon(LOOKED); // which carries the shown head
   }
 
   #keepValues(values: unknown): void {
@@ -324,14 +326,14 @@ export class Panel implements vscode.Disposable {
   }
 
   #postState(whole: boolean): void {
-    const { bundle, ...state } = this.#state;
+    const { bundle = null, ...state } = this.#state;
     this.#post(whole ? { type: "state", state, bundle } : { type: "state", state });
   }
 
   /** Not at once: the pictures of the result are asked for now, by the same Python. */
-  #keepSoon(): void {
+  #keepSoon(rest = REST): void {
     clearTimeout(this.#keeping);
-    this.#keeping = setTimeout(() => void this.#keepView(), REST);
+    this.#keeping = setTimeout(() => void this.#keepView(), rest);
   }
 
   /** Keep the view's saved form, so that a reload shows it at once. */
