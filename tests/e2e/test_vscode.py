@@ -220,9 +220,13 @@ def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[s
     box = frame.locator(f'{part("field")}[data-field="text"]')
     assert box.input_value() == "An unforgettable film, and I loved it."
 
-    for theme, kind in {"Dark Modern": "vs-dark", "Dark High Contrast": "hc-black"}.items():
+    for theme, kind, ours in (
+        ("Dark Modern", "vs-dark", "dark"),
+        ("Dark High Contrast", "hc-black", "dark"),
+        ("Light High Contrast", "hc-light", "light"),
+    ):
         workbench.theme(theme, kind)
-        expect(frame.locator('.lmkit[data-theme="dark"]')).to_have_count(1)
+        expect(frame.locator(f'.lmkit[data-theme="{ours}"]')).to_have_count(1)
         workbench.shot("panel-" + kind)
 
     # the page may evaluate nothing and ask nobody, and Python listens nowhere
