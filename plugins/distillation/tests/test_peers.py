@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -183,7 +184,11 @@ def launch(folder: Path, port: int) -> list[str]:
             process.wait(timeout=300)
     finally:
         for process in processes:
-            process.terminate()
+            process.terminate()  # which ends the workers, too
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=30)
+            process.kill()
             process.wait()
     return [(folder / f"said-{rank}").read_text() for rank in range(2)]
 

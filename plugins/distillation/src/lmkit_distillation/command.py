@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -98,6 +99,13 @@ class Distill(Command):
         engine.state.destroy_process_group()
         if engine.leader:
             say(str(target))
+        if engine.world > 1:
+            # All is written. What torch's threads do as the interpreter is taken apart can still
+            # abort a process ("terminate called without an active exception", once in some dozens
+            # of runs on a loaded machine), and the launcher of another machine waits 300 s for it.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
         return 0
 
     def call(self, tools: Tools, recipe: Any, *, wait: bool = False) -> Any:
