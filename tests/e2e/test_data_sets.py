@@ -85,12 +85,16 @@ def test_a_data_set_in_the_browser(lab: Lab, open_notebook: Callable[..., Notebo
     expect(rows).not_to_contain_text("are positive")
 
     # -- the threshold acts without a run of the model
-    before = part(view, "result-table").first.inner_text()
+    before = part(view, "result-table").first.text_content()
+    assert before
     slider = view.locator('[data-lmkit="slider"][data-field="row_threshold"]')
     slider.evaluate("(one) => { one.value = '0.99'; one.dispatchEvent(new Event('input')); }")
     expect(part(view, "result-table").first).not_to_have_text(before)
     expect(view.locator("[data-status]")).to_have_attribute("data-status", "done")
     slider.evaluate("(one) => { one.value = '0.5'; one.dispatchEvent(new Event('input')); }")
+    # a table that is drawn anew meanwhile would swallow the click that follows
+    expect(part(view, "result-table").first).to_have_text(before)
+    expect(view.locator("[data-status]")).to_have_attribute("data-status", "done")
 
     # -- a click on a row explores it
     text = column(rows, 2)[2]
