@@ -109,7 +109,7 @@ def test_a_long_text_stops_in_the_middle_and_leads_to_its_windows(
     expect(chips).to_have_count(4, timeout=2 * WAIT)
     labels = part(view, "result-token-labels")
     expect(labels).to_contain_text("window")
-    first = labels.inner_text()
+    first = labels.text_content() or ""
     chips.last.click()
     expect(labels).not_to_have_text(first, timeout=2 * WAIT)
     expect(labels).to_contain_text("Somerville", ignore_case=True, timeout=2 * WAIT)

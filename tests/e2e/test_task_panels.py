@@ -125,7 +125,7 @@ def threshold_of_several_labels(notebook: Notebook) -> None:
     slider.scroll_into_view_if_needed()
     seen = {}
     for key, at in (("Home", 0.0), ("End", 1.0)):
-        before = part(view, "result-table").first.inner_text()
+        before = part(view, "result-table").first.text_content() or ""
         slider.focus()
         notebook.page.keyboard.press(key)
         expect(part(view, "result-table").first).not_to_have_text(before, timeout=WAIT)
@@ -139,7 +139,7 @@ def threshold_of_several_labels(notebook: Notebook) -> None:
     assert seen[1.0]["recall (macro)"] < 0.1
     box = slider.bounding_box()
     assert box is not None
-    before = part(view, "result-table").first.inner_text()
+    before = part(view, "result-table").first.text_content() or ""
     slider.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
     expect(part(view, "result-table").first).not_to_have_text(before, timeout=WAIT)
     assert 0.4 < float(slider.input_value()) < 0.6
