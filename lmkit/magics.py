@@ -147,7 +147,7 @@ def _show(
 
 def _lmkit(shell: Any, line: str, cell: str | None = None) -> Any:
     """The home panel, and what can be said in one line: ``%lmkit help``."""
-    words = list(itertools.takewhile(lambda word: word[0] != "#", arguments.split(line)))
+    words = list(itertools.takewhile(lambda word: not word.startswith("#"), arguments.split(line)))
     command, rest = (words[0], words[1:]) if words else ("", [])
     if command in ("help", "-h", "--help"):
         lines = [f"  %lmkit {name:<9} {text}" for name, text in completion.COMMANDS.items()]

@@ -65,13 +65,19 @@ def editor(tmp_path: Path) -> Iterator[Editor]:
         yield running
 
 
-def open_slow(workbench: Workbench) -> Frame:
-    """A panel whose run takes many minutes, and runs."""
+def open_panel(workbench: Workbench) -> Frame:
+    """A panel of the plugin's task that can be run."""
     workbench.command("lmkit: Open Panel")
     workbench.pick("Slow")
     workbench.pick("starter:sentiment")
     frame = workbench.frame(part("run"))
     expect(frame.locator(part("run"))).to_be_enabled(timeout=LONG)
+    return frame
+
+
+def open_slow(workbench: Workbench) -> Frame:
+    """A panel whose run takes many minutes, and runs."""
+    frame = open_panel(workbench)
     frame.locator(f'{part("field")}[data-field="text"]').fill("typed by me")
     more = frame.locator(part("more-fields"))
     if not frame.locator(f'{part("field")}[data-field="steps"]').is_visible():
@@ -118,11 +124,7 @@ def test_python_killed_in_the_middle_of_a_run(page: Page, editor: Editor) -> Non
 
 def test_python_killed_after_a_result(page: Page, editor: Editor) -> None:
     workbench = Workbench(page, editor)
-    workbench.command("lmkit: Open Panel")
-    workbench.pick("Slow")
-    workbench.pick("starter:sentiment")
-    frame = workbench.frame(part("run"))
-    expect(frame.locator(part("run"))).to_be_enabled(timeout=LONG)
+    frame = open_panel(workbench)
     frame.locator(f'{part("field")}[data-field="text"]').fill("typed by me")
     frame.locator(part("run")).click()
     expect(frame.locator(VIEW)).to_contain_text("em yb depyt", timeout=LONG)
@@ -144,11 +146,7 @@ def test_what_is_said_of_a_refused_run_goes_with_the_next(page: Page, editor: Ed
     (editor.workspace / "text.txt").write_text("selected\n")
     workbench = Workbench(page, editor)
     workbench.open("text.txt")
-    workbench.command("lmkit: Open Panel")
-    workbench.pick("Slow")
-    workbench.pick("starter:sentiment")
-    frame = workbench.frame(part("run"))
-    expect(frame.locator(part("run"))).to_be_enabled(timeout=LONG)
+    frame = open_panel(workbench)
     word = frame.locator(f'{part("field")}[data-field="word"]')
     if not word.is_visible():
         frame.locator(part("more-fields")).click()

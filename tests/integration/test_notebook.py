@@ -141,6 +141,7 @@ def test_help_lists_fields_and_tasks(kernel: Kernel) -> None:
         assert option in options
     assert "%lmkit rescan" in kernel.run("%lmkit help").text
     assert "classification" in kernel.run("%lmkit tasks  # a comment, as behind any line").text
+    assert kernel.run("%lmkit plugins ''").status == "error"  # in words, not an IndexError
 
 
 @pytest.mark.parametrize(

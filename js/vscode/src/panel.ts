@@ -32,8 +32,6 @@ export class Panel implements vscode.Disposable {
   #keeping: ReturnType<typeof setTimeout> | undefined;
   /** Run once it is open: after "Analyse Selection", and where there was a result before. */
   #wish: boolean;
-  /** Whether a run goes on. */
-  #busy = false;
   /** Whether the page draws a result of before. It does so until another can take its place. */
   #saved: boolean;
   /** Whether the page listens. It takes VS Code most of a second to load one; Python begins before. */
@@ -225,14 +223,12 @@ export class Panel implements vscode.Disposable {
     this.#post({ type: "closed" });
     this.#progress.dispose();
     this.#where = null;
-    // What it showed is computed again and stays until then; not what the process may have died of.
-    if (this.#state.ran && !this.#busy) {
+    // What it showed is computed again and stays until then. A run that went on has no result yet: it
+    // may be what the process died of.
+    if (this.#state.ran) {
       this.#wish = true;
       this.#saved = true;
-    } else if (this.#state.ran) {
-      this.#keep({ ...this.#state, ran: false });
     }
-    this.#busy = false;
     await this.#open();
   }
 
@@ -289,7 +285,6 @@ export class Panel implements vscode.Disposable {
 
   /** Note whether the form's values have a result, which a reload computes again. */
   #follow(status: Status, job: boolean): void {
-    this.#busy = status.state === "running";
     if (status.state === "idle") return;
     const ran = status.state === "done" && !job && !this.#overRows;
     if (ran !== (this.#state.ran ?? false)) this.#keep({ ...this.#state, ran });
