@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -22,12 +23,8 @@ def call_on_main(function: Callable[[], Any]) -> None:
 
 
 def _kernel_loop() -> Any:
-    import sys
-
-    if "ipykernel" not in sys.modules:
+    # Only looked up: importing it here would exchange the comm manager that widgets are open with.
+    kernelapp = sys.modules.get("ipykernel.kernelapp")
+    if kernelapp is None or not kernelapp.IPKernelApp.initialized():
         return None
-    from ipykernel.kernelapp import IPKernelApp
-
-    if not IPKernelApp.initialized():
-        return None
-    return getattr(IPKernelApp.instance().kernel, "io_loop", None)
+    return getattr(kernelapp.IPKernelApp.instance().kernel, "io_loop", None)
