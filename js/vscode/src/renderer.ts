@@ -1,29 +1,47 @@
 /** The notebook renderer: draws saved outputs, in any workspace and without a kernel. */
-import { mountBundle } from "@lmkit/core";
+import { mountBundle, translator } from "@lmkit/core";
 import type { ActivationFunction } from "vscode-notebook-renderer";
 import { extensionRest } from "./rest.ts";
 
+interface Drawn {
+  readonly element: HTMLElement;
+  readonly data: unknown;
+  undo(): void;
+}
+
 export const activate: ActivationFunction = (context) => {
-  const rest = extensionRest(context);
-  const undo = new Map<string, () => void>();
+  // A notebook's page says "en" whatever VS Code speaks; this is right on a desktop, and a guess in a
+  // browser until the extension has told.
+  let { locale } = translator(navigator.language);
+  const drawn = new Map<string, Drawn>();
+  const rest = extensionRest(context, (language) => {
+    const told = translator(language).locale;
+    if (told === locale) return;
+    locale = told;
+    for (const [id, { element, data }] of [...drawn]) draw(id, element, data);
+  });
+  const draw = (id: string, element: HTMLElement, data: unknown) => {
+    drawn.get(id)?.undo();
+    const undo = mountBundle(element, data, null, { locale, ...(rest ? { rest } : {}) });
+    drawn.set(id, { element, data, undo });
+  };
   const dispose = (id: string) => {
-    undo.get(id)?.();
-    undo.delete(id);
+    drawn.get(id)?.undo();
+    drawn.delete(id);
   };
   return {
     renderOutputItem(item, element) {
-      dispose(item.id);
       let data: unknown;
       try {
         data = item.json();
       } catch {
         data = null; // drawn as what it is: an output that cannot be read
       }
-      undo.set(item.id, mountBundle(element, data, null, rest ? { rest } : {}));
+      draw(item.id, element, data);
     },
     disposeOutputItem(id) {
       if (id !== undefined) dispose(id);
-      else for (const one of [...undo.keys()]) dispose(one);
+      else for (const one of [...drawn.keys()]) dispose(one);
     },
   };
 };
