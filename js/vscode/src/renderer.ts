@@ -1,5 +1,5 @@
 /** The notebook renderer: draws saved outputs, in any workspace and without a kernel. */
-import { mountBundle, translator } from "@lmkit/core";
+import { mountBundle } from "@lmkit/core";
 import type { ActivationFunction } from "vscode-notebook-renderer";
 import { extensionRest } from "./rest.ts";
 
@@ -9,15 +9,20 @@ interface Drawn {
   undo(): void;
 }
 
+/** "zh" of "zh-CN": the words of a view differ by no more. */
+function first(language: string): string {
+  return language.split("-")[0]?.toLowerCase() ?? "";
+}
+
 export const activate: ActivationFunction = (context) => {
   // A notebook's page says "en" whatever VS Code speaks; this is right on a desktop, and a guess in a
   // browser until the extension has told.
-  let { locale } = translator(navigator.language);
+  let locale = navigator.language;
   const drawn = new Map<string, Drawn>();
   const rest = extensionRest(context, (language) => {
-    const told = translator(language).locale;
-    if (told === locale) return;
-    locale = told;
+    const same = first(language) === first(locale);
+    locale = language;
+    if (same) return;
     for (const [id, { element, data }] of [...drawn]) draw(id, element, data);
   });
   const draw = (id: string, element: HTMLElement, data: unknown) => {
