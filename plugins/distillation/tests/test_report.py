@@ -178,7 +178,7 @@ def test_the_page_shows_names_and_texts_as_text() -> None:
     assert body.count("<script") == body.count("\\<script") > 0
     changes = next(one for one in results(full) if isinstance(one, Table) and one.changes).changes
     assert changes[0] is not None
-    assert changes[0].values == {"text": evil}
+    assert changes[0].values == {"text": evil, "second": ""}
     kinds = {type(one) for one in pareto({"a": full, "b": full})}
     assert kinds == {Chart, Table}
 

@@ -23,7 +23,8 @@ _MISSING = "–"
 def results(report: dict[str, Any]) -> tuple[Table | Chart, ...]:
     """The card, most important first.
 
-    A row of the regressions sets the field ``text`` of its panel: the text that both models read.
+    A row of the regressions sets the fields ``text`` and ``second`` of its panel: what both models
+    read.
 
     Raises:
         ReportError: it is not a report of this version.
@@ -244,13 +245,78 @@ def _exports(card: dict[str, Any]) -> Table:
     )
 
 
+_CLIP = 600
+"""Characters of a prompt or completion that a table shows."""
+
+
 def _regressions(rows: Sequence[dict[str, Any]]) -> Table:
+    """Cards that were written before rows had a number, or a pair, are shown too."""
+    if "teacher_loss" in rows[0]:
+        return _lost_most(rows)
+    numbered, paired = (any(name in r for r in rows) for name in ("row", "pair"))
     return Table(
         title="What the teacher had right and the student has wrong",
-        columns=("Text", "Label", "Student says", "Student's loss"),
-        rows=tuple(
-            (str(r["text"]), str(r["label"]), str(r["student"]), round(r["loss"], 3)) for r in rows
+        columns=(
+            "Text",
+            *["Second text"] * paired,
+            "Label",
+            "Student says",
+            "Student's loss",
+            *["Row"] * numbered,
         ),
-        changes=tuple(Change(values={"text": str(r["text"])}) for r in rows),
-        note="The surest first. A click shows the attention of both models on that text.",
+        rows=tuple(
+            (
+                str(r["text"]),
+                *[str(r.get("pair", ""))] * paired,
+                str(r["label"]),
+                str(r["student"]),
+                round(r["loss"], 3),
+                *[r.get("row")] * numbered,
+            )
+            for r in rows
+        ),
+        changes=_clicks(rows),
+        note="The surest first. A click shows the attention of both models on that text."
+        + _NUMBERED * numbered,
     )
+
+
+_NUMBERED = " Rows are counted from 0."
+
+
+def _lost_most(rows: Sequence[dict[str, Any]]) -> Table:
+    prompted = any("completion" in r for r in rows)
+    shown = ("prompt", "completion") if prompted else ("text",)
+    unit = "bits a character" if rows[0].get("unit") == "character" else "loss a token"
+    return Table(
+        title="Where the student lost most",
+        columns=(
+            *(name.capitalize() for name in shown),
+            f"Teacher, {unit}",
+            f"Student, {unit}",
+            "Student's more",
+            "Row",
+        ),
+        rows=tuple(
+            (
+                *(_clipped(str(r.get(name, ""))) for name in shown),
+                round(r["teacher_loss"], 4),
+                round(r["loss"], 4),
+                round(r["change"], 4),
+                r.get("row"),
+            )
+            for r in rows
+        ),
+        changes=_clicks(rows),
+        note="A click shows the attention of both models on that text." + _NUMBERED,
+    )
+
+
+def _clicks(rows: Sequence[dict[str, Any]]) -> tuple[Change, ...]:
+    return tuple(
+        Change(values={"text": str(r["text"]), "second": str(r.get("pair", ""))}) for r in rows
+    )
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _CLIP else f"{text[:_CLIP]} …"

@@ -9,6 +9,7 @@ from typing import Any
 
 from lmkit_distillation.card_views import lines
 from lmkit_distillation.shared import base_name
+from lmkit_distillation.usage import use_lines
 
 __all__ = ["model_card"]
 
@@ -44,10 +45,11 @@ def model_card(card: dict[str, Any]) -> str:
     )
     if groups:
         parts.append("## By label\n\n" + _groups(groups))
+    command, code = use_lines()
     parts.append(
         "## Use\n\nThe folder is a plain Hugging Face model: `AutoTokenizer` and the auto class of "
-        "its task read it, and lmkit takes its path wherever it takes a model "
-        "(`lmkit explore --model PATH`)."
+        "its task read it, and lmkit takes its path wherever it takes a model. In the folder of "
+        f"this file:\n\n```bash\n{command}\n```\n\n```python\n{code}\n```"
     )
     if card.get("recipe"):
         # Nothing in a recipe can end the block: a fence is longer than any run of its own sign.

@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from lmkit_distillation.card_views import results
 from lmkit_distillation.cost import Forward, flops_of, peak_of, sample_batches, speed_of
-from lmkit_distillation.data import IGNORED, Batch, Encoded, collate
+from lmkit_distillation.data import Batch, Encoded, collate
 from lmkit_distillation.energy import energy_of
 from lmkit_distillation.evaluate import Answers, answers
+from lmkit_distillation.examples import lost_most, mistakes
 from lmkit_distillation.exports import Export, make_exports
 from lmkit_distillation.folder import write_text, writing
 from lmkit_distillation.memory import peak_bytes
@@ -30,6 +30,7 @@ from lmkit_distillation.page import to_page
 from lmkit_distillation.quality import quality_of, with_intervals
 from lmkit_distillation.schema import VERSION, check_report
 from lmkit_distillation.shared import base_name, without_paths
+from lmkit_distillation.usage import explore_lines
 
 if TYPE_CHECKING:
     from lmkit_distillation.engine import Engine
@@ -44,6 +45,7 @@ def write_report(run: Engine, texts: Sequence[Encoded]) -> dict[str, Any]:
         "version": VERSION,
         "task": recipe.task,
         "teacher": base_name(recipe.teacher.model),
+        "teacher_is_folder": Path(recipe.teacher.model).expanduser().is_dir(),
         "student": f"{run.folder.path.resolve().name}/{run.folder.student.name}",
         "best_step": run.best_step,
         "steps": run.step,
@@ -88,17 +90,16 @@ def _measure(run: Engine, texts: Sequence[Encoded], card: dict[str, Any], folder
         "teacher": run._ask(texts, teacher=True),
         "student": run._ask(texts),
     }
+    characters = _characters(run, texts) if recipe.by_characters else None
     card["quality"] = quality_of(
         asked["teacher"],
         asked["student"],
         run.pair.labels,
         recipe.task,
         recipe.report.resamples,
-        _characters(run, texts) if recipe.by_characters else None,
+        characters,
     )
-    if run.pair.labels and asked["teacher"].targets.shape == asked["student"].targets.shape:
-        found = _regressions(run, texts, asked["teacher"], asked["student"])
-        card["quality"]["regressions"] = found
+    card["quality"]["regressions"] = _regressions(run, texts, asked, characters)
     forwards: dict[str, Forward] = {
         "teacher": _forward(run.pair.teacher, "teacher_inputs"),
         "student": _forward(run.pair.student, "inputs"),
@@ -210,29 +211,20 @@ def _memory(run: Engine, batches: Sequence[Batch]) -> dict[str, Any]:
 
 
 def _regressions(
-    run: Engine, texts: Sequence[Encoded], teacher: Answers, student: Answers
+    run: Engine,
+    texts: Sequence[Encoded],
+    asked: dict[str, Answers],
+    characters: tuple[list[int], list[int]] | None,
 ) -> list[dict[str, Any]]:
-    """Texts that the teacher had right and the student has wrong, the surest mistakes first."""
-    worse = (
-        (student.targets != IGNORED)
-        & (teacher.predicted == student.targets)
-        & (student.predicted != student.targets)
-    )
-    places = np.flatnonzero(worse)
-    order = places[np.argsort(-student.loss[places], kind="stable")]
-    labels = run.pair.labels
-    found: dict[int, dict[str, Any]] = {}  # a text with several mistakes is one example
-    for i in order:
-        index = int(student.text[i])
-        if index not in found and len(found) < 10:
-            words = run.pair.tokenizer.decode(texts[index].ids, skip_special_tokens=True)
-            found[index] = {
-                "text": words,
-                "label": labels[student.targets[i]],
-                "student": labels[student.predicted[i]],
-                "loss": float(student.loss[i]),
-            }
-    return list(found.values())
+    """The worst examples of the task."""
+    teacher, student = asked["teacher"], asked["student"]
+    if run.recipe.task == "generation":
+        chat = run.recipe.data.chat
+        read = (texts, teacher, student, run.pair.tokenizer)
+        return lost_most(*read, chat=chat, characters=characters)
+    if teacher.targets.shape != student.targets.shape:
+        return []
+    return mistakes(texts, teacher, student, run.pair.labels, run.pair.tokenizer)
 
 
 def _size(folder: Path) -> int:
@@ -260,15 +252,10 @@ def to_html(card: dict[str, Any]) -> str:
     """
     shown = results(card)
     wrong = (card.get("quality") or {}).get("regressions") or ()
-    code = ["import lmkit"] if wrong else []
-    code += [
-        f"lmkit.compare({card['teacher']!r}, {card['student']!r}, text={row['text']!r})"
-        for row in wrong[:3]
-    ]
     return to_page(
         f"What the student kept of {card['teacher']}",
         f"{Path(card['student']).parent.name}: {card['task']}, {card['steps']:,} steps, the best "
         f"after {card['best_step']:,}.",
         shown,
-        code,
+        explore_lines(card, wrong),
     )

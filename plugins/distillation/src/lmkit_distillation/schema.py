@@ -35,6 +35,7 @@ _OPTIONAL: dict[str, type] = {
     "energy": dict,
     "exports": list,
     "recipe": dict,
+    "teacher_is_folder": bool,
 }
 _BOTH = ("parameters", "bytes")
 
@@ -67,6 +68,11 @@ def check_report(found: Any, where: str = "The report") -> dict[str, Any]:
     if quality is not None:
         for who in ("teacher", "student"):
             _check_kind(quality.get(who), dict, f"quality.{who}", where)
+        if quality.get("regressions") is not None:
+            _check_kind(quality["regressions"], list, "quality.regressions", where)
+            for row in quality["regressions"]:
+                _check_kind(row, dict, "quality.regressions", where)
+                _check_kind(row.get("text"), str, "text of quality.regressions", where)
     for name in ("speed", "exports"):
         for row in found.get(name) or ():
             _check_kind(row, dict, name, where)
@@ -96,5 +102,11 @@ def read_report(path: Path | str) -> dict[str, Any]:
 
 def _check_kind(value: Any, kind: type, name: str, where: str) -> None:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        words = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
+        words = {
+            dict: "an object",
+            list: "a list",
+            str: "a text",
+            int: "a whole number",
+            bool: "true or false",
+        }
         raise ReportError(f"{name!r} in {where} is not {words[kind]}.")

@@ -75,11 +75,12 @@ class WatchedRun(Job):
     Args:
         run: The run.
         text: What both models read for the explorer; empty: no attention.
+        pair: A second text behind it; empty: none.
     """
 
-    def __init__(self, run: Run, text: str = "") -> None:
+    def __init__(self, run: Run, text: str = "", pair: str = "") -> None:
         self.run = run
-        self._text = text
+        self._text, self._pair = text, pair or None
         self._history = History(run.folder.events_file)
         self._recipe: Recipe | None = None
         self._student: tuple[int, int] | None = None
@@ -132,8 +133,8 @@ class WatchedRun(Job):
         with _quietly():
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
             student = getattr(transformers, kind).from_pretrained(folder).eval()
-        ours = tools.model(student, kind, tokenizer=tokenizer).trace(self._text)
-        theirs = tools.model(recipe.teacher.model, kind).trace(self._text)
+        ours = tools.model(student, kind, tokenizer=tokenizer).trace(self._text, self._pair)
+        theirs = tools.model(recipe.teacher.model, kind).trace(self._text, self._pair)
         trace: Any = DifferenceTrace(ours, theirs)  # type: ignore[arg-type]
         trace.own_lenses = (
             SideLens("first-alone", "Only the student", second=False),
