@@ -8,7 +8,7 @@ from typing import Any
 from lmkit.api import Axis, Change, Chart, Series, Table
 from lmkit_distillation.schema import check_report
 
-__all__ = ["lines", "pareto", "results"]
+__all__ = ["exports", "lines", "pareto", "results"]
 
 _METRICS = (
     ("accuracy", "Accuracy"),
@@ -46,7 +46,7 @@ def results(report: dict[str, Any]) -> tuple[Table | Chart, ...]:
     if card.get("speed"):
         found.append(_speed(card["speed"]))
     if card.get("exports"):
-        found.append(_exports(card))
+        found.append(exports(card))
     if quality.get("regressions"):
         found.append(_regressions(quality["regressions"]))
     return tuple(found)
@@ -211,7 +211,8 @@ def _speed(rows: Sequence[dict[str, Any]]) -> Chart:
     )
 
 
-def _exports(card: dict[str, Any]) -> Table:
+def exports(card: dict[str, Any]) -> Table:
+    """The other forms of the student, a row each."""
     speed = card.get("speed") or ()
     batches = [one["batch"] for one in speed]
     body: list[tuple[Any, ...]] = []
@@ -229,6 +230,7 @@ def _exports(card: dict[str, Any]) -> Table:
                 "" if key is None else f"{key} {_with_interval(quality, key)}",
                 None if row.get("bytes") is None else round(row["bytes"] / 1e6, 2),
                 *(None if t is None else round(t * 1e3, 3) for t in times),
+                str(row.get("file") or ""),
                 str(row.get("problem") or ""),
             )
         )
@@ -239,9 +241,11 @@ def _exports(card: dict[str, Any]) -> Table:
             "Quality",
             "MB",
             *(f"Median ms at batch {size}" for size in batches),
+            "File",
             "Why not",
         ),
         rows=tuple(body),
+        note="Files are in the run folder. How each is loaded: docs/distillation.md.",
     )
 
 

@@ -7,7 +7,6 @@ shows them; the model card in the student's folder says the same in short.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from lmkit_distillation.data import Batch, Encoded, collate
 from lmkit_distillation.energy import energy_of
 from lmkit_distillation.evaluate import Answers, answers
 from lmkit_distillation.examples import lost_most, mistakes
-from lmkit_distillation.exports import Export, make_exports
+from lmkit_distillation.exports import Export, keep_exports
 from lmkit_distillation.folder import write_text, writing
 from lmkit_distillation.memory import peak_bytes
 from lmkit_distillation.model_card import model_card
@@ -58,8 +57,7 @@ def write_report(run: Engine, texts: Sequence[Encoded]) -> dict[str, Any]:
         "peak_memory": peak_bytes(run.device),
     }
     if texts:
-        with tempfile.TemporaryDirectory(prefix="lmkit-exports-") as kept:
-            _measure(run, texts, card, Path(kept))
+        _measure(run, texts, card)
     card = _told(card, run)
     check_report(card)
     with writing(run.folder.path):
@@ -84,7 +82,7 @@ def _told(card: dict[str, Any], run: Engine) -> dict[str, Any]:
     }
 
 
-def _measure(run: Engine, texts: Sequence[Encoded], card: dict[str, Any], folder: Path) -> None:
+def _measure(run: Engine, texts: Sequence[Encoded], card: dict[str, Any]) -> None:
     recipe = run.recipe
     asked = {
         "teacher": run._ask(texts, teacher=True),
@@ -111,7 +109,7 @@ def _measure(run: Engine, texts: Sequence[Encoded], card: dict[str, Any], folder
     }
     if recipe.report.exports:
         example = collate([texts[0], texts[-1]], *run.pads)
-        made = make_exports(recipe.report.exports, run.pair.student, example, folder)
+        made = keep_exports(recipe.report.exports, run.pair.student, example, run.folder.exports)
         card["exports"] = [_row(run, texts, export, forwards) for export in made]
     if not recipe.report.speed:
         return
@@ -160,6 +158,8 @@ def _row(
 ) -> dict[str, Any]:
     """A form's row; one that runs is measured with the others from here on."""
     row: dict[str, Any] = {"name": export.name, "bytes": export.bytes, "problem": export.problem}
+    if export.file:
+        row["file"] = f"{run.folder.exports.name}/{export.file}"
     logits = export.logits
     if logits is None:
         return row
