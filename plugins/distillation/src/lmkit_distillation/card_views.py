@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from lmkit.api import Axis, Change, Chart, Series, Table
 from lmkit_distillation.schema import check_report
+
+if TYPE_CHECKING:
+    from lmkit_distillation.compare import Point
 
 __all__ = ["exports", "lines", "pareto", "results"]
 
@@ -49,7 +53,25 @@ def results(report: dict[str, Any]) -> tuple[Table | Chart, ...]:
         found.append(exports(card))
     if quality.get("regressions"):
         found.append(_regressions(quality["regressions"]))
+    if card.get("compared"):
+        found += _beside(card["compared"])
     return tuple(found)
+
+
+def _beside(rows: Sequence[dict[str, Any]]) -> tuple[Table | Chart, ...]:
+    """The student beside those of other runs."""
+    from lmkit_distillation.compare import Point
+
+    names = [f.name for f in fields(Point)]
+    every = [
+        Point(**{name: row[name] for name in names})
+        if not row.get("own")
+        else Point(**{name: row[name] for name in names} | {"name": f"{row['name']} (this run)"})
+        for row in rows
+    ]
+    note = "Runs beside this one, of the same task and on the same test texts. "
+    note += "Each was timed at its own end. "
+    return _plotted(every, note)
 
 
 def pareto(cards: Mapping[str, dict[str, Any]]) -> tuple[Table | Chart, ...]:
@@ -61,9 +83,14 @@ def pareto(cards: Mapping[str, dict[str, Any]]) -> tuple[Table | Chart, ...]:
     Raises:
         ReportError: one is not a report of this version.
     """
-    from lmkit_distillation.compare import Point, front, points
+    from lmkit_distillation.compare import points
 
-    every = points({name: check_report(card, name) for name, card in cards.items()})
+    return _plotted(points({name: check_report(card, name) for name, card in cards.items()}))
+
+
+def _plotted(every: Sequence[Point], note: str = "") -> tuple[Table | Chart, ...]:
+    from lmkit_distillation.compare import front
+
     best = front(every)
     cost, metric = (every[0].cost_name, every[0].metric) if every else ("cost", "quality")
 
@@ -75,7 +102,7 @@ def pareto(cards: Mapping[str, dict[str, Any]]) -> tuple[Table | Chart, ...]:
         title="Students compared",
         columns=("Run", metric.capitalize(), cost, "Parameters", "On the front"),
         rows=tuple(row(point) for point in every),
-        note="On the front: no other is at least as good in both and better in one.",
+        note=note + "On the front: no other is at least as good in both and better in one.",
     )
     line = Series(
         label="Pareto front",

@@ -29,6 +29,7 @@ from lmkit_distillation.page import to_page
 from lmkit_distillation.quality import quality_of, with_intervals
 from lmkit_distillation.schema import VERSION, check_report
 from lmkit_distillation.shared import base_name, without_paths
+from lmkit_distillation.siblings import Siblings, compared, mark_of
 from lmkit_distillation.usage import explore_lines
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def write_report(run: Engine, texts: Sequence[Encoded]) -> dict[str, Any]:
         "best_step": run.best_step,
         "steps": run.step,
         "texts": len(texts),
+        "texts_mark": mark_of(texts),
         "parameters": run._parameters(),
         "bytes": {
             "student": _size(run.folder.student),
@@ -59,6 +61,9 @@ def write_report(run: Engine, texts: Sequence[Encoded]) -> dict[str, Any]:
     if texts:
         _measure(run, texts, card)
     card = _told(card, run)
+    beside = compared(card, run.folder.path, Siblings(run.folder.path)())
+    if beside:
+        card["compared"] = beside
     check_report(card)
     with writing(run.folder.path):
         write_text(run.folder.path / "report.json", json.dumps(card, indent=1))

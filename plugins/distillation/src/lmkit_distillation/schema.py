@@ -36,6 +36,16 @@ _OPTIONAL: dict[str, type] = {
     "exports": list,
     "recipe": dict,
     "teacher_is_folder": bool,
+    "texts_mark": str,
+    "compared": list,
+}
+_POINT: dict[str, type] = {
+    "name": str,
+    "quality": float,
+    "cost": float,
+    "parameters": int,
+    "metric": str,
+    "cost_name": str,
 }
 _BOTH = ("parameters", "bytes")
 
@@ -76,6 +86,10 @@ def check_report(found: Any, where: str = "The report") -> dict[str, Any]:
     for name in ("speed", "exports"):
         for row in found.get(name) or ():
             _check_kind(row, dict, name, where)
+    for row in found.get("compared") or ():
+        _check_kind(row, dict, "compared", where)
+        for part, kind in _POINT.items():
+            _check_kind(row.get(part), kind, f"{part} of compared", where)
     return dict(found)
 
 
@@ -108,5 +122,6 @@ def _check_kind(value: Any, kind: type, name: str, where: str) -> None:
             str: "a text",
             int: "a whole number",
             bool: "true or false",
+            float: "a number",
         }
         raise ReportError(f"{name!r} in {where} is not {words[kind]}.")
