@@ -8,12 +8,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
 from lmkit_distillation.card_views import results
 from lmkit_distillation.chat import chat_text
 from lmkit_distillation.client import Run
+from lmkit_distillation.data import Encoded, Example
+from lmkit_distillation.evaluate import Answers
+from lmkit_distillation.examples import lost_most
 from lmkit_distillation.report import to_html
 from lmkit_distillation.schema import read_report
 from lmkit_distillation.watched import WatchedRun
@@ -30,8 +34,16 @@ FILM = "It isn't Spielberg's best -- but I was MOVED."
 ASKED, SAID = "Is the plot THIN?\nSay so.", " I saw the film, by the river -- twice."
 
 
-def table(card: dict[str, Any]) -> Table:
-    return next(one for one in results(card) if isinstance(one, Table) and one.changes)
+def card(**more: Any) -> dict[str, Any]:
+    return {
+        "version": 1, "task": "classification", "teacher": "t", "student": "mine/student",
+        "steps": 1, "best_step": 1, "texts": 1, "parameters": {"teacher": 2, "student": 1},
+        "bytes": {"teacher": 2, "student": 1}, **more,
+    }  # fmt: skip
+
+
+def table(report: dict[str, Any]) -> Table:
+    return next(one for one in results(report) if isinstance(one, Table) and one.changes)
 
 
 class Lines(HTMLParser):
@@ -101,11 +113,11 @@ def test_the_examples_are_the_texts_that_the_user_has_and_the_printed_lines_run(
     long = " ".join(["The film, the PLOT -- unforgettable!"] * 20)
     rows = both_ways({"text": FILM}, {"text": long})
     out = classifier(tmp_path, rows, max_length=16)
-    card = read_report(out)
-    found = {one["row"]: one["text"] for one in card["quality"]["regressions"]}
+    report = read_report(out)
+    found = {one["row"]: one["text"] for one in report["quality"]["regressions"]}
     assert {rows[row]["text"] for row in found} == {FILM, long}
     assert all(rows[row]["text"] == text for row, text in found.items())
-    shown = table(card)
+    shown = table(report)
     assert (shown.columns[0], shown.columns[-1]) == ("Text", "Row")
     values = [one.values for one in shown.changes if one is not None]
     assert {"text": FILM, "second": ""} in values
@@ -137,16 +149,12 @@ def test_with_a_teacher_that_all_can_have_the_lines_run_as_they_stand(
     tiny_bert(tmp_path / "student")
     row = {"text": FILM, "label": "positive", "student": "negative", "loss": 1.0}
     both = {"accuracy": 0.5, "loss": 1.0}
-    card = {
-        "version": 1, "task": "classification", "teacher": "starter:sentiment",
-        "student": "mine/student", "steps": 1, "best_step": 1, "texts": 1,
-        "parameters": {"teacher": 2, "student": 1}, "bytes": {"teacher": 2, "student": 1},
-        "quality": {"teacher": both, "student": both, "regressions": [row]},
-    }  # fmt: skip
+    quality = {"teacher": both, "student": both, "regressions": [row]}
+    made = card(teacher="starter:sentiment", quality=quality)
     # A card of before: no row, no pair.
-    assert table(card).columns == ("Text", "Label", "Student says", "Student's loss")
+    assert table(made).columns == ("Text", "Label", "Student says", "Student's loss")
     monkeypatch.chdir(tmp_path)
-    (shown,) = executed(Lines(to_html(card)).text)
+    (shown,) = executed(Lines(to_html(made)).text)
     assert isinstance(shown, lmkit.Explorer)
 
 
@@ -155,10 +163,10 @@ def test_of_pairs_both_texts_are_kept_and_a_click_watches_both(
 ) -> None:
     pair = {"text": FILM, "claim": "The film isn't OLD -- is it?"}
     out = classifier(tmp_path, both_ways(pair), pair="claim")
-    card = read_report(out)
-    (example,) = card["quality"]["regressions"]
+    report = read_report(out)
+    (example,) = report["quality"]["regressions"]
     assert (example["text"], example["pair"]) == (pair["text"], pair["claim"])
-    shown = table(card)
+    shown = table(report)
     assert shown.columns[:2] == ("Text", "Second text")
     assert shown.rows[0][:2] == (pair["text"], pair["claim"])
     (click,) = shown.changes
@@ -221,8 +229,8 @@ def test_of_generation_the_texts_are_those_with_the_most_loss_above_the_teachers
         student={"start": "model", "model": str(sure)}, train={"rate": 1e-9},
     )  # fmt: skip
     run(recipe)
-    card = read_report(tmp_path / "run")
-    found = card["quality"]["regressions"]
+    report = read_report(tmp_path / "run")
+    found = report["quality"]["regressions"]
     assert len(found) > 1
 
     def loss(folder: Path, row: dict[str, str]) -> float:
@@ -242,7 +250,7 @@ def test_of_generation_the_texts_are_those_with_the_most_loss_above_the_teachers
         assert one["change"] == pytest.approx(worst[one["row"]], abs=1e-4)
         assert (one["prompt"], one["completion"]) == tuple(rows[one["row"]].values())
         assert one["text"] == one["prompt"] + one["completion"]
-    shown = table(card)
+    shown = table(report)
     assert shown.columns[:4] == (
         "Prompt", "Completion", "Teacher, loss a token", "Student, loss a token",
     )  # fmt: skip
@@ -262,3 +270,33 @@ def test_a_chat_is_watched_as_its_template_writes_it(causal: Path) -> None:
     ids = tokenizer(text)["input_ids"]
     assert ids.count(tokenizer.bos_token_id) == 1
     assert "user: Hi\nassistant: You" in tokenizer.decode(ids)
+
+
+def test_of_two_tokenizers_texts_are_ranked_by_bits_a_character() -> None:
+    def answers(loss: list[float], text: list[int], targets: list[int] | None = None) -> Answers:
+        known = np.array(targets or [5] * len(loss))
+        return Answers(known, known, np.array(loss), np.array(text))
+
+    class Decodes:
+        def decode(self, ids: Any, **_: Any) -> str:
+            return "written by a model"
+
+    asked = Example(text="Who?", before=())
+    texts = [
+        Encoded(id=str(i), ids=(1, 2, 3), targets=(2, 3, -100), prompt=1, source=asked)
+        for i in range(3)
+    ]
+    # Text 1 loses more nats a token, and text 0 more bits a character; of text 2 nothing is known.
+    teacher = answers([0.0, 0.0, 0.0, 0.0], [0, 0, 1, 2], [5, 5, 5, -100])
+    student = answers([1.0, 2.0, 9.0], [0, 1, 2], [5, 5, -100])
+    sizes = ([2, 10, 0], [2, 10, 0])
+    found = lost_most(texts, teacher, student, Decodes(), characters=sizes)
+    assert [one["row"] for one in found] == [0, 1]
+    assert found[0]["change"] == pytest.approx(0.5 / np.log(2))
+    assert (found[0]["prompt"], found[0]["completion"]) == ("Who?", "written by a model")
+    by_token = lost_most(texts, teacher, student, Decodes())
+    assert [one["row"] for one in by_token] == [1, 0]
+    both = {"loss": 1.0, "bits_per_character": 1.0}
+    for rows, unit in ((found, "bits a character"), (by_token, "loss a token")):
+        quality = {"teacher": both, "student": both, "regressions": rows}
+        assert table(card(task="generation", quality=quality)).columns[2] == f"Teacher, {unit}"
