@@ -148,9 +148,10 @@ def test_it_says_what_is_missing_and_follows_the_kernel(
     notebook.run(0)
     side = side_panel(notebook)
     expect(side).to_contain_text("lmkit is not in this kernel's environment", timeout=WAIT)
-    expect(side.locator("code")).to_have_text("%pip install lmkit-core")
+    install = "%pip install lmkit-core lmkit-classification"
+    expect(side.locator("code")).to_have_text(install)
     side.get_by_role("button", name="Insert a cell with it").click()
-    assert sources(notebook)[1] == "%pip install lmkit-core"
+    assert sources(notebook)[1] == install
     notebook.restart()
     expect(side).to_contain_text("is installed here and not loaded", timeout=WAIT)
     notebook.js("void app.commands.execute('lmkit:load');")

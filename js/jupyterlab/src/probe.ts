@@ -7,11 +7,19 @@ export type Found =
   | { readonly state: "installed"; readonly version: string }
   | { readonly state: "loaded"; readonly version: string; readonly tasks: readonly string[] };
 
-/** One expression, so that nothing is left in the user's namespace; it prints a JSON string. */
+/**
+ * One expression, so that nothing is left in the user's namespace; it prints a JSON string. The name
+ * lmkit on the public index is another distribution's: ours is the one with this module, which is looked
+ * for without importing its package. Nothing here raises where either is missing.
+ */
 const LOOK = `(lambda import_: import_("json").dumps({
   "python": import_("sys").prefix,
-  "version": (import_("importlib.metadata", fromlist=["version"]).version("lmkit-core")
-              if import_("importlib.util", fromlist=["util"]).find_spec("lmkit") else None),
+  "version": (lambda package: (
+    next((one.version for one in
+          import_("importlib.metadata", fromlist=["metadata"]).distributions(name="lmkit-core")), "?")
+    if package and import_("importlib.machinery", fromlist=["machinery"]).PathFinder.find_spec(
+      "lmkit.kernel_session", package.submodule_search_locations or []) else None
+  ))(import_("importlib.util", fromlist=["util"]).find_spec("lmkit")),
   "tasks": ([one.task.name for one in
              import_("lmkit.kernel_session", fromlist=["kernel_session"]).current_host().tasks]
             if "lmkit" in getattr(getattr(getattr(get_ipython(), "kernel", None), "comm_manager",

@@ -38,8 +38,8 @@ export const WORDS = {
     "与内核的连接已断开：请重新运行单元格。",
   ],
   "output.missing": [
-    "lmkit is not in this kernel's environment ({where}): install lmkit-core there, then run the cell again.",
-    "此内核的环境（{where}）中没有 lmkit：请在其中安装 lmkit-core，然后重新运行单元格。",
+    "lmkit is not in this kernel's environment ({where}): install {packages} there, then run the cell again.",
+    "此内核的环境（{where}）中没有 lmkit：请在其中安装 {packages}，然后重新运行单元格。",
   ],
   "output.no-kernel": [
     "This notebook has no kernel: choose one and run the cell.",

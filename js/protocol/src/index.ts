@@ -41,6 +41,9 @@ export { tokensOf } from "./tokens.ts";
 /** Version of this protocol. */
 export const PROTOCOL = 1;
 
+/** What pip installs where a Python lacks lmkit: the host, and a first task. */
+export const PACKAGES = ["lmkit-core", "lmkit-classification"] as const;
+
 /** lmkit's MIME type in notebook outputs. */
 export const MIME = "application/vnd.lmkit.view.v1+json";
 
