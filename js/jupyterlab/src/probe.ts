@@ -33,13 +33,11 @@ const LOOK = `(lambda import_: import_("json").dumps({
 export async function probe(kernel: Kernel.IKernelConnection): Promise<Found> {
   const info = await kernel.info;
   if (info.language_info.name !== "python") return { state: "not-python" };
-  const future = kernel.requestExecute({
-    code: "",
-    silent: true,
-    store_history: false,
-    user_expressions: { lmkit: LOOK },
-  });
-  const { content } = await future.done;
+  let { content } = await ask(kernel);
+  // a cell that fails, or is interrupted, takes along what waits behind it
+  for (let more = 3; content.status === "aborted" && more > 0; more--) {
+    content = (await ask(kernel)).content;
+  }
   const answer = (content.status === "ok" ? content.user_expressions["lmkit"] : null) as {
     readonly status?: string;
     readonly evalue?: string;
@@ -48,6 +46,15 @@ export async function probe(kernel: Kernel.IKernelConnection): Promise<Found> {
   const shown = answer?.data?.["text/plain"];
   if (typeof shown !== "string") throw new Error(String(answer?.evalue ?? content.status));
   return read(shown);
+}
+
+function ask(kernel: Kernel.IKernelConnection) {
+  return kernel.requestExecute({
+    code: "",
+    silent: true,
+    store_history: false,
+    user_expressions: { lmkit: LOOK },
+  }).done;
 }
 
 /** @param shown Python's repr of a JSON string */

@@ -5,14 +5,13 @@ import { type Channel, type HostActions, mountLive, VERSION } from "@lmkit/core"
 import { PACKAGES } from "@lmkit/protocol";
 import { Widget } from "@lumino/widgets";
 import { connect } from "./link.ts";
+import { PATIENCE } from "./patience.ts";
 import { type Found, probe } from "./probe.ts";
 import type { Words } from "./words.ts";
 
 /** The view that every kernel has under this name: what it is, has, and shows. */
 const VIEW = "kernel";
 const INSTALL = `%pip install ${PACKAGES.join(" ")}`;
-/** Milliseconds until one is told that the kernel is busy rather than about to answer. */
-const PATIENCE = 1_000;
 
 export interface SidePanelOptions {
   readonly notebooks: INotebookTracker;
