@@ -1,6 +1,10 @@
 /** Every word of the views, in one table: English, Simplified Chinese. */
+import { fillIn, PROBLEMS } from "@lmkit/protocol";
+
+export { fillIn } from "@lmkit/protocol";
 
 export const MESSAGES = {
+  ...PROBLEMS,
   "add.more": ["Show {n} more", "再显示 {n} 个"],
   "badge.connecting": ["connecting", "连接中"],
   "badge.live": ["live", "在线"],
@@ -50,7 +54,32 @@ export const MESSAGES = {
   "data.run": ["Run on all rows", "对所有行运行"],
   "data.source": ["Data", "数据"],
   "data.toggle": ["Data set…", "数据集…"],
+  "error.axes": [
+    "The tile of this head has {n} axes instead of 2.",
+    "此头的图块有 {n} 个轴，应为 2 个。",
+  ],
+  "error.cancelled": ["The tile was cancelled by the kernel.", "内核取消了此图块。"],
+  "error.closed": ["The view was closed.", "视图已关闭。"],
   "error.details": ["Details", "详情"],
+  "error.ended": ["The kernel has ended.", "内核已结束。"],
+  "error.nokernel": ["There is no kernel to ask.", "没有可询问的内核。"],
+  "error.notcarried": ["This tile was not saved with the notebook.", "此图块未随笔记本保存。"],
+  "error.other.export": [
+    "The kernel answered the export with something else.",
+    "内核对导出请求给出了其他内容。",
+  ],
+  "error.other.question": [
+    'The kernel answered a question with "{type}".',
+    "内核以“{type}”回答了提问。",
+  ],
+  "error.other.tile": [
+    "The kernel answered {key} with something else.",
+    "内核对 {key} 的请求给出了其他内容。",
+  ],
+  "error.shape": [
+    "Tile {name} has not the shape that was asked for.",
+    "图块 {name} 的形状与请求不符。",
+  ],
   "error.title": ["Something went wrong", "出错了"],
   "error.unreadable": ["This output cannot be shown", "无法显示此输出"],
   "explorer.label": ["Attention explorer", "注意力浏览器"],
@@ -495,12 +524,6 @@ export interface Translate {
   (key: MessageKey, values?: Values): string;
   plural(stem: string, n: number, values?: Values): string;
   readonly locale: string;
-}
-
-function fillIn(template: string, values: Values): string {
-  return template.replace(/\{(\w+)\}/g, (whole, name: string) =>
-    Object.hasOwn(values, name) ? String(values[name]) : whole,
-  );
 }
 
 /** The locale of a view: as asked, else the page's language, else English. */
