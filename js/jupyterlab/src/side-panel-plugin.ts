@@ -14,12 +14,14 @@ import { ILauncher } from "@jupyterlab/launcher";
 import { INotebookTracker, type NotebookPanel } from "@jupyterlab/notebook";
 import type { Kernel } from "@jupyterlab/services";
 import { ISettingRegistry } from "@jupyterlab/settingregistry";
+import { ITranslator, nullTranslator } from "@jupyterlab/translation";
 import { type Preferences, prefer } from "@lmkit/core";
 import { KernelBudget } from "./budget.ts";
 import { type DefaultModels, findView, insertCell, insertTask, taskCell } from "./cells.ts";
 import { icon } from "./icon.ts";
 import { patiently } from "./patience.ts";
 import { type Found, probe } from "./probe.ts";
+import { translated } from "./schema-words.ts";
 import { loadIn, SidePanel } from "./side-panel.ts";
 import { currentWords as word } from "./words.ts";
 
@@ -41,7 +43,7 @@ export const sidePanel: JupyterFrontEndPlugin<void> = {
   description: "The kernel of the notebook at hand: devices, models, plugins, tasks, open views.",
   autoStart: true,
   requires: [INotebookTracker],
-  optional: [ICommandPalette, ILauncher, ISettingRegistry, ILayoutRestorer],
+  optional: [ICommandPalette, ILauncher, ISettingRegistry, ILayoutRestorer, ITranslator],
   activate,
 };
 
@@ -52,6 +54,7 @@ async function activate(
   launcher: ILauncher | null,
   registry: ISettingRegistry | null,
   restorer: ILayoutRestorer | null,
+  translator: ITranslator | null,
 ): Promise<void> {
   const { commands, shell } = app;
   let models: DefaultModels = {};
@@ -178,6 +181,8 @@ async function activate(
 
   const keepBudget = new KernelBudget(notebooks);
   if (registry) {
+    const trans = (translator ?? nullTranslator).load("lmkit");
+    registry.transform(ID, { fetch: (plugin) => translated(plugin, trans) });
     const settings = await registry.load(ID);
     const read = () => {
       const { defaultModels, budget, scale, colours } = settings.composite;
