@@ -207,7 +207,9 @@ def test_reports_without_right_labels_of_several_labels_and_of_numbers(
         ["class 0"], ["class 1", "class 2"], ["class 1"], ["class 0", "class 2"],
     ]  # fmt: skip
     assert "exact match" in done.scores
-    assert "Confusion" not in report(done)
+    confusion = report(done)["Confusion"]
+    assert confusion.rows == ("class 0", "class 1", "class 2")
+    assert [sum(row) for row in confusion.cells] == [4, 4, 4]
     done.report(row_threshold=0.0)
     assert done.scores["recall (macro)"] == 1.0
 
