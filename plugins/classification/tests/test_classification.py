@@ -77,7 +77,38 @@ def test_probabilities_are_those_of_transformers_pipeline(
         alone = kit.classify(text)
         same(alone.labels, numbers)
         assert alone.result.multi == (kind is not None or labels == 1)
-        assert alone.result.field == ("threshold" if alone.result.multi else "")
+        assert list(alone.labels.values()) == sorted(alone.labels.values(), reverse=True)
+
+
+def test_the_threshold_decides_what_the_report_on_a_data_set_decides(
+    session: Session, tmp_path: Path
+) -> None:
+    kit = Kit(session, tiny_bert(tmp_path / "two"), {})
+    done = kit.evaluate("classification", [{"text": one, "label": 0} for one in TEXTS])
+    place = {row["text"]: index for index, row in enumerate(done.rows)}
+    for text in TEXTS:
+        found = kit.classify(text, threshold=0.3).result
+        assert (found.multi, found.threshold) == (False, 0.3)
+        second = found.scores[int(found.field.removeprefix("threshold[").removesuffix("]"))]
+        assert second.label == "positive"  # by index, whichever is likelier
+        for threshold in (0.0, second.score - 1e-5, second.score + 1e-5, 0.9, 1.0):
+            done.report(row_threshold=threshold)
+            given = report(done)["Rows"].rows[place[text]][3]
+            assert (given == "positive") == (second.score >= threshold)
+
+    # where it decides nothing: the field is named, and no score
+    several = Kit(session, tiny_bert(tmp_path / "three", 3), {})
+    assert several.classify("a film").result.field == "threshold"
+    own = Kit(session, tiny_bert(tmp_path / "own", head=""), {})
+    assert own.zero_shot("a film", candidates="film, music, river").result.field == ""
+    assert own.zero_shot("a", candidates="film, music, river", several=True).result.field == (
+        "threshold"
+    )
+    both = own.zero_shot("a film", candidates="film, music").result
+    assert both.field == f"threshold[{[one.label for one in both.scores].index('music')}]"
+    number = Kit(session, tiny_bert(tmp_path / "one", 1, problem_type="regression"), {})
+    assert number.classify("a film").result.note == ""
+    assert "no threshold" in number.classify("a film", threshold=0.2).result.note
 
 
 def test_pairs_are_those_of_transformers_pipeline(session: Session, tmp_path: Path) -> None:

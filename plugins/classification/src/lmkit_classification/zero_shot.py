@@ -9,8 +9,6 @@ from lmkit.api import (
     Column,
     Field,
     FieldError,
-    Labels,
-    LabelScore,
     LoadedModel,
     ModelError,
     Result,
@@ -21,7 +19,7 @@ from lmkit.api import (
     RowStream,
     Task,
 )
-from lmkit_classification.heads import check_finite, gold_labels
+from lmkit_classification.heads import bars, check_finite, gold_labels
 from lmkit_classification.wish import REPORT_FIELDS, Wish
 
 __all__ = ["ZeroShot"]
@@ -63,7 +61,8 @@ class ZeroShot(Task):
         Field.number(
             "threshold",
             label="Threshold",
-            help="Where several may fit: the probability from which a label counts.",
+            help="Where several may fit, and for the second of two labels: the probability "
+            "from which it counts.",
             minimum=0.0,
             maximum=1.0,
             default=0.5,
@@ -107,16 +106,12 @@ class ZeroShot(Task):
             scores = entailments(model, found[None], several)[0]
             best = int(scores.argmax())
             model.trace(text, sentences[best])  # what the explorer shows: the likeliest label's
-        return Labels(
-            scores=tuple(
-                LabelScore(label=name, score=min(1.0, max(0.0, p)))
-                for name, p in sorted(
-                    zip(labels, scores.tolist(), strict=True), key=lambda pair: -pair[1]
-                )
-            ),
+        return bars(
+            labels,
+            scores.tolist(),
             multi=several,
             threshold=threshold,
-            field="threshold" if several else "",
+            fixed=False,
             note=said(model, several),
         )
 
