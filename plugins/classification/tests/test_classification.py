@@ -150,6 +150,34 @@ def test_bad_rows_are_named_and_the_rest_is_done(session: Session, tmp_path: Pat
     assert done.scores["rows scored"] == 2
 
 
+@pytest.mark.parametrize(
+    ("head", "task", "values"),
+    [
+        ({}, "classification", {}),
+        ({"labels": 1, "problem_type": "regression"}, "classification", {}),
+        ({"head": ""}, "zero-shot", {"candidates": "film, music"}),
+        ({"labels": 3, **NLI}, "zero-shot", {"candidates": "film, music"}),
+    ],
+)
+def test_rows_that_were_cut_are_told_of(
+    session: Session, tmp_path: Path, head: Any, task: str, values: Any
+) -> None:
+    kit = Kit(session, tiny_bert(tmp_path, **head), {})
+    texts = ["a film", "the plot " * 400, "the river " * 90]
+    done = kit.evaluate(task, texts, **values)
+    cut = [row["left_out"] for row in done.rows]
+    assert cut[0] == 0
+    assert cut[1] > cut[2] > 100
+    note = f"2 rows were longer than the model reads; at least {sum(cut):,} tokens were left out."
+    assert done.note == note
+    table = report(done)["Rows"]
+    assert table.columns[-1] == "tokens left out"
+    assert [row[-1] for row in table.rows] == cut
+    whole = kit.evaluate(task, texts[:1], **values)
+    assert whole.note == ""
+    assert "tokens left out" not in report(whole)["Rows"].columns
+
+
 def test_right_labels_by_name_index_and_case() -> None:
     names = ["neg", "pos", "2"]
     assert gold_labels(("pos",), names, False) == (["pos"], [])
