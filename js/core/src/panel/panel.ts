@@ -306,7 +306,9 @@ export function panel(
       );
       scope.frame(() => {
         const { bottom } = body.getBoundingClientRect();
-        const { top } = explorerHost.getBoundingClientRect();
+        // Where it is narrow, the map of heads stands above the view.
+        const shown = explorerHost.querySelector('[data-lmkit="analysis"]') ?? explorerHost;
+        const { top } = shown.getBoundingClientRect();
         if (top > bottom - SEEN) body.scrollTop += top - bottom + SEEN;
       })();
     });
