@@ -363,6 +363,13 @@ export const MESSAGES = {
   ],
   "result.chosen": ["{n} of {total} labels", "{n}/{total} 个标签"],
   "result.empty": ["Nothing found.", "没有找到。"],
+  "result.explain": ["{label}: {view}", "{label}：{view}"],
+  "result.given": ["given at the threshold {threshold}", "在阈值 {threshold} 处给出"],
+  "result.gives": ["gives {label}", "结果为 {label}"],
+  "result.idle": [
+    "Decides nothing here: of more than two labels the likeliest is given.",
+    "此处不起作用：标签多于两个时，取概率最大的一个。",
+  ],
   "result.less": ["Show fewer", "收起"],
   "result.long": [
     "The first {n} of {total} characters are shown.",
@@ -374,6 +381,7 @@ export const MESSAGES = {
     "显示第 {from} 至 {to} 个字符，共 {total} 个。",
   ],
   "result.spans": ["{n} of {total} spans are marked.", "共 {total} 个片段，标出其中 {n} 个。"],
+  "result.threshold.of": ["Threshold for {label}", "{label} 的阈值"],
   "result.threshold.word": ["Threshold", "阈值"],
   "scores.amount": ["0 to {top}", "0 至 {top}"],
   "scores.rows": ["{n} more rows are not drawn.", "另有 {n} 行未绘制。"],

@@ -267,6 +267,7 @@ export function dataSet(
           apply: state.live ? (change: Change) => handlers.apply(change) : null,
           step: null,
           fields: null,
+          explain: null,
         }),
       ),
     );
