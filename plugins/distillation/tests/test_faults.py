@@ -38,8 +38,11 @@ from lmkit_distillation.recipe import recipe_from
 from lmkit_distillation.watched import info_of
 from safetensors.torch import load_file
 
+from lmkit.cli import main
 from lmkit.tools import KernelTools
 from tests.tiny import tiny_bert
+
+from .runs import failing
 
 ROOT = Path(__file__).parents[3]
 
@@ -269,6 +272,45 @@ def test_labels_that_do_not_fit_are_named_and_can_be_put_right(files: Path, tmp_
     recipe["student"] = {"start": "model", "model": str(other)}
     with pytest.raises(DistillationError, match="different labels: ham, spam and negative, pos"):
         run(recipe)
+
+
+def test_data_that_changed_is_named_and_what_it_held_goes_on(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    shutil.copy(files / "d.tsv", mine)
+    out = tmp_path / "run"
+    recipe = plain(files, out)
+    recipe["data"] = {"train": str(mine / "d.tsv"), "dev": str(files / "d.tsv")}
+    before = (mine / "d.tsv").read_text()
+    failing(recipe, monkeypatch, 2)
+    events = RunFolder(out).events_file.read_bytes()
+    (mine / "d.tsv").write_text(before.replace("plot", "film"))
+    with pytest.raises(RunFolderError, match=r"d\.tsv has changed since .*run began to learn"):
+        run(recipe)
+    there = Run(out)
+    with pytest.raises(RunFolderError, match="has changed"):  # the panel's Run asks this
+        there.folder.claim(recipe_from(recipe))
+    assert RunFolder(out).events_file.read_bytes() == events
+    assert main(["distill", "--resume", str(out)]) == 1
+    (mine / "d.tsv").write_text(before)
+    assert_the_same_bits(files, run(recipe))
+    (mine / "d.tsv").write_text(before + "one more\t1\n")
+    assert main(["distill", "--resume", str(out)]) == 1  # it is no longer that which is finished
+    (out / "data.json").unlink()  # a folder of an earlier version
+    assert main(["distill", "--resume", str(out)]) == 0
+
+
+def test_data_may_be_put_right_until_something_was_learnt_from_it(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "d.tsv").write_text("text\tlabel\nthe plot\t1\n")
+    recipe = plain(files, tmp_path / "run")
+    recipe["data"] = {"train": str(tmp_path / "d.tsv"), "dev": str(files / "d.tsv")}
+    failing(recipe, monkeypatch, 0)
+    shutil.copy(files / "d.tsv", tmp_path)
+    assert_the_same_bits(files, run(recipe))
 
 
 def test_a_start_that_fails_shows_in_the_panel(

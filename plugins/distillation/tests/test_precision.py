@@ -1,4 +1,4 @@
-"""Runs in half precision: near to float32, resumed in the same bits, a step that overflows is left out."""
+"""Runs in half precision: near to float32, resumed in the same bits, an overflow left out."""
 
 from __future__ import annotations
 

@@ -37,6 +37,7 @@ from lmkit_distillation.data import (
     collate,
     epoch_order,
 )
+from lmkit_distillation.data_marks import data_marks
 from lmkit_distillation.errors import (
     DistillationError,
     NotFiniteError,
@@ -134,6 +135,8 @@ class Engine:
 
         self.folder.claim(self.recipe)
         self.folder.put_back()
+        # Before anything is read: what changes later is then seen at the next start.
+        self.data_marks = data_marks(self.recipe.data)
 
     def _begin(self) -> None:
         """Answer what the last process died of before its mark is gone."""
@@ -182,6 +185,8 @@ class Engine:
         # The folder of another machine may lack them.
         micro.changes = self.peers.led(lambda: micro.changes)
         self._resume()
+        # Read and found fit by now. Until then data that is wrong may be put right.
+        self.peers.led(lambda: self.folder.keep_data(self.data_marks))
         self.peers.led(
             lambda: self._log(
                 "start",
