@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -386,6 +387,32 @@ def test_interrupted_from_the_keyboard_it_says_so_in_a_sentence(
         last(out)["message"],
     )
     assert Run(out).problem == last(out)["message"]
+
+
+def test_an_interrupt_while_a_checkpoint_is_written_stays_one(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal's handler may run in what torch's writer calls, whose end then fails."""
+
+    class Interrupted(io.BytesIO):
+        writes = 0
+
+        def write(self, data: Any) -> int:
+            self.writes += 1
+            if self.writes == 3:
+                raise KeyboardInterrupt
+            return super().write(data)
+
+    plainly = torch.save
+
+    def save(state: Any, file: Any) -> None:
+        plainly(state, Interrupted())
+
+    monkeypatch.setattr("lmkit_distillation.checkpoints.torch.save", save)
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(plain(files, out))
+    assert last(out)["message"].startswith("The run was interrupted at step 1")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,7 @@ from lmkit_distillation.watched import WatchedRun, mode_of
 import lmkit
 from lmkit.api import Chart, FieldError, Text
 from lmkit.fields import defaults
+from lmkit.models.loading import one_at_a_time
 from lmkit.tools import KernelTools
 
 
@@ -432,6 +434,33 @@ def test_the_panel_starts_follows_and_ends_a_run(tmp_path: Path) -> None:
     assert again._panel.view.spec().job.state == "finished"
     assert remember(Run(tmp_path / "run")).state == "finished"
     again.close()
+
+
+def test_the_students_weights_are_loaded_while_nothing_else_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers changes state of the process as it loads, and a task may load meanwhile."""
+    run = Run(made(tmp_path / "run").path)
+    (tmp_path / "run" / "best").mkdir()
+    (tmp_path / "run" / "best" / "config.json").write_text("{}")
+    free: list[bool] = []
+
+    def look(folder: Path) -> Any:
+        def other() -> None:
+            got = one_at_a_time.acquire(blocking=False)
+            free.append(got)
+            if got:
+                one_at_a_time.release()
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        raise DistillationError("looked")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", look)
+    with pytest.raises(DistillationError, match="looked"):
+        WatchedRun(run, "a text").attention(KernelTools())
+    assert free == [False]
 
 
 def test_a_student_that_cannot_be_shown_is_loaded_once(

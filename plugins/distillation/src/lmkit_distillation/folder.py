@@ -206,7 +206,7 @@ def _differing(known: Any, recipe: Mapping[str, Any], where: str = "") -> list[s
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what a file system says into one sentence."""
+    """Turn what a file system says into one sentence; an interrupt stays one."""
     try:
         yield
     except RunFolderError:
@@ -214,6 +214,8 @@ def writing(path: Path) -> Iterator[None]:
     except Exception as error:
         # torch and safetensors raise errors of their own, of which the system's is the context or
         # which have its number among their words.
+        if _interrupted(error):
+            raise KeyboardInterrupt from error
         code = _system_error(error)
         if code in _FULL:
             raise RunFolderError(
@@ -239,6 +241,14 @@ def _system_error(error: BaseException) -> int | None:
         seen = seen.__cause__ or (seen.__context__ if isinstance(seen, RuntimeError) else None)
     found = re.search(r"\(os error (\d+)\)", str(error))  # Rust's form
     return int(found[1]) if found else None
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Whether it was the user: an interrupt in torch's writer is the context of its own error."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, KeyboardInterrupt):
+        seen = seen.__cause__ or (seen.__context__ if isinstance(seen, RuntimeError) else None)
+    return seen is not None
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
