@@ -467,7 +467,8 @@ def test_what_the_kernel_kills_for_memory_goes_on_with_half_the_texts(
         str(Path(__file__).with_name("dies.py")),
         str(tmp_path / "recipe.json"),
     ]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environ = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     with limited(3 << 29) as before:
         words = [*words, str(counter)] if before is None else [*before, *words]
         done = subprocess.run(words, env=environ, capture_output=True, timeout=240)
@@ -476,6 +477,9 @@ def test_what_the_kernel_kills_for_memory_goes_on_with_half_the_texts(
     dead = folder.running
     assert dead is not None
     assert (dead["doing"], dead["step"]) == ("step", 2)
+    end = time.monotonic() + 60
+    while not folder.kills_file.exists() and time.monotonic() < end:
+        time.sleep(0.05)  # its witness is a process too, and on a loaded machine a late one
     assert died_of_memory(folder, None) == dead
 
     # The same death without a kill for memory, and with one of another process's later on.
