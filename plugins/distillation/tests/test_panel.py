@@ -25,8 +25,8 @@ from lmkit_distillation.errors import DistillationError, RecipeError, RunFolderE
 from lmkit_distillation.folder import RunFolder
 from lmkit_distillation.history import History
 from lmkit_distillation.known import known_runs, remember
-from lmkit_distillation.recipe import load_recipe, recipe_from
-from lmkit_distillation.setup_form import PRESETS, planned, recipe_of
+from lmkit_distillation.recipe import Recipe, load_recipe, recipe_from
+from lmkit_distillation.setup_form import PRESETS, planned
 from lmkit_distillation.task import Distillation
 from lmkit_distillation.toml import to_toml
 from lmkit_distillation.watched import WatchedRun, mode_of
@@ -49,6 +49,10 @@ def write(path: Path, *events: dict[str, Any]) -> None:
 
 def form(folder: Path, **values: Any) -> dict[str, Any]:
     return {**defaults(Distillation.fields), "folder": str(folder), **values}
+
+
+def recipe_of(values: dict[str, Any], teacher: str) -> Recipe:
+    return planned(values, teacher)[0]
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

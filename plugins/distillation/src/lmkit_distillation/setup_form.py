@@ -12,7 +12,7 @@ from lmkit.api import Field, FieldError, FieldSpec
 from lmkit_distillation.recipe import TEACHER_KINDS, Recipe, recipe_from
 from lmkit_distillation.variables import KeptRows, rows_of
 
-__all__ = ["FIELDS", "PRESETS", "asks", "planned", "recipe_of"]
+__all__ = ["FIELDS", "PRESETS", "asks", "planned"]
 
 PRESETS: dict[str, tuple[dict[str, Any], ...]] = {
     "soft labels": ({"kind": "kl", "temperature": 2.0},),
@@ -228,11 +228,6 @@ _FIELDS_OF = (("out", "Run folder"), ("task", "Task"), ("teacher.model", "the pa
 def asks(values: Mapping[str, Any]) -> bool:
     """Whether a form describes a run; else it only names the folder of one."""
     return any(values[name].strip() for name in ("train", "unlabelled", "further"))
-
-
-def recipe_of(values: Mapping[str, Any], teacher: str) -> Recipe:
-    """The recipe of :func:`planned`."""
-    return planned(values, teacher)[0]
 
 
 def planned(values: Mapping[str, Any], teacher: str) -> tuple[Recipe, list[KeptRows]]:
