@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +136,7 @@ class WatchedRun(Job):
 
         recipe = self._plan()
         kind = CLASSES[recipe.task]
-        with _quietly():
+        with tools.loading():
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
             student = getattr(transformers, kind).from_pretrained(folder).eval()
         ours = tools.model(student, kind, tokenizer=tokenizer).trace(self._text, self._pair)
@@ -153,20 +152,6 @@ class WatchedRun(Job):
         if self._recipe is None:
             self._recipe = self.run.folder.recipe()
         return self._recipe
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without transformers' progress bars, which would land in some cell of the user's."""
-    from transformers.utils import logging
-
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def mode_of(plain: Mapping[str, Any]) -> str:
