@@ -15,10 +15,6 @@ export class KernelError extends Error {
   }
 }
 
-export function plainError(code: string, message: string, hint = ""): KernelError {
-  return new KernelError({ code, message, hint, details: "" });
-}
-
 /** An error of the page itself: told in the view's language, in English to whoever knows none. */
 export function ownError(code: string, key: MessageKey, values: Values = {}): KernelError {
   const message = fillIn(MESSAGES[key][0], values);

@@ -59,6 +59,18 @@ export const MESSAGES = {
     "此头的图块有 {n} 个轴，应为 2 个。",
   ],
   "error.cancelled": ["The tile was cancelled by the kernel.", "内核取消了此图块。"],
+  "error.moved": [
+    "The kernel shows another run in this view by now. Run the cell again to go live.",
+    "内核在此视图中已显示另一次运行的结果。请重新运行单元格以连接内核。",
+  ],
+  "error.nothing": [
+    "The kernel gave none of the tiles that were asked for.",
+    "内核未给出所请求的任何数据块。",
+  ],
+  "error.unsteady": [
+    "The view changes in the kernel all the time. Try again.",
+    "内核中的视图一直在变化。请重试。",
+  ],
   "error.closed": ["The view was closed.", "视图已关闭。"],
   "error.details": ["Details", "详情"],
   "error.ended": ["The kernel has ended.", "内核已结束。"],

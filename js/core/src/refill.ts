@@ -1,7 +1,6 @@
 /** Tiles of a saved output from a kernel that answers one question at a time, and nothing else. */
 
 import {
-  ProtocolError,
   parseRefilled,
   type Refilled,
   type RefillRequest,
@@ -9,7 +8,7 @@ import {
   unpackTile,
   type ViewSpec,
 } from "@lmkit/protocol";
-import { KernelError, plainError } from "./errors.ts";
+import { KernelError, ownError } from "./errors.ts";
 
 /** What a shell lends where it can ask a kernel for tiles but has no channel to it. */
 export interface Rest {
@@ -71,7 +70,7 @@ export class Refill {
   tile(key: string, signal: AbortSignal, background: boolean): Promise<Tile> {
     return new Promise<Tile>((resolve, reject) => {
       if (this.#closed) {
-        reject(plainError("closed", "The view was closed."));
+        reject(ownError("closed", "error.closed"));
         return;
       }
       if (signal.aborted) {
@@ -89,7 +88,7 @@ export class Refill {
 
   close(): void {
     this.#closed = true;
-    this.#fail([...this.#waiting.keys()], plainError("closed", "The view was closed."));
+    this.#fail([...this.#waiting.keys()], ownError("closed", "error.closed"));
   }
 
   /** Ask for what waits until nothing does: first what was clicked, then what fills in. */
@@ -131,7 +130,7 @@ export class Refill {
     }
     // The rest did not fit and is asked for again; that an answer brings nothing would have no end.
     if (told === 0) {
-      this.#fail(keys, new ProtocolError("The kernel gave none of the tiles that were asked for."));
+      this.#fail(keys, ownError("ProtocolError", "error.nothing"));
     }
   }
 
@@ -150,17 +149,13 @@ export class Refill {
       const found = await this.#answer(asked);
       if (!found.spec) return found;
       if (!this.same(found.spec)) {
-        const error = plainError(
-          "moved",
-          "The kernel shows another run in this view by now.",
-          "Run the cell again to go live.",
-        );
+        const error = ownError("moved", "error.moved");
         this.#end(error);
         throw error;
       }
       this.#state = found.state;
     }
-    throw plainError("busy", "The view changes in the kernel all the time.", "Try again.");
+    throw ownError("busy", "error.unsteady");
   }
 
   async #answer(asked: RefillRequest): Promise<Refilled> {

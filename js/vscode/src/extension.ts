@@ -1,4 +1,5 @@
 /** The extension: what each command does. The views are js/core's, the work is Python's. */
+import { PACKAGES } from "@lmkit/protocol";
 import * as vscode from "vscode";
 import { chooseModel, chooseTask, given } from "./choose.ts";
 import { Home } from "./home.ts";
@@ -160,12 +161,7 @@ export function activate(context: vscode.ExtensionContext): Api {
     command("refresh", refresh),
     command("restart", () => server.restart()),
     command("install", async () => {
-      await installInTerminal(
-        await pythons.find(),
-        "--upgrade",
-        "lmkit-core",
-        "lmkit-classification",
-      );
+      await installInTerminal(await pythons.find(), "--upgrade", ...PACKAGES);
       await refresh();
     }),
     command("choosePython", choosePython),

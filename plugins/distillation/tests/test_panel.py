@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +36,16 @@ from lmkit.api import Chart, FieldError, Text
 from lmkit.fields import defaults
 from lmkit.models.loading import one_at_a_time
 from lmkit.tools import KernelTools
+
+
+@pytest.fixture(autouse=True)
+def followed_to_the_end() -> Iterator[None]:
+    """What follows a job ends soon after its panel: it may be loading a model for the explorer."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "lmkit-job":
+            thread.join(60)
+            assert not thread.is_alive()
 
 
 def step(number: int, **more: Any) -> dict[str, Any]:

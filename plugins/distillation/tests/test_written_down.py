@@ -173,6 +173,11 @@ def test_relations_after_rotary_positions_are_marked_and_keep_their_name(
     history.read()
     loss = next(one for one in charts(history) if isinstance(one, Chart))
     assert [one.label for one in loss.series][:3] == ["loss", "kl", "relations (post-rotary)"]
+    card = json.loads((out / "report.json").read_text())
+    assert card["post_rotary"] == ["relations"]
+    assert "Post-rotary, so positions are in them too: relations." in (
+        (out / "report.html").read_text()
+    )
 
 
 def test_values_are_not_turned_and_bert_turns_nothing(files: Path, tmp_path: Path) -> None:

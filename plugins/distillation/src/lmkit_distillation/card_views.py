@@ -194,6 +194,9 @@ def _note(card: dict[str, Any]) -> str:
     for name in ("memory", "flops", "energy"):
         if card.get(name) and card[name].get("note"):
             said.append(str(card[name]["note"]))
+    if card.get("post_rotary"):
+        parts = ", ".join(map(str, card["post_rotary"]))
+        said.append(f"Post-rotary, so positions are in them too: {parts}.")
     return " ".join(said)
 
 

@@ -58,6 +58,9 @@ def write_report(run: Engine, texts: Sequence[Encoded]) -> dict[str, Any]:
         },
         "peak_memory": peak_bytes(run.device),
     }
+    for event in run.folder.events():
+        if event["kind"] == "post-rotary":
+            card["post_rotary"] = list(event["parts"])
     if texts:
         _measure(run, texts, card)
     card = _told(card, run)

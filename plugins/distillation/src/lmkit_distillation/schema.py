@@ -38,6 +38,7 @@ _OPTIONAL: dict[str, type] = {
     "teacher_is_folder": bool,
     "texts_mark": str,
     "compared": list,
+    "post_rotary": list,
 }
 _POINT: dict[str, type] = {
     "name": str,
