@@ -30,7 +30,7 @@ from lmkit.version import __version__
 from lmkit.views.attention import AttentionTiles
 from lmkit.views.panel import PanelView
 
-__all__ = ["saved_spec", "snapshot"]
+__all__ = ["bundle_of", "for_html", "saved_spec", "snapshot", "undated"]
 
 FIRST = 280_000
 """Bytes of an output's own form that a first look takes: spec, thumbnails, shown head. What
@@ -287,16 +287,26 @@ def bundle_of(
     )
 
 
+def undated(bundle: Bundle) -> Bundle:
+    """The bundle for a notebook: a cell that is run again leaves the same record.
+
+    A notebook is kept by tools that compare it, and its history says when it changed. A file that a
+    user saves has the date.
+    """
+    if bundle.record is None or not bundle.record.date:
+        return bundle
+    return msgspec.structs.replace(bundle, record=msgspec.structs.replace(bundle.record, date=""))
+
+
 def for_html(bundle: Bundle) -> Bundle:
     """The bundle for the HTML form: thumbnails and the shown head, all heads where they are small.
 
     The data stands in lmkit's own form already; a second copy has to be worth its bytes. What the
-    neuron view needs is the first to go. Ids of the kernel, which no page can reach, and the date
-    stand in lmkit's own form alone: a cell that is run again leaves the same HTML, which is one
-    long line to a tool that compares notebooks.
+    neuron view needs is the first to go. Ids of the kernel, which no page can reach, stand in
+    lmkit's own form alone: a cell that is run again leaves the same HTML, which is one long line to
+    a tool that compares notebooks.
     """
-    record = bundle.record and msgspec.structs.replace(bundle.record, date="")
-    bundle = msgspec.structs.replace(bundle, live=None, record=record)
+    bundle = msgspec.structs.replace(undated(bundle), live=None)
     spec = bundle.spec
     attention = getattr(spec, "attention", None)
     if attention is None or sum(len(tile.data) for tile in bundle.tiles) <= HTML_TILES:
