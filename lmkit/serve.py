@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 import msgspec
 
 from lmkit.api import Job
+from lmkit.cells import cell_of
 from lmkit.declarations import fields_of
 from lmkit.errors import LmkitError, ProtocolError
 from lmkit.host import RegisteredTask
@@ -313,6 +314,7 @@ def _declare(registered: RegisteredTask) -> rpc.TaskDeclaration:
     return rpc.TaskDeclaration(
         name=info.name, title=info.title, plugin=info.plugin, help=info.help,
         default_model=task.default_model, body=body, fields=tuple(fields),
+        cell=cell_of(task),
     )  # fmt: skip
 
 

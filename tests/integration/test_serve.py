@@ -127,6 +127,8 @@ def test_a_text_is_analysed(editor: Editor, bert: str) -> None:
     assert first["executable"] == sys.executable
     tasks = {one["name"]: one for one in editor.ask("tasks")["tasks"]}
     assert tasks["classification"]["body"] == "text"
+    assert tasks["classification"]["cell"]["line"] == "%%lm classification"
+    assert tasks["distillation"]["cell"] == {"line": "%lm distillation", "text": ""}
     assert tasks["loud"]["fields"][1]["kind"] == "integer"
     assert editor.nameless == []
     plugins = {one["name"]: one["state"] for one in editor.ask("plugins")["plugins"]}

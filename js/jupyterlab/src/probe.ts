@@ -1,19 +1,20 @@
 import type { Kernel } from "@jupyterlab/services";
+import type { CellTask } from "./cells.ts";
 
 /** What a kernel has of lmkit. */
 export type Found =
   | { readonly state: "not-python" }
   | { readonly state: "missing"; readonly python: string }
   | { readonly state: "installed"; readonly version: string }
-  | { readonly state: "loaded"; readonly version: string; readonly tasks: readonly string[] };
+  | { readonly state: "loaded"; readonly version: string; readonly tasks: readonly CellTask[] };
 
 /** One expression, so that nothing is left in the user's namespace; it prints a JSON string. */
 const LOOK = `(lambda import_: import_("json").dumps({
   "python": import_("sys").prefix,
   "version": (import_("importlib.metadata", fromlist=["version"]).version("lmkit-core")
               if import_("importlib.util", fromlist=["util"]).find_spec("lmkit") else None),
-  "tasks": ([one.task.name for one in
-             import_("lmkit.kernel_session", fromlist=["kernel_session"]).current_host().tasks]
+  "tasks": (import_("msgspec").to_builtins([one.info() for one in
+             import_("lmkit.kernel_session", fromlist=["kernel_session"]).current_host().tasks])
             if "lmkit" in getattr(getattr(getattr(get_ipython(), "kernel", None), "comm_manager",
                                           None), "targets", {}) else None),
 }))(__import__)`
@@ -50,5 +51,5 @@ export function read(shown: string): Found {
   const { python, version, tasks } = JSON.parse(json) as Record<string, unknown>;
   if (typeof version !== "string") return { state: "missing", python: String(python) };
   if (!Array.isArray(tasks)) return { state: "installed", version };
-  return { state: "loaded", version, tasks: tasks.map(String) };
+  return { state: "loaded", version, tasks: tasks as CellTask[] };
 }

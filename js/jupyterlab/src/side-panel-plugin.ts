@@ -9,7 +9,15 @@ import { INotebookTracker, type NotebookPanel } from "@jupyterlab/notebook";
 import { ISettingRegistry } from "@jupyterlab/settingregistry";
 import { type Preferences, prefer } from "@lmkit/core";
 import { KernelBudget } from "./budget.ts";
-import { type DefaultModels, findView, insertCell, insertTask, taskCell } from "./cells.ts";
+import {
+  type CellTask,
+  type DefaultModels,
+  findView,
+  insertCell,
+  insertTask,
+  selectedText,
+  takesText,
+} from "./cells.ts";
 import { icon } from "./icon.ts";
 import { probe } from "./probe.ts";
 import { loadIn, SidePanel } from "./side-panel.ts";
@@ -26,7 +34,7 @@ export const COMMANDS = {
 } as const;
 
 /** Cells of the launcher's notebook. */
-const FIRST_CELLS = ["%load_ext lmkit", taskCell("classification", "", {})];
+const FIRST_CELLS = ["%load_ext lmkit", "%%lm classification\nThe plot is thin, but I was moved."];
 
 export const sidePanel: JupyterFrontEndPlugin<void> = {
   id: ID,
@@ -47,7 +55,7 @@ async function activate(
 ): Promise<void> {
   const { commands, shell } = app;
   let models: DefaultModels = {};
-  const insert = (task: string) => {
+  const insert = (task: CellTask) => {
     const panel = notebooks.currentWidget;
     if (panel) insertTask(panel, task, models);
   };
@@ -109,12 +117,15 @@ async function activate(
         shell.activateById(side.id); // which says what is missing
         return;
       }
+      const selected = selectedText(panel).trim() !== "";
+      const fit = selected ? found.tasks.filter(takesText) : found.tasks;
       const asked = await InputDialog.getItem({
         title: word("command.run"),
         label: word("dialog.task"),
-        items: [...found.tasks],
+        items: fit.map(({ name }) => name),
       });
-      if (asked.button.accept && asked.value) insertTask(panel, asked.value, models);
+      const task = fit.find(({ name }) => name === asked.value);
+      if (asked.button.accept && task) insertTask(panel, task, models);
     },
   });
   commands.addCommand(COMMANDS.notebook, {

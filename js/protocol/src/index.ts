@@ -16,6 +16,7 @@ import { parseKey } from "./keys.ts";
 import { isObject, parse } from "./parse.ts";
 import { tokensOf } from "./tokens.ts";
 
+export { cellSource } from "./cells.ts";
 export { ProtocolError } from "./errors.ts";
 export type * from "./generated/types.ts";
 export {

@@ -926,13 +926,24 @@ export interface Status1 {
   state: "cancelled" | "done" | "error" | "idle" | "running";
 }
 /**
- * One task that can be run.
+ * One task that can be run. An output that was saved before there were cells has none.
  */
 export interface TaskInfo {
+  cell: TaskCell | null;
   help: string;
   name: string;
   plugin: string;
   title: string;
+}
+/**
+ * The cell that runs a task: ``line``, ``--model NAME`` behind it, and a text below.
+ *
+ * ``text`` is an example, and what is selected goes in its place. It is empty where the task takes
+ * no text: ``line`` is then the whole cell, and opens the task's panel.
+ */
+export interface TaskCell {
+  line: string;
+  text: string;
 }
 /**
  * An open panel of the kernel: its id, its task, its model, and how its text begins.
@@ -1409,10 +1420,12 @@ export interface StarterList {
 /**
  * One task with all that it declares: enough to draw its form and to complete its options.
  *
- * ``body`` names the text field that takes the body of a cell, or a selection in an editor.
+ * ``body`` names the text field that takes the body of a cell. What is selected in an editor goes
+ * there where ``cell`` has a text.
  */
 export interface TaskDeclaration {
   body: string;
+  cell: TaskCell;
   defaultModel: string;
   fields: (TextField | IntegerField | NumberField | ChoiceField | BooleanField)[];
   help: string;
