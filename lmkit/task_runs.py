@@ -177,11 +177,14 @@ class TaskRuns:
         view = panel.view
         outer = sys.exception()
         try:
-            with doing(work):
-                work.report("Loading the model")
-                model = self.load(panel)
-                work.report("Running")
-            outcome = run_task(self._host, panel.registered, model, values, work)
+            try:
+                with doing(work):
+                    work.report("Loading the model")
+                    model = self.load(panel)
+                    work.report("Running")
+                outcome = run_task(self._host, panel.registered, model, values, work)
+            finally:
+                self._end(panel, run, work)  # before it is told: who hears of it may run again
         except (Cancelled, KeyboardInterrupt) as error:
             view.stop(run)
             work.let_go(error, outer)
@@ -190,8 +193,6 @@ class TaskRuns:
             view.fail(run, error_info(error))
             work.let_go(error, outer)
             raise
-        finally:
-            self._end(panel, run, work)
         if outcome.trace is not None and view.id in self._views:
             self._traces.use(view.id, outcome.trace)  # type: ignore[arg-type]
         view.finish(run, outcome, self._header(panel, model))

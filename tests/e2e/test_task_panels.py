@@ -32,7 +32,7 @@ WRITES = """
 import time
 writes = lmkit.load({path!r})
 films = [f"the film number {{n}} and the plot" for n in range(30)] + [None]
-def slow(*_): time.sleep(0.02)
+def slow(*_): time.sleep(0.2)
 slowed = writes.loaded("generation").model.register_forward_hook(slow)
 """
 
@@ -108,11 +108,7 @@ def threshold_of_several_labels(notebook: Notebook) -> None:
     expect(count).to_contain_text(str(over(0.0)))
     notebook.shot("threshold-low", notebook.cell(2))
     # the form's own field has it, and the kernel
-    for _ in range(50):
-        if notebook.ask("p.threshold") == 0.0:
-            break
-        notebook.page.wait_for_timeout(100)
-    assert notebook.ask("p.threshold") == 0.0
+    notebook.hears("p.threshold", 0.0)
 
     # -- the report: its measures follow, without a run of the model
     view = notebook.view(3)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Frame, Page, expect
 
-from tests.e2e.editor import Editor, Workbench, serve, watch
+from tests.e2e.editor import Editor, Workbench, keeping, kept, serve, watch
 from tests.installed import interpreter
 
 VIEW = '[data-lmkit="view"]'
@@ -126,19 +126,20 @@ def test_python_killed_after_a_result(page: Page, editor: Editor) -> None:
     workbench = Workbench(page, editor)
     frame = open_panel(workbench)
     frame.locator(f'{part("field")}[data-field="text"]').fill("typed by me")
+    keeps = keeping(frame)
     frame.locator(part("run")).click()
     expect(frame.locator(VIEW)).to_contain_text("em yb depyt", timeout=LONG)
-    page.wait_for_timeout(2_000)  # until its saved form is kept
+    kept(frame, keeps)
     lost = watch(frame, "em yb depyt")
     killed = editor.python()
     os.kill(killed, signal.SIGKILL)
     expect(workbench.toast("ended (SIGKILL) and was started again.")).to_be_visible(timeout=LONG)
     # it is computed again, and stays until then
+    editor.python(after=killed)
     expect(frame.locator(part("badge"))).to_have_attribute("data-state", "live", timeout=LONG)
-    expect(frame.locator(part("run"))).to_be_enabled()
+    expect(frame.locator(part("run"))).to_be_enabled(timeout=LONG)
     expect(frame.locator(VIEW)).to_contain_text("em yb depyt")
     assert lost.evaluate("(seen) => [seen.frames > 0, seen.without]") == [True, 0]
-    assert editor.python() != killed
     workbench.harmless()
 
 
@@ -182,6 +183,7 @@ def test_a_python_that_hangs_is_told_of_and_restarted(page: Page, editor: Editor
         frame.locator(part("stop")).click()
         toast = workbench.toast("lmkit's Python process does not answer.")
         expect(toast).to_be_visible(timeout=60_000)
+        toast.hover()  # or it goes by itself
         workbench.shot("hung")
         toast.get_by_role("button", name="Restart Python").click()
         expect(toast).to_have_count(0)
@@ -233,7 +235,9 @@ def test_a_panel_that_python_kept_from_opening_opens_when_it_is_there(
         workbench.open("text.txt")
         workbench.analyse("A good film.", "classification")
         frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
-        page.wait_for_timeout(2_000)  # until its saved form is kept
+        keeps = keeping(frame)
+        frame.locator(f"{VIEW} {part('cell')}").nth(30).click()
+        kept(frame, keeps, 2, 6)
 
         python.unlink()
         with page.expect_navigation():

@@ -223,6 +223,7 @@ class Encoded:
             or of a text without prompt, were read up to it; ``NOWHERE`` where no count fits.
         shared: Places where both have read the same characters.
         sampled: Whether the student has just written it, so that no cache knows it.
+        source: Of dev and test texts: the example as the data have it, for the report.
     """
 
     id: str
@@ -236,6 +237,7 @@ class Encoded:
     read: tuple[int, ...] = ()
     shared: tuple[bool, ...] = ()
     sampled: bool = False
+    source: Example | None = None
 
 
 class Coder:

@@ -9,6 +9,7 @@
     checkpoints/      step-00000012: complete by the rename that gives it this name
     best/             the best student so far, likewise
     student/          the finished student, a plain Hugging Face folder
+    exports/          its other forms: int8.pt, student.onnx
     report.json, report.html
     tensorboard/      the same curves for TensorBoard
 
@@ -52,6 +53,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.best = self.path / "best"
         self.student = self.path / "student"
+        self.exports = self.path / "exports"
         self.kills_file = self.path / "kills"
 
     # the recipe

@@ -74,7 +74,13 @@ FIELDS: tuple[FieldSpec, ...] = (
         help="Student minus teacher: their attention on this text, anew after each better"
         " evaluation. Empty: none.",
         required=False,
-        multiline=False,
+    ),
+    Field.text(
+        "second",
+        label="Second watched text",
+        help="For models that read two texts at once.",
+        required=False,
+        later=True,
     ),
     Field.integer("layers", label="Student layers", minimum=1, maximum=64, default=3),
     Field.choice("loss", tuple(PRESETS), label="Loss"),

@@ -48,7 +48,7 @@ class Distillation(Task):
         run = remember(Run(recipe.out))
         run.folder.claim(recipe)
         run.resume()
-        watched = _watched(run, values["text"])
+        watched = _watched(run, values["text"], values["second"])
         follow(watched)
         return watched.results()
 
@@ -58,10 +58,10 @@ class Distillation(Task):
         folder = Path(given).expanduser()
         if not given or not (folder / "recipe.json").is_file():
             return None
-        return _watched(remember(Run(folder)), str(values["text"]))
+        return _watched(remember(Run(folder)), str(values["text"]), str(values["second"]))
 
 
-def _watched(run: Run, text: str) -> WatchedRun:
+def _watched(run: Run, text: str, pair: str) -> WatchedRun:
     from lmkit_distillation.watched import WatchedRun
 
-    return WatchedRun(run, text)
+    return WatchedRun(run, text, pair)

@@ -16,6 +16,8 @@ from lmkit_distillation.curves import charts, note
 from lmkit_distillation.errors import DistillationError
 from lmkit_distillation.folder import read_json
 from lmkit_distillation.history import History
+from lmkit_distillation.known import known_runs
+from lmkit_distillation.siblings import Siblings, compared
 from lmkit_distillation.toml import shown_recipe
 
 if TYPE_CHECKING:
@@ -75,12 +77,14 @@ class WatchedRun(Job):
     Args:
         run: The run.
         text: What both models read for the explorer; empty: no attention.
+        pair: A second text behind it; empty: none.
     """
 
-    def __init__(self, run: Run, text: str = "") -> None:
+    def __init__(self, run: Run, text: str = "", pair: str = "") -> None:
         self.run = run
-        self._text = text
+        self._text, self._pair = text, pair or None
         self._history = History(run.folder.events_file)
+        self._siblings = Siblings(run.folder.path)
         self._recipe: Recipe | None = None
         self._student: tuple[int, int] | None = None
 
@@ -89,9 +93,13 @@ class WatchedRun(Job):
         return info_of(self.run, self._history)
 
     def results(self) -> Sequence[Result]:
-        """The report card where there is one, the curves, and the recipe."""
+        """The report card where there is one, beside those of other runs, curves, the recipe."""
         card = self.run.report if self._history.end == "finished" else None
-        found: list[Result] = [] if card is None else list(results(card))
+        found: list[Result] = []
+        if card is not None:
+            others = self._siblings(one.folder.path for one in known_runs())
+            beside = compared(card, self.run.folder.path, others)
+            found += results({**card, "compared": beside or card.get("compared")})
         found += charts(self._history)
         return [*found, Text(title="Recipe", text=shown_recipe(self._plan()))]
 
@@ -132,8 +140,8 @@ class WatchedRun(Job):
         with _quietly():
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
             student = getattr(transformers, kind).from_pretrained(folder).eval()
-        ours = tools.model(student, kind, tokenizer=tokenizer).trace(self._text)
-        theirs = tools.model(recipe.teacher.model, kind).trace(self._text)
+        ours = tools.model(student, kind, tokenizer=tokenizer).trace(self._text, self._pair)
+        theirs = tools.model(recipe.teacher.model, kind).trace(self._text, self._pair)
         trace: Any = DifferenceTrace(ours, theirs)  # type: ignore[arg-type]
         trace.own_lenses = (
             SideLens("first-alone", "Only the student", second=False),
