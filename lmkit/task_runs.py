@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmkit.api import Job, LoadedModel, Task
 from lmkit.api import Table as ResultTable
-from lmkit.datasets import RowRun, map_columns, open_rows
+from lmkit.datasets import RowRun, cut_note, map_columns, open_rows, with_cuts
 from lmkit.declarations import fields_of, row_fields_of
 from lmkit.errors import (
     Cancelled,
@@ -408,7 +408,7 @@ class TaskRuns:
         made: tuple[Result, ...] = ()
         if len(results):
             values = {**panel.row_values, **part.values}
-            made = report_rows(self._host, panel.registered, results, values)
+            made = with_cuts(results, report_rows(self._host, panel.registered, results, values))
         if results.problems:
             made = (*made, _problem_table(results))
         return replace(
@@ -472,4 +472,7 @@ def _note(results: RowResults) -> str:
     if out:
         rows = "row was" if out == 1 else "rows were"
         parts.append(f"{out:,} {rows} left out; the table of problems says why.")
+    cut = cut_note(results)
+    if cut:
+        parts.append(cut)
     return " ".join(parts)

@@ -245,6 +245,39 @@ def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[s
     workbench.harmless()
 
 
+def test_a_view_is_saved_where_the_user_says(workbench: Workbench) -> None:
+    page, workspace = workbench.page, workbench.editor.workspace
+    workbench.open("text.txt")
+    workbench.analyse("The plot", "classification")
+    frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
+    where = page.locator(".quick-input-widget input.input")
+    told = frame.locator(part("live-region"))
+
+    def save(form: str, path: str) -> None:
+        frame.locator(part("save")).click()
+        frame.locator(f'{part("save-item")}[data-format="{form}"]').click()
+        expect(where).to_be_visible(timeout=60_000)
+        if path:
+            where.fill(path)
+        page.keyboard.press("Enter" if path else "Escape")
+        expect(where).to_be_hidden()
+
+    save("json", "")
+    expect(told).to_contain_text("Not saved")
+    save("json", str(workspace / "view.json"))
+    expect(told).to_contain_text("Saved")
+    assert json.loads((workspace / "view.json").read_text())
+    save("png", str(workspace / "view.png"))
+    expect(told).to_contain_text("Saved")
+    assert (workspace / "view.png").read_bytes().startswith(b"\x89PNG")
+    # what cannot be written says so, and the view goes on
+    save("png", "/proc/view.png")
+    expect(frame.locator(part("error")).first).to_contain_text("view.png", timeout=60_000)
+    workbench.shot("save-failed")
+    expect(frame.locator(part("run"))).to_be_enabled()
+    workbench.harmless()
+
+
 def test_a_plugins_whole_page_is_drawn_in_a_panel(
     workbench: Workbench, bundle: dict[str, Any]
 ) -> None:
@@ -322,10 +355,13 @@ def speak_chinese(user: Path) -> None:
     (user / "languagepacks.json").write_text(json.dumps({"zh-cn": pack}))
 
 
-def test_it_speaks_chinese_where_vs_code_does(browser: Browser, tmp_path: Path) -> None:
+def test_it_speaks_chinese_where_vs_code_does(
+    browser: Browser, bundle: dict[str, Any], tmp_path: Path
+) -> None:
     (tmp_path / "workspace").mkdir()
     (tmp_path / "workspace" / "text.txt").write_text(TEXT)
     speak_chinese(tmp_path / "user")
+    (tmp_path / "workspace" / "saved.ipynb").write_text(saved_notebook(bundle))
     with serve(tmp_path, language="zh-cn") as editor:
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         try:
@@ -344,6 +380,13 @@ def test_it_speaks_chinese_where_vs_code_does(browser: Browser, tmp_path: Path) 
             frame = workbench.frame(part("run"))
             expect(frame.locator(part("run"))).to_have_text("运行")
             workbench.shot("chinese")
+            # and a saved output, whose page does not say what VS Code speaks
+            workbench.command("View: Close All Editors")
+            page.keyboard.press("Control+Shift+E")
+            workbench.open("saved.ipynb")
+            saved = workbench.frame(f"{VIEW} {part('saved-note')}")
+            expect(saved.locator(part("run"))).to_have_text("运行", timeout=60_000)
+            workbench.shot("chinese-saved")
             workbench.harmless()
         finally:
             context.close()

@@ -18,7 +18,7 @@ export function taskCell(task: CellTask, text: string, models: DefaultModels): s
   return cellSource(cell, text, models[task.name] ?? "");
 }
 
-/** What is selected in the active cell's editor, else in the page. */
+/** What is selected in the active cell's editor, else elsewhere in the notebook. */
 export function selectedText(panel: NotebookPanel): string {
   const editor = panel.content.activeCell?.editor;
   if (editor) {
@@ -27,7 +27,11 @@ export function selectedText(panel: NotebookPanel): string {
     const chosen = editor.model.sharedModel.getSource().slice(from, to);
     if (chosen.trim()) return chosen;
   }
-  return globalThis.getSelection()?.toString() ?? "";
+  const selection = globalThis.getSelection();
+  const inside = [selection?.anchorNode, selection?.focusNode].every(
+    (node) => node && panel.node.contains(node),
+  );
+  return inside ? String(selection) : "";
 }
 
 /** Put a code cell below the active one. */

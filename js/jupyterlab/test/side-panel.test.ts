@@ -1,12 +1,12 @@
 import fc from "fast-check";
 import { expect, test, vi } from "vitest";
-import { read } from "../src/probe.ts";
+import { probe, read } from "../src/probe.ts";
 import { WORDS, words } from "../src/words.ts";
 
 // the rest of the package needs a browser that lays out
 const actions = vi.hoisted(() => ({ insertBelow: vi.fn(), run: vi.fn() }));
 vi.mock("@jupyterlab/notebook", () => ({ NotebookActions: actions }));
-const { findView, insertTask, takesText, taskCell } = await import("../src/cells.ts");
+const { findView, insertTask, selectedText, takesText, taskCell } = await import("../src/cells.ts");
 
 /** What Python's repr() makes of ASCII. */
 function repr(text: string): string {
@@ -46,6 +46,25 @@ test("installed and loaded are told apart", () => {
     state: "installed",
     version: "0.1.0",
   });
+});
+
+test("what a failing cell took along is asked again, and not for ever", async () => {
+  const content = {
+    status: "ok",
+    user_expressions: {
+      lmkit: { data: { "text/plain": repr(dumps({ python: "p", version: "1", tasks: null })) } },
+    },
+  };
+  const kernel = (aborts: number) => {
+    const requestExecute = vi.fn(() => ({
+      done: Promise.resolve({ content: aborts-- > 0 ? { status: "aborted" } : content }),
+    }));
+    return { info: Promise.resolve({ language_info: { name: "python" } }), requestExecute };
+  };
+  expect(await probe(kernel(1) as never)).toEqual({ state: "installed", version: "1" });
+  const gone = kernel(99);
+  await expect(probe(gone as never)).rejects.toThrow("aborted");
+  expect(gone.requestExecute).toHaveBeenCalledTimes(4);
 });
 
 test("a cell names the task, the default model, and the selected text", () => {
@@ -89,6 +108,34 @@ test("a selected text is run at once where the task takes it, and only there", (
     insertTask({ content } as never, { name: "x", cell }, {});
     expect(inserted.setSource).toHaveBeenCalledWith(source);
     expect(actions.run).toHaveBeenCalledTimes(runs);
+  }
+});
+
+test("a selection is a notebook's where all of it is, and the editor's comes first", () => {
+  document.body.innerHTML = "<main><p>in the notebook</p></main><aside>beside it</aside>";
+  const select = (from: string, to: string) => {
+    const [first, last] = [document.querySelector(from), document.querySelector(to)];
+    if (!first || !last) throw new Error("There is no such element.");
+    getSelection()?.setBaseAndExtent(first, 0, last, 1);
+  };
+  const panel = { node: document.querySelector("main"), content: {} };
+  const chosen = (one: object) => selectedText(one as never);
+  getSelection()?.removeAllRanges();
+  expect(chosen(panel)).toBe("");
+  select("p", "p");
+  expect(chosen(panel)).toBe("in the notebook");
+  const editor = {
+    getSelection: () => ({ start: 9, end: 2 }),
+    getOffsetAt: (place: number) => place,
+    model: { sharedModel: { getSource: () => "a lovely film" } },
+  };
+  expect(chosen({ ...panel, content: { activeCell: { editor } } })).toBe("lovely ");
+  for (const [from, to] of [
+    ["aside", "aside"],
+    ["p", "aside"],
+  ] as const) {
+    select(from, to);
+    expect(chosen(panel)).toBe("");
   }
 });
 
