@@ -160,6 +160,9 @@ class Field:
     ) -> TextField:
         """Free text. The first text field takes the body of a ``%%lm`` cell unless told else.
 
+        A body of several lines takes what is selected in an editor, too. One that is not
+        ``multiline`` holds a name or the path of a file, and no sentence is put there.
+
         No form draws a ``hidden`` field, of whatever kind: a click in a result sets it, by a
         :class:`Change`. It is an option of the magic, the command line and Python all the same.
         """

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from lmkit.declarations import fields_of, row_fields_of
 from lmkit.errors import FieldError, TaskError
-from lmkit.fields import parse_value
+from lmkit.fields import option_name, parse_value
 from lmkit.host import RegisteredTask
 from lmkit.protocol.messages import BooleanField, ChoiceField, FieldSpec
 
@@ -60,11 +60,6 @@ class Parser(argparse.ArgumentParser):
         options = [name for action in self._actions for name in action.option_strings]
         near = difflib.get_close_matches(words[0], options, n=1) if words else []
         return f"Did you mean {near[0]}?" if near else ""
-
-
-def option_name(field: FieldSpec) -> str:
-    """The option of a field: ``max_length`` becomes ``--max-length``."""
-    return "--" + field.name.replace("_", "-")
 
 
 def task_parser(registered: RegisteredTask, prog: str) -> Parser:

@@ -15,6 +15,8 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import msgspec
+
 from lmkit.api import LoadedModel, Result, Text
 from lmkit.attention import Attention, export_view, show_call
 from lmkit.errors import AttentionUnavailableError, CaptureError, FieldError, ModelError
@@ -263,7 +265,8 @@ def compare(
         device=mine.device if mine.device == theirs.device else "",
         dtype=mine.dtype if mine.dtype == theirs.dtype else "",
     )
-    records = [one.record for one in sides]
+    # Undated, as the whole has a date: where that is left out, none may stand in a text of JSON.
+    records = [msgspec.structs.replace(one.record, date="") for one in sides]
     record = RunRecord(
         task="compare",
         model=header.model,

@@ -15,10 +15,15 @@ from lmkit.protocol.messages import (
     TextField,
 )
 
-__all__ = ["check_value", "check_values", "defaults", "parse_value"]
+__all__ = ["check_value", "check_values", "defaults", "option_name", "parse_value"]
 
 MAX_TEXT = 4_000_000
 """Longest text that a field takes, in characters; the protocol's own bound."""
+
+
+def option_name(field: FieldSpec) -> str:
+    """The option of a field: ``max_length`` becomes ``--max-length``."""
+    return "--" + field.name.replace("_", "-")
 
 
 def defaults(fields: Sequence[FieldSpec]) -> dict[str, Any]:

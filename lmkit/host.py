@@ -20,6 +20,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from lmkit import hookspecs
 from lmkit.api import HOST_API, Command, Job, Task, View
+from lmkit.cells import cell_of
 from lmkit.declarations import check_command, check_task, check_view, verb_of
 from lmkit.errors import (
     DuplicateNameError,
@@ -105,7 +106,10 @@ class RegisteredTask:
         """As the home panel shows it."""
         task = self.task
         title = task.title or task.name
-        return TaskInfo(name=task.name, title=title, plugin=self.plugin.name, help=task.help)
+        return TaskInfo(
+            name=task.name, title=title, plugin=self.plugin.name, help=task.help,
+            cell=cell_of(task),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, TypeVar
 import msgspec
 
 from lmkit.api import Job
+from lmkit.cells import cell_of
 from lmkit.declarations import fields_of
 from lmkit.errors import LmkitError, ProtocolError
 from lmkit.host import RegisteredTask
@@ -66,6 +67,9 @@ class Server:
         self._lock = threading.Lock()
         self._asked: dict[tuple[str, str], Call] = {}
         self._slow = ThreadPoolExecutor(1, thread_name_prefix="lmkit-serve")
+        # A long text's takes seconds, and nobody waits for it: what is asked meanwhile goes before.
+        self._snapshots = ThreadPoolExecutor(1, thread_name_prefix="lmkit-snapshot")
+        self._stopping = threading.Event()
         methods: dict[str, Method] = {
             "initialize": self._slowly(rpc.Initialize, self._initialize),
             "tasks": self._slowly(None, self._tasks),
@@ -81,7 +85,7 @@ class Server:
             "open": self._slowly(rpc.OpenTask, self._open),
             "openHome": self._slowly(None, self._open_home),
             "close": self._slowly(rpc.CloseView, self._close),
-            "snapshot": self._slowly(rpc.CloseView, self._snapshot),
+            "snapshot": self._slowly(rpc.CloseView, self._snapshot, self._snapshots),
             "newPlugin": self._slowly(rpc.NewPlugin, self._new_plugin),
             "request": self._request,
             "ping": self._ping,
@@ -91,10 +95,12 @@ class Server:
 
     def stop(self) -> None:
         """Stop all work; for when the editor has gone."""
+        self._stopping.set()
         if self._session is not None:
             self._session.views.leave(self)
             self._session.stop()
-        self._slow.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._slow, self._snapshots):
+            pool.shutdown(wait=True, cancel_futures=True)
 
     @property
     def session(self) -> Session:
@@ -155,8 +161,13 @@ class Server:
 
     # -- what there is -----------------------------------------------------------------------------
 
-    def _slowly(self, shape: type[Params] | None, work: Callable[..., Any]) -> Method:
-        """A method that runs off the reading thread, one after the other."""
+    def _slowly(
+        self,
+        shape: type[Params] | None,
+        work: Callable[..., Any],
+        pool: ThreadPoolExecutor | None = None,
+    ) -> Method:
+        """A method that runs off the reading thread, one after the other of its pool."""
 
         def begin(call: Call, params: Any) -> None:
             arguments: tuple[Any, ...] = ()
@@ -174,7 +185,7 @@ class Server:
                         _log.error("A request of the editor failed.", exc_info=True)
                     call.fail(error)
 
-            future = self._slow.submit(carry_out)
+            future = (pool or self._slow).submit(carry_out)
 
             def give_up() -> None:
                 if future.cancel():  # what has begun is answered as it ends
@@ -269,7 +280,18 @@ class Server:
     def _snapshot(self, asked: rpc.CloseView) -> Any:
         from lmkit.transports.snapshot import snapshot
 
-        return snapshot(self.session.views.panel(asked.view).view, None)
+        views = self.session.views
+
+        def gone() -> bool:
+            return self._stopping.is_set() or asked.view not in views
+
+        try:
+            made = snapshot(views.panel(asked.view).view, None, cancel=gone)
+        except Exception:
+            views.panel(asked.view)  # one that was closed meanwhile: that is what there is to say
+            raise
+        views.panel(asked.view)
+        return made
 
     def _new_plugin(self, asked: rpc.NewPlugin) -> rpc.NewPluginMade:
         from lmkit.scaffold import write_plugin
@@ -292,6 +314,7 @@ def _declare(registered: RegisteredTask) -> rpc.TaskDeclaration:
     return rpc.TaskDeclaration(
         name=info.name, title=info.title, plugin=info.plugin, help=info.help,
         default_model=task.default_model, body=body, fields=tuple(fields),
+        cell=cell_of(task),
     )  # fmt: skip
 
 

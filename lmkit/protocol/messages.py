@@ -94,6 +94,7 @@ __all__ = [
     "StatusChanged",
     "StepSpec",
     "Table",
+    "TaskCell",
     "TaskInfo",
     "Text",
     "TextField",
@@ -880,13 +881,25 @@ class PluginInfo(Struct, frozen=True, kw_only=True):
     error: ErrorInfo | None = None
 
 
+class TaskCell(Struct, frozen=True, kw_only=True):
+    """The cell that runs a task: ``line``, ``--model NAME`` behind it, and a text below.
+
+    ``text`` is an example, and what is selected goes in its place. It is empty where the task takes
+    no text: ``line`` is then the whole cell, and opens the task's panel.
+    """
+
+    line: Annotated[str, Meta(min_length=1, max_length=10_000)]
+    text: Line = ""
+
+
 class TaskInfo(Struct, frozen=True, kw_only=True):
-    """One task that can be run."""
+    """One task that can be run. An output that was saved before there were cells has none."""
 
     name: Name
     title: Line
     plugin: Line
     help: Line = ""
+    cell: TaskCell | None = None
 
 
 class ModelInfo(Struct, frozen=True, kw_only=True):

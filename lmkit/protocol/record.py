@@ -22,7 +22,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     ``fingerprint`` tells whether a model's files are the same (SHA-256 of its small files and of
     the weights' names, sizes and times; empty for a model in memory), ``tokenizer_hash`` is the
     SHA-256 of the whole tokenizer. ``fields`` holds the values of the run, texts included, and is
-    None where the user left texts out. ``date`` is UTC, ISO 8601. Empty: not known.
+    None where the user left texts out. ``date`` is UTC, ISO 8601; a notebook's outputs leave it
+    out. Empty: not known.
     """
 
     task: _Line = ""

@@ -26,6 +26,7 @@ from lmkit.protocol.messages import (
     Result,
     StarterInfo,
     Struct,
+    TaskCell,
 )
 
 __all__ = [
@@ -72,7 +73,8 @@ class Initialized(Struct, frozen=True, kw_only=True):
 class TaskDeclaration(Struct, frozen=True, kw_only=True):
     """One task with all that it declares: enough to draw its form and to complete its options.
 
-    ``body`` names the text field that takes the body of a cell, or a selection in an editor.
+    ``body`` names the text field that takes the body of a cell. What is selected in an editor goes
+    there where ``cell`` has a text.
     """
 
     name: Name
@@ -82,6 +84,7 @@ class TaskDeclaration(Struct, frozen=True, kw_only=True):
     default_model: Line = ""
     body: Line = ""
     fields: tuple[FieldSpec, ...] = ()
+    cell: TaskCell
 
 
 class TaskList(Struct, frozen=True, kw_only=True):

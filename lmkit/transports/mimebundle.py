@@ -13,7 +13,7 @@ from lmkit.session import Session
 from lmkit.settings import options
 from lmkit.transports.html import to_html
 from lmkit.transports.picture import describe, draw
-from lmkit.transports.snapshot import bundle_of, for_html, snapshot
+from lmkit.transports.snapshot import bundle_of, for_html, snapshot, undated
 from lmkit.views.panel import PanelView
 
 __all__ = ["WIDGET_MIME", "forms", "mimebundle"]
@@ -46,7 +46,7 @@ def mimebundle(
     room = budget // 2
     for _ in range(ROUNDS):
         if isinstance(view, PanelView):
-            bundle = snapshot(view, live, budget=room)
+            bundle = undated(snapshot(view, live, budget=room))
         else:
             bundle = bundle_of(view.spec(), live)
         picture = draw(bundle)

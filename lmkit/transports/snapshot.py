@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from lmkit.errors import LmkitError
+from lmkit.errors import Cancelled, LmkitError
 from lmkit.protocol.codec import save_tile, state_of, to_builtins
 from lmkit.protocol.keys import Key, format_key
 from lmkit.protocol.messages import (
@@ -30,7 +30,7 @@ from lmkit.version import __version__
 from lmkit.views.attention import AttentionTiles
 from lmkit.views.panel import PanelView
 
-__all__ = ["saved_spec", "snapshot"]
+__all__ = ["bundle_of", "for_html", "saved_spec", "snapshot", "undated"]
 
 FIRST = 280_000
 """Bytes of an output's own form that a first look takes: spec, thumbnails, shown head. What
@@ -66,8 +66,9 @@ def snapshot(
     budget: int | None = None,
     selection: Selection | None = None,
     whole: bool = False,
+    cancel: Callable[[], bool] | None = None,
 ) -> Bundle:
-    """Take the saved form of a panel.
+    """Take the saved form of a panel. May be called from any thread.
 
     Thumbnails and the shown head come first, then what its neuron view needs, the lens on show and
     the answers of views, then the other heads in order, as far as they fit.
@@ -79,43 +80,50 @@ def snapshot(
         selection: What to show instead of what the view shows.
         whole: For a file that a user asks for: as many heads as the budget allows and however
             long it takes, where an output of a cell stays small and quick.
+        cancel: Asked now and then; once it answers True, no more is computed.
+
+    Raises:
+        Cancelled: ``cancel`` answered True.
     """
     budget = most = options.budget // 2 if budget is None else budget
-    if selection is not None and view.tiles is not None:
-        selection = view.tiles.clip(selection)
-    whole_spec = view.spec(selection)
+    whole_spec, tiles, record, shown_answers = view.shown(selection)
     spec = saved_spec(whole_spec)
     if live is not None and spec == whole_spec:
         live = msgspec.structs.replace(live, state=state_of(spec))
-    record = _short_record(view)
-    tiles = view.tiles
+    record = _short(record)
     if tiles is None or spec.attention is None:
         return bundle_of(spec, live, record=record)
+
+    def made(key: str, *, fine: bool = False, coarse: bool = False) -> SavedTile:
+        if cancel is not None and cancel():
+            raise Cancelled("The view is not wanted any more.")
+        return save_tile(*tiles.tile(key, fine=fine, coarse=coarse, cancel=cancel))
+
     chosen = spec.attention.selection
     until = time.monotonic() + SECONDS
     carried: list[SavedTile] = []
     for key in tiles.thumbnail_keys():
         if carried and not whole and time.monotonic() > until:
             break
-        carried.append(save_tile(*tiles.tile(key)))
+        carried.append(made(key))
     shown = format_key(Key("head", chosen.layer, chosen.head))
-    first = save_tile(*tiles.tile(shown, fine=_fine(tiles, shown)))
+    first = made(shown, fine=_fine(tiles, shown))
     if not whole:
         budget = min(
             budget, FIRST - len(json.dumps(to_builtins(spec), ensure_ascii=False).encode())
         )
         # Thumbnails are looked at and never read off: they lose nothing that the eye would see.
         if _size(carried) + len(first.data) > budget:
-            carried = [save_tile(*tiles.tile(tile.key, coarse=True)) for tile in carried]
+            carried = [made(tile.key, coarse=True) for tile in carried]
         if _size(carried) + len(first.data) > budget:
-            first = save_tile(*tiles.tile(shown, coarse=True))
+            first = made(shown, coarse=True)
     used = _size(carried)
     heads = [shown, *(key for key in tiles.head_keys() if key != shown)]
     answers: tuple[SavedAnswer, ...] = ()
     count = 0
     others = 0
     for key in heads:
-        tile = first if key == shown else save_tile(*tiles.tile(key, fine=_fine(tiles, key)))
+        tile = first if key == shown else made(key, fine=_fine(tiles, key))
         size = len(tile.data)
         # The head on show is there however large the rest is, unless a user set a budget.
         fits = used + size <= (most if count == 0 else budget)
@@ -135,7 +143,7 @@ def snapshot(
             used += sum(len(one.data) for one in seen)
             carried.extend(seen)
             room = budget - used if whole else min(ANSWERS, budget - used)
-            answers, size = _answers(view, room)
+            answers, size = _fitting(shown_answers, room)
             used += size
     return bundle_of(
         spec,
@@ -187,11 +195,11 @@ def _lens(
     return carried
 
 
-def _answers(view: PanelView, room: int) -> tuple[tuple[SavedAnswer, ...], int]:
+def _fitting(answers: Sequence[SavedAnswer], room: int) -> tuple[tuple[SavedAnswer, ...], int]:
     """Answers of views as far as they fit, the latest first, and their size in characters."""
     kept: list[SavedAnswer] = []
     used = 0
-    for answer in view.answers:
+    for answer in answers:
         saved = msgspec.structs.replace(
             answer, results=tuple(_keepable(result) for result in answer.results)
         )
@@ -202,9 +210,8 @@ def _answers(view: PanelView, room: int) -> tuple[tuple[SavedAnswer, ...], int]:
     return tuple(kept), used
 
 
-def _short_record(view: PanelView) -> RunRecord | None:
+def _short(record: RunRecord | None) -> RunRecord | None:
     """The record without what the spec beside it holds already: long texts are cut."""
-    record = view.outcome.record if view.outcome else None
     if record is None or record.fields is None:
         return record
     fields = {
@@ -287,16 +294,26 @@ def bundle_of(
     )
 
 
+def undated(bundle: Bundle) -> Bundle:
+    """The bundle for a notebook: a cell that is run again leaves the same record.
+
+    A notebook is kept by tools that compare it, and its history says when it changed. A file that a
+    user saves has the date.
+    """
+    if bundle.record is None or not bundle.record.date:
+        return bundle
+    return msgspec.structs.replace(bundle, record=msgspec.structs.replace(bundle.record, date=""))
+
+
 def for_html(bundle: Bundle) -> Bundle:
     """The bundle for the HTML form: thumbnails and the shown head, all heads where they are small.
 
     The data stands in lmkit's own form already; a second copy has to be worth its bytes. What the
-    neuron view needs is the first to go. Ids of the kernel, which no page can reach, and the date
-    stand in lmkit's own form alone: a cell that is run again leaves the same HTML, which is one
-    long line to a tool that compares notebooks.
+    neuron view needs is the first to go. Ids of the kernel, which no page can reach, stand in
+    lmkit's own form alone: a cell that is run again leaves the same HTML, which is one long line to
+    a tool that compares notebooks.
     """
-    record = bundle.record and msgspec.structs.replace(bundle.record, date="")
-    bundle = msgspec.structs.replace(bundle, live=None, record=record)
+    bundle = msgspec.structs.replace(undated(bundle), live=None)
     spec = bundle.spec
     attention = getattr(spec, "attention", None)
     if attention is None or sum(len(tile.data) for tile in bundle.tiles) <= HTML_TILES:

@@ -10,7 +10,7 @@ import dataclasses
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -41,7 +41,7 @@ from lmkit.views.data_set import DataSetPart
 from lmkit.views.lens import Lens
 from lmkit.views.parts import parts_of
 
-__all__ = ["Outcome", "PanelView"]
+__all__ = ["Outcome", "PanelView", "Shown"]
 
 Listener = Callable[[Event], None]
 
@@ -66,6 +66,15 @@ class Outcome:
     replaced: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     stopped: bool = False
     job: Job | None = None
+
+
+class Shown(NamedTuple):
+    """What a panel shows at one moment: the spec and all that is behind it, of one run."""
+
+    spec: PanelSpec
+    tiles: AttentionTiles | None
+    record: RunRecord | None
+    answers: tuple[SavedAnswer, ...]
 
 
 class PanelView:
@@ -179,6 +188,19 @@ class PanelView:
                 data_set=self._data_set.spec() if self._data_set else None,
                 job=self._job,
             )
+
+    def shown(self, selection: Selection | None = None) -> Shown:
+        """The view with its tiles, record and answers, whichever run ends in the meantime.
+
+        Args:
+            selection: Another one than is chosen; brought within bounds.
+        """
+        with self._lock:
+            tiles, outcome = self._tiles, self._outcome
+            if selection is not None and tiles is not None:
+                selection = tiles.clip(selection)
+            record = outcome.record if outcome else None
+            return Shown(self.spec(selection), tiles, record, self.answers)
 
     def _lines(self, selection: Selection) -> str:
         """What "Copy as Python" gives: what is shown, not what was typed since."""

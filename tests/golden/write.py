@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from lmkit.cells import cell_source
 from lmkit.protocol import codec, levels, tiles
-from lmkit.protocol.messages import SavedTile, TileHeader, TokenColumns
+from lmkit.protocol.messages import SavedTile, TaskCell, TileHeader, TokenColumns
 
 __all__ = ["HERE", "HOSTILE", "golden"]
 
@@ -211,7 +212,21 @@ def _home() -> dict[str, Any]:
                 "error": {"code": "plugin-import", "message": HOSTILE[2], "hint": "Reinstall."},
             },
         ],
-        "tasks": [{"name": "classification", "title": HOSTILE[1], "plugin": "good"}],
+        "tasks": [
+            {
+                "name": "classification",
+                "title": HOSTILE[1],
+                "plugin": "good",
+                "cell": {"line": "%%lm classification", "text": HOSTILE[2]},
+            },
+            {
+                "name": "distillation",
+                "title": "",
+                "plugin": "good",
+                "cell": {"line": "%lm distillation"},
+            },
+            {"name": "of-an-older-output", "title": "", "plugin": "good"},
+        ],
         "devices": [{"name": "cpu", "title": "CPU", "chosen": True, "memoryTotal": 2**40}],
         "models": [
             {
@@ -357,6 +372,11 @@ def _refused() -> dict[str, list[Any]]:
     def panel(**changed: Any) -> dict[str, Any]:
         return {**bundle, "spec": {**_PANEL, **changed}}
 
+    def home(cell: Any) -> dict[str, Any]:
+        tasks = [{"name": "a", "title": "", "plugin": "p", "cell": cell}]
+        spec = {"kind": "home", "version": "", "tasks": tasks}
+        return {**base, "type": "welcome", "session": "s1", "version": "", "spec": spec}
+
     def refused(**changed: Any) -> dict[str, Any]:
         return {**bundle, "tiles": [{**saved, **changed}]}
 
@@ -381,6 +401,12 @@ def _refused() -> dict[str, list[Any]]:
             {**base, "type": "tile", "tile": {**tile, "encoding": "f16"}},
             {"type": "status", "view": "v1", "status": {"state": "sleeping"}},
             {"type": "selected", "view": "v1", "selection": {"layer": -1}},
+            home({"line": ""}),
+            home({"line": "x" * 10_001}),
+            home({"line": "%lm a", "text": "x" * 10_001}),
+            home({"line": "%lm a", "text": None}),
+            home({"text": "no line"}),
+            home("%lm a"),
         ],
         "bundle": [
             None,
@@ -690,6 +716,28 @@ def _unpacks(tile: SavedTile) -> bool:
     return True
 
 
+def _cells() -> list[dict[str, Any]]:
+    """The sources of cells, which shells fill in by themselves."""
+    cells = [
+        TaskCell(line="%%lm news", text="An example."),
+        TaskCell(line="%%lm zero-shot --candidates 'politics, sport'", text=HOSTILE[1]),
+        TaskCell(line="%lm distillation"),
+    ]
+    texts = ["", "Ada wrote it.", "  \n\t", "two\nlines\n", "%%lm other", *HOSTILE[1:10]]
+    models = ["", "starter:ner", "a/b-c_d", "my models/it's", 'say "x" $HOME \\', "模型", "a;b"]
+    pairs = [(text, "") for text in texts] + [("A text.", model) for model in models]
+    return [
+        {
+            "cell": codec.to_builtins(cell),
+            "text": text,
+            "model": model,
+            "source": cell_source(cell, text, model),
+        }
+        for cell in cells
+        for text, model in pairs
+    ]
+
+
 def golden() -> dict[str, Any]:
     """The content of each golden file, by its name."""
     made = _tiles()
@@ -731,6 +779,7 @@ def golden() -> dict[str, Any]:
             for each in bundles
         ],
         "refused.json": _refused(),
+        "cells.json": _cells(),
         "levels.json": _levels(),
         "tokens.json": [
             {

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import copy
+import datetime
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -332,7 +335,7 @@ def test_html_can_be_saved_from_the_command_line(
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
-    """Run again, a cell's output differs in who made it and when, and in nothing else."""
+    """Run again, a cell's output differs in the id of its view, and in nothing else."""
     model = str(tiny_bert(tmp_path / "bert"))
     both = []
     for _ in range(2):
@@ -341,9 +344,45 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     first, second = both
     for kind in ("text/html", "image/png", "text/plain"):
         assert first[kind] == second[kind], kind
-    ours = [dict(forms[MIME]) for forms in both]
-    ids = [one.pop("live") for one in ours]
-    assert ids[0]["view"] != ids[1]["view"]
-    for one in ours:
-        assert one["record"].pop("date")
+    ours = [copy.deepcopy(forms[MIME]) for forms in both]
+    ids = [one["live"].pop("view") for one in ours]
+    assert ids[0] != ids[1]
     assert json.dumps(ours[0]) == json.dumps(ours[1])
+
+
+def test_a_comparison_run_again_gives_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit = lmkit.load(str(tiny_bert(tmp_path / "bert")))
+    clock = itertools.count(2000)
+
+    class Later(datetime.datetime):
+        """Another year at each look."""
+
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Later:
+            return cls(next(clock), 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr(datetime, "datetime", Later)
+    both = []
+    for _ in range(2):
+        compared = lmkit.compare(kit.explore("a moved plot"), kit.explore("a thin plot"))
+        assert compared.record.date
+        forms, _metadata = compared._shown.widget._repr_mimebundle_()
+        ours = copy.deepcopy(forms[MIME])
+        ours["live"].pop("view")
+        both.append((json.dumps(ours), forms["text/html"]))
+    assert both[0] == both[1]
+
+
+def test_an_output_that_was_saved_with_a_date_is_read(result: Analysis) -> None:
+    saved = copy.deepcopy(result.panel._repr_mimebundle_()[0][MIME])
+    assert saved["record"]["date"] == ""
+    saved["record"]["date"] = "2026-01-02T03:04:05+00:00"
+    old = decode_bundle(saved)
+    assert old.record is not None
+    assert old.record.date == "2026-01-02T03:04:05+00:00"
+    del saved["record"]["date"]
+    bare = decode_bundle(saved)
+    assert bare.record is not None
+    assert bare.record.date == ""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import random
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,17 @@ import numpy as np
 import pytest
 
 from lmkit.host import PluginHost
+from lmkit.kit import open_task
 from lmkit.models import ModelStore
 from lmkit.protocol.codec import decode_bundle
+from lmkit.protocol.messages import PanelSpec, Selection
 from lmkit.protocol.tiles import decode
 from lmkit.serve import Server
 from lmkit.session import Session
+from lmkit.transports.snapshot import snapshot
 from lmkit.transports.stdio import FrameReader
+from lmkit.views.attention import AttentionTiles
+from lmkit.views.panel import PanelView
 from tests.rpc import Editor, frame
 from tests.tiny import TEXT, tiny_bert
 
@@ -123,6 +129,8 @@ def test_a_text_is_analysed(editor: Editor, bert: str) -> None:
     assert first["executable"] == sys.executable
     tasks = {one["name"]: one for one in editor.ask("tasks")["tasks"]}
     assert tasks["classification"]["body"] == "text"
+    assert tasks["classification"]["cell"]["line"] == "%%lm classification"
+    assert tasks["distillation"]["cell"] == {"line": "%lm distillation", "text": ""}
     assert tasks["loud"]["fields"][1]["kind"] == "integer"
     assert editor.nameless == []
     plugins = {one["name"]: one["state"] for one in editor.ask("plugins")["plugins"]}
@@ -193,33 +201,128 @@ def test_wrong_requests_are_errors_with_a_sentence(editor: Editor) -> None:
     assert answer["error"]["data"]["hint"] == "Did you mean classification?"
 
 
+@contextlib.contextmanager
+def serving(
+    session: Callable[[], Session],
+) -> Iterator[tuple[Server, Callable[[int, str, Any], None], FrameReader]]:
+    """A server in this process: itself, how to ask it, and its answers in the order they come."""
+    (from_editor, to_server), (from_server, to_editor) = os.pipe(), os.pipe()
+    with (
+        os.fdopen(from_editor, "rb") as reader, os.fdopen(to_editor, "wb") as writer,
+        os.fdopen(to_server, "wb", buffering=0) as ask, os.fdopen(from_server, "rb") as answers,
+    ):  # fmt: skip
+        server = Server(session, reader, writer)
+        thread = threading.Thread(target=server.endpoint.serve)
+        thread.start()
+
+        def put(number: int, method: str, params: Any = None) -> None:
+            ask.write(frame({"jsonrpc": "2.0", "id": number, "method": method, "params": params}))
+
+        try:
+            yield server, put, FrameReader(answers)
+        finally:
+            ask.close()
+            thread.join(60)
+            server.stop()
+    assert not thread.is_alive()
+
+
 def test_a_ping_is_answered_while_the_rest_waits() -> None:
     """So an editor can tell a server that computes from one that hangs."""
-    (from_editor, to_server), (from_server, to_editor) = os.pipe(), os.pipe()
     go_on = threading.Event()
 
     def session() -> Session:
         assert go_on.wait(60)
         return Session(PluginHost(), ModelStore())
 
-    with (
-        os.fdopen(from_editor, "rb") as reader, os.fdopen(to_editor, "wb") as writer,
-        os.fdopen(to_server, "wb", buffering=0) as ask, os.fdopen(from_server, "rb") as answers,
-    ):  # fmt: skip
-        server = Server(session, reader, writer)
-        serving = threading.Thread(target=server.endpoint.serve)
-        serving.start()
-        for number, method in enumerate(("initialize", "ping")):
-            params = {"protocol": 1, "client": "test"} if method == "initialize" else None
-            ask.write(frame({"jsonrpc": "2.0", "id": number, "method": method, "params": params}))
-        frames = FrameReader(answers)
-        assert frames.read() == {"jsonrpc": "2.0", "id": 1, "result": None}
+    with serving(session) as (_, put, answers):
+        put(0, "initialize", {"protocol": 1, "client": "test"})
+        put(1, "ping", None)
+        assert answers.read() == {"jsonrpc": "2.0", "id": 1, "result": None}
         go_on.set()
-        assert frames.read()["id"] == 0
-        ask.close()
-        serving.join(60)
-        server.stop()
-    assert not serving.is_alive()
+        assert answers.read()["id"] == 0
+
+
+def test_a_snapshot_holds_up_nothing_and_ends_with_its_view(
+    bert: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Semaphore(0), threading.Event()
+    tile = AttentionTiles.tile
+
+    def slow(self: AttentionTiles, *args: Any, **options: Any) -> Any:
+        made = tile(self, *args, **options)
+        begun.release()
+        assert go_on.wait(60)
+        return made
+
+    host = PluginHost(environ={"LMKIT_PLUGINS_ALLOW": "classification"})
+    host.discover()
+    session = Session(host, ModelStore(device="cpu"))
+    with serving(lambda: session) as (_, put, answers):
+        put(0, "open", {"task": "classification", "model": bert, "values": {"text": TEXT}})
+        view = answers.read()["result"]["view"]
+        panel = session.views.panel(view)
+        session.runs.run_now(panel)
+        monkeypatch.setattr(AttentionTiles, "tile", slow)
+        put(1, "snapshot", {"view": view})
+        assert begun.acquire(timeout=60)
+        put(2, "tasks", None)
+        first = answers.read()
+        assert first["id"] == 2
+        assert {one["name"] for one in first["result"]["tasks"]} >= {"classification"}
+        put(3, "complete", {"line": "%%lm "})
+        assert answers.read()["id"] == 3
+        go_on.set()
+        kept = answers.read()
+        assert kept["id"] == 1
+        assert decode_bundle(kept["result"]).heads_carried == 8
+
+        go_on.clear()
+        while begun.acquire(blocking=False):
+            pass
+        put(4, "snapshot", {"view": view})
+        assert begun.acquire(timeout=60)
+        put(5, "close", {"view": view})
+        assert answers.read()["id"] == 5
+        go_on.set()
+        gone = answers.read()
+        assert gone["id"] == 4
+        assert gone["error"]["data"]["code"] == "unknown-view"
+        assert panel.view.tiles is not None
+        assert panel.view.tiles.trace.released, "no pass is made again for a view that is closed"  # type: ignore[attr-defined]
+
+
+def test_a_snapshot_is_of_one_run(bert: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that ends while a snapshot is made changes nothing in it."""
+    host = PluginHost(environ={"LMKIT_PLUGINS_ALLOW": "classification"})
+    host.discover()
+    session = Session(host, ModelStore(device="cpu"))
+    panel = open_task(session, host.task("classification"), bert, {"text": "plot"}, {})
+    session.runs.run_now(panel)
+    other = threading.Thread(target=session.runs.run_now, args=(panel, {"text": TEXT}))
+    spec = PanelView.spec
+
+    def meddled(self: PanelView, selection: Selection | None = None) -> PanelSpec:
+        made = spec(self, selection)
+        if other.ident is None:
+            other.start()
+            other.join(2)
+        return made
+
+    monkeypatch.setattr(PanelView, "spec", meddled)
+    bundle = snapshot(panel.view, None)
+    other.join(60)
+    session.stop()
+    assert panel.view.values["text"] == TEXT
+    assert isinstance(bundle.spec, PanelSpec)
+    assert bundle.spec.values["text"] == "plot"
+    assert bundle.record is not None
+    assert bundle.record.fields is not None
+    assert bundle.record.fields["text"] == "plot"
+    assert bundle.spec.attention is not None
+    count = len(bundle.spec.attention.tokens)
+    shapes = {tile.shape for tile in bundle.tiles if tile.key.startswith("head/")}
+    assert shapes == {(count, count)}
 
 
 def test_the_server_ends_with_its_editor(mortal: Editor, bert: str) -> None:

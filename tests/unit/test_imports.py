@@ -16,7 +16,7 @@ PACKAGE = ROOT / "lmkit"
 # A module may import those named before it in its row, and the rooms named for it below.
 CHAIN = (
     "version", "errors", "settings", "protocol", "work", "rows", "api", "run_record",
-    "declarations", "fields", "hookspecs", "host", "runner", "trace_cache", "tile_queue",
+    "declarations", "fields", "cells", "hookspecs", "host", "runner", "trace_cache", "tile_queue",
     "lending", "jobs", "open_views", "task_runs", "session", "home", "kernel_session", "tools",
     "fonts", "transports", "saving", "attention", "explorer", "evaluation", "kit", "arguments",
     "reports", "completion", "scaffold", "remains", "strip", "serve", "magics", "cli",

@@ -1,4 +1,4 @@
-import type { ErrorInfo } from "@lmkit/protocol";
+import type { ErrorInfo, TaskInfo } from "@lmkit/protocol";
 import type { Translate } from "./messages.ts";
 import type { Source } from "./source.ts";
 import type { ThemeHandle } from "./theme.ts";
@@ -6,7 +6,7 @@ import type { ThemeHandle } from "./theme.ts";
 /** What the application around a view can do that a page cannot; each only where there is one. */
 export interface HostActions {
   /** Put a cell that runs this task into the notebook at hand. */
-  readonly insertTask?: (task: string) => void;
+  readonly insertTask?: (task: TaskInfo) => void;
   /** Put a cell with these lines into the notebook at hand. */
   readonly insertCode?: (source: string) => void;
   /** Go to the output that shows this view; false when it is nowhere to be seen. */

@@ -127,7 +127,7 @@ export function home(
                       t("home.insert.label", { name: visibleProse(task.title) }),
                       "insert",
                       task.name,
-                      context.host.insertTask,
+                      () => context.host.insertTask?.(task),
                     )
                   : h(
                       "code",

@@ -739,6 +739,22 @@ describe("the home view", () => {
     ]);
   });
 
+  test("the application inserts a task's own cell", () => {
+    const tasks = home().tasks.map((task) => ({
+      ...task,
+      cell: { line: `%%lm ${task.name}`, text: "An example." },
+    }));
+    const insertTask = vi.fn();
+    const view = new Mounted((element) =>
+      mountBundle(element, bundle({ ...home(), tasks }), null, {
+        ...options,
+        host: { insertTask },
+      }),
+    );
+    view.all("insert")[1]?.click();
+    expect(insertTask).toHaveBeenCalledExactlyOnceWith(tasks[1]);
+  });
+
   test("a run that failed says why, as text", async () => {
     const run = {
       name: "runs/a",

@@ -1,20 +1,21 @@
 import { type INotebookTracker, NotebookActions, type NotebookPanel } from "@jupyterlab/notebook";
-import { MIME } from "@lmkit/protocol";
+import { cellSource, MIME, type TaskInfo } from "@lmkit/protocol";
 
 /** Models by task, as the settings name them. */
 export type DefaultModels = Readonly<Record<string, string>>;
 
-const EXAMPLE = "The plot is thin, but I was moved.";
+/** What a cell needs to know of its task; a kernel with an older lmkit tells of no cell. */
+export type CellTask = Pick<TaskInfo, "name"> & { readonly cell?: TaskInfo["cell"] };
 
-/** The lines of a cell that runs a task on a text. */
-export function taskCell(task: string, text: string, models: DefaultModels): string {
-  const model = models[task];
-  return `%%lm ${task}${model ? ` --model ${quoted(model)}` : ""}\n${text || EXAMPLE}`;
+/** Whether what is selected can go into a task's cell. */
+export function takesText(task: CellTask): boolean {
+  return Boolean(task.cell?.text);
 }
 
-/** As a shell reads it, which is how the magic splits its line. */
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`;
+/** The cell that runs a task, on a text where the task takes one. */
+export function taskCell(task: CellTask, text: string, models: DefaultModels): string {
+  const cell = task.cell ?? { line: `%lm ${task.name}`, text: "" }; // which opens its panel
+  return cellSource(cell, text, models[task.name] ?? "");
 }
 
 /** What is selected in the active cell's editor, else elsewhere in the notebook. */
@@ -43,8 +44,8 @@ export function insertCell(panel: NotebookPanel, source: string): void {
 }
 
 /** Insert a task's cell; on a selected text it runs at once. */
-export function insertTask(panel: NotebookPanel, task: string, models: DefaultModels): void {
-  const text = selectedText(panel);
+export function insertTask(panel: NotebookPanel, task: CellTask, models: DefaultModels): void {
+  const text = takesText(task) ? selectedText(panel) : "";
   insertCell(panel, taskCell(task, text, models));
   if (text.trim()) void NotebookActions.run(panel.content, panel.sessionContext);
 }

@@ -1,11 +1,12 @@
 import type { Kernel } from "@jupyterlab/services";
+import type { CellTask } from "./cells.ts";
 
 /** What a kernel has of lmkit. */
 export type Found =
   | { readonly state: "not-python" }
   | { readonly state: "missing"; readonly python: string }
   | { readonly state: "installed"; readonly version: string }
-  | { readonly state: "loaded"; readonly version: string; readonly tasks: readonly string[] };
+  | { readonly state: "loaded"; readonly version: string; readonly tasks: readonly CellTask[] };
 
 /**
  * One expression, so that nothing is left in the user's namespace; it prints a JSON string. The name
@@ -20,8 +21,8 @@ const LOOK = `(lambda import_: import_("json").dumps({
     if package and import_("importlib.machinery", fromlist=["machinery"]).PathFinder.find_spec(
       "lmkit.kernel_session", package.submodule_search_locations or []) else None
   ))(import_("importlib.util", fromlist=["util"]).find_spec("lmkit")),
-  "tasks": ([one.task.name for one in
-             import_("lmkit.kernel_session", fromlist=["kernel_session"]).current_host().tasks]
+  "tasks": (import_("msgspec").to_builtins([one.info() for one in
+             import_("lmkit.kernel_session", fromlist=["kernel_session"]).current_host().tasks])
             if "lmkit" in getattr(getattr(getattr(get_ipython(), "kernel", None), "comm_manager",
                                           None), "targets", {}) else None),
 }))(__import__)`
@@ -65,5 +66,5 @@ export function read(shown: string): Found {
   const { python, version, tasks } = JSON.parse(json) as Record<string, unknown>;
   if (typeof version !== "string") return { state: "missing", python: String(python) };
   if (!Array.isArray(tasks)) return { state: "installed", version };
-  return { state: "loaded", version, tasks: tasks.map(String) };
+  return { state: "loaded", version, tasks: tasks as CellTask[] };
 }

@@ -17,7 +17,15 @@ import { ISettingRegistry } from "@jupyterlab/settingregistry";
 import { ITranslator, nullTranslator } from "@jupyterlab/translation";
 import { type Preferences, prefer } from "@lmkit/core";
 import { KernelBudget } from "./budget.ts";
-import { type DefaultModels, findView, insertCell, insertTask, taskCell } from "./cells.ts";
+import {
+  type CellTask,
+  type DefaultModels,
+  findView,
+  insertCell,
+  insertTask,
+  selectedText,
+  takesText,
+} from "./cells.ts";
 import { icon } from "./icon.ts";
 import { patiently } from "./patience.ts";
 import { type Found, probe } from "./probe.ts";
@@ -36,7 +44,7 @@ export const COMMANDS = {
 } as const;
 
 /** Cells of the launcher's notebook. */
-const FIRST_CELLS = ["%load_ext lmkit", taskCell("classification", "", {})];
+const FIRST_CELLS = ["%load_ext lmkit", "%%lm classification\nThe plot is thin, but I was moved."];
 
 export const sidePanel: JupyterFrontEndPlugin<void> = {
   id: ID,
@@ -58,7 +66,7 @@ async function activate(
 ): Promise<void> {
   const { commands, shell } = app;
   let models: DefaultModels = {};
-  const insert = (task: string) => {
+  const insert = (task: CellTask) => {
     const panel = notebooks.currentWidget;
     if (panel) insertTask(panel, task, models);
   };
@@ -139,12 +147,16 @@ async function activate(
     execute: async () => {
       const panel = notebooks.currentWidget;
       await whenLoaded(COMMANDS.run, kernelOf(panel), async ({ tasks }) => {
+        if (!panel) return;
+        const selected = selectedText(panel).trim() !== "";
+        const fit = selected ? tasks.filter(takesText) : tasks;
         const asked = await InputDialog.getItem({
           title: word("command.run"),
           label: word("dialog.task"),
-          items: [...tasks],
+          items: fit.map(({ name }) => name),
         });
-        if (panel && asked.button.accept && asked.value) insertTask(panel, asked.value, models);
+        const task = fit.find(({ name }) => name === asked.value);
+        if (asked.button.accept && task) insertTask(panel, task, models);
       });
     },
   });

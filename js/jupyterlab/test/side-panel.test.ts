@@ -4,8 +4,9 @@ import { probe, read } from "../src/probe.ts";
 import { WORDS, words } from "../src/words.ts";
 
 // the rest of the package needs a browser that lays out
-vi.mock("@jupyterlab/notebook", () => ({ NotebookActions: {} }));
-const { findView, selectedText, taskCell } = await import("../src/cells.ts");
+const actions = vi.hoisted(() => ({ insertBelow: vi.fn(), run: vi.fn() }));
+vi.mock("@jupyterlab/notebook", () => ({ NotebookActions: actions }));
+const { findView, insertTask, selectedText, takesText, taskCell } = await import("../src/cells.ts");
 
 /** What Python's repr() makes of ASCII. */
 function repr(text: string): string {
@@ -31,11 +32,15 @@ test("what a kernel says of itself is read back, whatever its paths are called",
 });
 
 test("installed and loaded are told apart", () => {
-  const loaded = { python: "p", version: "0.1.0", tasks: ["ner", "classification"] };
+  const tasks = [
+    { name: "ner", cell: { line: "%%lm ner", text: "x" } },
+    { name: "distillation", cell: { line: "%lm distillation", text: "" } },
+  ];
+  const loaded = { python: "p", version: "0.1.0", tasks };
   expect(read(repr(dumps(loaded)))).toEqual({
     state: "loaded",
     version: "0.1.0",
-    tasks: ["ner", "classification"],
+    tasks,
   });
   expect(read(repr(dumps({ ...loaded, tasks: null })))).toEqual({
     state: "installed",
@@ -63,11 +68,47 @@ test("what a failing cell took along is asked again, and not for ever", async ()
 });
 
 test("a cell names the task, the default model, and the selected text", () => {
-  expect(taskCell("ner", "Ada wrote it.", {})).toBe("%%lm ner\nAda wrote it.");
-  expect(taskCell("ner", "x", { ner: "starter:ner" })).toBe("%%lm ner --model starter:ner\nx");
-  expect(taskCell("ner", "x", { ner: "my models/it's" })).toBe(
+  const ner = { name: "ner", cell: { line: "%%lm ner", text: "An example." } };
+  expect(taskCell(ner, "Ada wrote it.", {})).toBe("%%lm ner\nAda wrote it.");
+  expect(taskCell(ner, "", { classification: "a" })).toBe("%%lm ner\nAn example.");
+  expect(taskCell(ner, "x", { ner: "starter:ner" })).toBe("%%lm ner --model starter:ner\nx");
+  expect(taskCell(ner, "x", { ner: "my models/it's" })).toBe(
     `%%lm ner --model 'my models/it'"'"'s'\nx`,
   );
+});
+
+test("a task that takes no text gets the line that opens its panel, and no selection", () => {
+  const distillation = { name: "distillation", cell: { line: "%lm distillation", text: "" } };
+  expect(taskCell(distillation, "selected", {})).toBe("%lm distillation");
+  expect(takesText(distillation)).toBe(false);
+  // a kernel with an older lmkit says nothing of cells
+  expect(taskCell({ name: "old" }, "selected", {})).toBe("%lm old");
+  expect(takesText({ name: "old" })).toBe(false);
+});
+
+test("a selected text is run at once where the task takes it, and only there", () => {
+  for (const [cell, source, runs] of [
+    [{ line: "%%lm ner", text: "An example." }, "%%lm ner\nAda wrote it.", 1],
+    [{ line: "%lm distillation", text: "" }, "%lm distillation", 0],
+  ] as const) {
+    const inserted = { setSource: vi.fn() };
+    const text = { getSource: () => "Ada wrote it." };
+    const content = {
+      activeCell: {
+        editor: {
+          getSelection: () => ({ start: 0, end: 13 }),
+          getOffsetAt: (at: number) => at,
+          model: { sharedModel: text },
+        },
+        model: { sharedModel: inserted },
+      },
+      activate: vi.fn(),
+    };
+    actions.run.mockClear();
+    insertTask({ content } as never, { name: "x", cell }, {});
+    expect(inserted.setSource).toHaveBeenCalledWith(source);
+    expect(actions.run).toHaveBeenCalledTimes(runs);
+  }
 });
 
 test("a selection is a notebook's where all of it is, and the editor's comes first", () => {

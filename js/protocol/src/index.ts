@@ -17,6 +17,7 @@ import { isObject, parse } from "./parse.ts";
 import type { Problem } from "./problems.ts";
 import { tokensOf } from "./tokens.ts";
 
+export { cellSource } from "./cells.ts";
 export { ProtocolError } from "./errors.ts";
 export type * from "./generated/types.ts";
 export {

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import {
+  cellSource,
   decodeTile,
   formatKey,
   levelOf,
@@ -9,6 +10,7 @@ import {
   parseKey,
   parseOutgoing,
   type SavedTile,
+  type TaskCell,
   type TileHeader,
   type Token,
   tileBox,
@@ -70,6 +72,15 @@ test("tokens by column are those that Python reads", () => {
     const { spec } = parseBundle({ version: "", spec: { kind: "panel", header, attention } });
     const read = spec.kind === "panel" && spec.attention?.tokens;
     expect(read && tokensOf(read)).toStrictEqual(tokens);
+  }
+});
+
+test("cells are filled in as Python fills them in", () => {
+  const golden =
+    load<{ cell: TaskCell; text: string; model: string; source: string }[]>("cells.json");
+  expect(golden.length).toBeGreaterThan(20);
+  for (const { cell, text, model, source } of golden) {
+    expect(cellSource(cell, text, model)).toBe(source);
   }
 });
 

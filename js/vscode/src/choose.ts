@@ -25,11 +25,14 @@ export async function chooseTask(
   withText: boolean,
 ): Promise<TaskDeclaration | undefined> {
   const { tasks } = await server.request<TaskList>("tasks");
-  const fit = withText ? tasks.filter((task) => task.body !== "") : tasks;
+  const takesText = (task: TaskDeclaration) => task.cell.text !== "";
+  const fit = withText ? tasks.filter(takesText) : tasks;
   if (wish.task !== undefined) {
-    const found = fit.find((task) => task.name === wish.task);
+    const found = tasks.find((task) => task.name === wish.task);
     if (!found)
       throw new Error(vscode.l10n.t('No installed plugin has the task "{0}".', wish.task));
+    if (withText && !takesText(found))
+      throw new Error(vscode.l10n.t('The task "{0}" takes no text.', wish.task));
     return found;
   }
   if (fit.length === 0) {

@@ -1,5 +1,5 @@
 /** Notebook cells: inserting one, and what a magic's line may become. */
-import type { Completions } from "@lmkit/protocol";
+import { type Completions, cellSource } from "@lmkit/protocol";
 import * as vscode from "vscode";
 import { chooseModel, chooseTask, given } from "./choose.ts";
 import type { Server } from "./server.ts";
@@ -64,14 +64,6 @@ export function completion(server: Server): vscode.Disposable {
   );
 }
 
-/** The cells that run a task on a text. */
-export function cellSource(task: string, model: string, text: string): string {
-  const chosen = model ? ` --model ${/\s/.test(model) ? JSON.stringify(model) : model}` : "";
-  return `%%lm ${task}${chosen}\n${text}`;
-}
-
-const EXAMPLE = "The plot is thin, but I was moved.";
-
 export async function insertCell(server: Server, argument: unknown): Promise<void> {
   const editor = vscode.window.activeNotebookEditor;
   if (!editor || editor.notebook.notebookType !== NOTEBOOK) {
@@ -83,8 +75,7 @@ export async function insertCell(server: Server, argument: unknown): Promise<voi
   const model = await chooseModel(server, wish, task);
   if (model === undefined) return;
   const { notebook, selection } = editor;
-  const source = cellSource(task.name, model, task.body ? EXAMPLE : "");
-  const cells = [source];
+  const cells = [cellSource(task.cell, "", model)];
   const loaded = notebook
     .getCells()
     .some((cell) => /^\s*%(load|reload)_ext\s+lmkit\b/m.test(cell.document.getText()));

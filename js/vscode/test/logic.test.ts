@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { ResponseError } from "vscode-jsonrpc";
 
 const { readState } = await import("../src/messages.ts");
-const { cellSource, magicLine, typedWord } = await import("../src/notebook.ts");
+const { magicLine, typedWord } = await import("../src/notebook.ts");
 const { pathOf } = await import("../src/python.ts");
 const { errorOf, ServerError } = await import("../src/server.ts");
 const { given } = await import("../src/choose.ts");
@@ -52,12 +52,6 @@ test("completion looks at lmkit's own lines only", () => {
   }
   expect(typedWord("%%lm classification --mo")).toBe("--mo");
   expect(typedWord("%%lm ")).toBe("");
-});
-
-test("an inserted cell is one that the magic reads", () => {
-  expect(cellSource("news", "", "Text.")).toBe("%%lm news\nText.");
-  expect(cellSource("news", "a/b", "")).toBe("%%lm news --model a/b\n");
-  expect(cellSource("news", "my model", "")).toBe('%%lm news --model "my model"\n');
 });
 
 test("a path is read as settings of VS Code are written", () => {

@@ -689,7 +689,8 @@ export interface Live {
  * ``fingerprint`` tells whether a model's files are the same (SHA-256 of its small files and of
  * the weights' names, sizes and times; empty for a model in memory), ``tokenizer_hash`` is the
  * SHA-256 of the whole tokenizer. ``fields`` holds the values of the run, texts included, and is
- * None where the user left texts out. ``date`` is UTC, ISO 8601. Empty: not known.
+ * None where the user left texts out. ``date`` is UTC, ISO 8601; a notebook's outputs leave it
+ * out. Empty: not known.
  */
 export interface RunRecord {
   architecture: string;
@@ -925,13 +926,24 @@ export interface Status1 {
   state: "cancelled" | "done" | "error" | "idle" | "running";
 }
 /**
- * One task that can be run.
+ * One task that can be run. An output that was saved before there were cells has none.
  */
 export interface TaskInfo {
+  cell: TaskCell | null;
   help: string;
   name: string;
   plugin: string;
   title: string;
+}
+/**
+ * The cell that runs a task: ``line``, ``--model NAME`` behind it, and a text below.
+ *
+ * ``text`` is an example, and what is selected goes in its place. It is empty where the task takes
+ * no text: ``line`` is then the whole cell, and opens the task's panel.
+ */
+export interface TaskCell {
+  line: string;
+  text: string;
 }
 /**
  * An open panel of the kernel: its id, its task, its model, and how its text begins.
@@ -1408,10 +1420,12 @@ export interface StarterList {
 /**
  * One task with all that it declares: enough to draw its form and to complete its options.
  *
- * ``body`` names the text field that takes the body of a cell, or a selection in an editor.
+ * ``body`` names the text field that takes the body of a cell. What is selected in an editor goes
+ * there where ``cell`` has a text.
  */
 export interface TaskDeclaration {
   body: string;
+  cell: TaskCell;
   defaultModel: string;
   fields: (TextField | IntegerField | NumberField | ChoiceField | BooleanField)[];
   help: string;
