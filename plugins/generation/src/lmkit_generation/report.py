@@ -66,6 +66,7 @@ def _written(done: RowResults) -> Table:
             ("expected text contained", float(np.mean([one["contains"] for one in judged]))),
         ]
     note = "" if judged else "Map the column of the expected texts for exact matches."
+    note = f"{note} {done.outputs[0].get('settings', '')}".strip()
     return Table(title="Scores", columns=("measure", "value"), rows=tuple(rows), note=note)
 
 

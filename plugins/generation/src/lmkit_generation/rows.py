@@ -17,6 +17,7 @@ from lmkit.api import (
 )
 from lmkit_generation.prompts import made_of
 from lmkit_generation.scoring import check_scores, losses, perplexity_of
+from lmkit_generation.settings import in_force
 
 __all__ = ["ORDERS", "scored_rows", "written_rows"]
 
@@ -78,6 +79,7 @@ def written_rows(
         options: Of ``generate``, for its strategy.
     """
     tokenizer = model.tokenizer
+    settings = in_force(model, values["strategy"])
     two = bool(getattr(model.model.config, "is_encoder_decoder", False))
     for turn, row in enumerate(shared(rows)):
         progress("Rows", turn, len(rows))
@@ -107,6 +109,8 @@ def written_rows(
             "tokens": len(made.ids),
             "left_out": max(0, made.total - made.read),
         }
+        if settings:
+            output["settings"] = settings
         expected = row.get("expected")
         if expected is not None:
             output["match"] = made.text.split() == expected.split()

@@ -31,6 +31,7 @@ from lmkit_generation.beams import BeamWatch
 from lmkit_generation.prompts import PRESETS, made_of
 from lmkit_generation.rows import ORDERS, scored_rows, written_rows
 from lmkit_generation.scoring import score
+from lmkit_generation.settings import in_force, options_of
 
 __all__ = ["Generation"]
 
@@ -158,7 +159,7 @@ class Generation(Task):
         """Write after each row's prompt, as :meth:`run` does; or score the prompts in batches."""
         if values["mode"] == "score":
             return scored_rows(model, rows)
-        return written_rows(model, rows, values, _options(values, model.tokenizer))
+        return written_rows(model, rows, values, options_of(values, model))
 
     def report_rows(
         self, done: RowResults, *, query: str, order: str, **_: Any
@@ -189,7 +190,7 @@ def _write(model: LoadedModel, values: Mapping[str, Any]) -> Sequence[Result]:
         tokens = tuple(_chosen(one, 0, (), None) for one in so_far)
         show(TokenChoices(tokens=tokens, title=_TITLE, streaming=True))
 
-    options = _options(values, tokenizer)
+    options = options_of(values, model)
     if beams:
         options["logits_processor"] = [watch]
     trace = model.trace_generation(
@@ -201,7 +202,7 @@ def _write(model: LoadedModel, values: Mapping[str, Any]) -> Sequence[Result]:
         on_token=None if beams else told,
         **options,
     )
-    choices = _choices(trace, values, len(begin))
+    choices = _choices(trace, values, len(begin), in_force(model, values["strategy"]))
     if not beams:
         return (choices,)
 
@@ -226,31 +227,6 @@ def _write(model: LoadedModel, values: Mapping[str, Any]) -> Sequence[Result]:
     return (choices, tree)
 
 
-def _options(values: Mapping[str, Any], tokenizer: Any) -> dict[str, Any]:
-    """The arguments of ``generate`` for a strategy."""
-    options: dict[str, Any] = {"do_sample": False, "num_beams": 1}
-    if values["strategy"] == "sample":
-        options |= {
-            "do_sample": True,
-            "temperature": values["temperature"],
-            "top_k": values["top_k"],
-            "top_p": values["top_p"],
-            "min_p": values["min_p"] or None,
-        }
-    elif values["strategy"] == "beams":
-        options |= {"num_beams": values["beams"], "num_return_sequences": values["beams"]}
-    if values["repetition_penalty"] != 1.0:
-        options["repetition_penalty"] = values["repetition_penalty"]
-    stops = [one.replace("\\n", "\n") for one in values["stop_at"].splitlines() if one.strip()]
-    if len(stops) > 50 or any(len(one) > 200 for one in stops):
-        raise FieldError(
-            "Stop sequences are at most 50, of 200 characters each.", hint="Leave some out."
-        )
-    if stops:
-        options |= {"stop_strings": stops, "tokenizer": tokenizer}
-    return options
-
-
 def _ids_of(text: str) -> tuple[int, ...]:
     if not text.strip():
         return ()
@@ -268,7 +244,9 @@ def _ids_of(text: str) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def _choices(trace: GeneratedText, values: Mapping[str, Any], begun: int) -> TokenChoices:
+def _choices(
+    trace: GeneratedText, values: Mapping[str, Any], begun: int, note: str
+) -> TokenChoices:
     written = trace.written
     ids = tuple(one.token_id for one in written)
     again = values["strategy"] != "beams"
@@ -276,7 +254,8 @@ def _choices(trace: GeneratedText, values: Mapping[str, Any], begun: int) -> Tok
         _chosen(one, at, ids[:at], dict(values) if again else None, forced=at == begun - 1)
         for at, one in enumerate(written)
     )
-    note = f"Written from the prompt on: {trace.restarted}." if begun and trace.restarted else ""
+    if begun and trace.restarted:
+        note = f"Written from the prompt on: {trace.restarted}. {note}".strip()
     return TokenChoices(tokens=tokens, text=trace.completion, title=_TITLE, note=note)
 
 
