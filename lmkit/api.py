@@ -681,16 +681,26 @@ class Task:
         """
         return None
 
-    def without_names(self, model: LoadedModel, texts: Sequence[str]) -> Sequence[str]:
+    def without_names(
+        self,
+        model: LoadedModel,
+        texts: Sequence[str],
+        *,
+        known: Sequence[str] = (),
+        kinds: str = "",
+    ) -> Sequence[str]:
         """The texts with placeholders in place of names, for ``lmkit strip --names``.
 
         Args:
             model: One of the task's auto class.
             texts: Texts of one notebook, none of them blank. A name gets the same placeholder in
                 all of them.
+            known: Texts that are no prose (data, paths, tags of a page): only names that are known
+                from others are replaced in them. Given with ``--sources`` alone.
+            kinds: Which kinds of names, as the user wrote it behind ``--kinds``; empty for all.
 
         Returns:
-            As many texts, in the same order.
+            The new ``texts``, then the new ``known``, as many and in the same order.
 
         Raises:
             LmkitError: a text could not be read; nothing is written then.

@@ -90,8 +90,21 @@ class Redact(Task):
         )
         return Spans(text=new, spans=spans, title=title), _table(new, marks)
 
-    def without_names(self, model: LoadedModel, texts: Sequence[str]) -> Sequence[str]:
-        """The texts of a notebook with placeholders, by this process's key."""
+    def without_names(
+        self,
+        model: LoadedModel,
+        texts: Sequence[str],
+        *,
+        known: Sequence[str] = (),
+        kinds: str = "",
+    ) -> Sequence[str]:
+        """The texts of a notebook with placeholders, by this process's key.
+
+        Raises:
+            FieldError: a kind that the model does not know.
+            ModelError: the model fails on a text.
+        """
+        wanted = read_kinds(kinds, model.labels)
         cleaned = [clean(text) for text in texts]
         rows = [Row(index, {"text": text}) for index, text in enumerate(cleaned)]
         marks: list[list[Mark]] = [[] for _ in texts]
@@ -105,7 +118,11 @@ class Redact(Task):
             marks[row.index] = [
                 (one.start, one.end, one.label) for one in reading.entities("first")
             ]
-        return [one.text for one in kernel_key.redact_all(cleaned, marks)]
+        others = [clean(text) for text in known]
+        made = kernel_key.redact_all([*cleaned, *others], [*marks, *([] for _ in others)], wanted)
+        # What no encoding takes is the user's own: a text without a name stays as it was.
+        whole = zip((*texts, *known), (*cleaned, *others), made, strict=True)
+        return [old if one.text == plain else one.text for old, plain, one in whole]
 
 
 def read_kinds(given: str, labels: Sequence[str]) -> frozenset[str] | None:
