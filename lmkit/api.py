@@ -40,6 +40,7 @@ from lmkit.protocol.messages import (
     Matrix,
     NumberField,
     Page,
+    Reply,
     Result,
     Series,
     Span,
@@ -94,6 +95,7 @@ __all__ = [
     "RegisterCommand",
     "RegisterTask",
     "RegisterView",
+    "Reply",
     "Result",
     "Row",
     "RowBatch",
@@ -281,6 +283,14 @@ class Column:
         return _column("text", name, label, help, required)
 
     @staticmethod
+    def chat(name: str, *, label: str = "", help: str = "", required: bool = True) -> ColumnSpec:  # noqa: A002
+        """A text, or a list of messages with ``role`` and ``content``: ``str``, the latter as JSON.
+
+        So a text field of the form holds it too.
+        """
+        return _column("chat", name, label, help, required)
+
+    @staticmethod
     def label(name: str, *, label: str = "", help: str = "", required: bool = False) -> ColumnSpec:  # noqa: A002
         """The right label: its name (``str``) or index (``int``); a ``float`` for a regression."""
         return _column("label", name, label, help, required)
@@ -302,7 +312,7 @@ class Column:
 
 
 def _column(
-    kind: Literal["text", "label", "labels", "words", "spans"],
+    kind: Literal["text", "label", "labels", "words", "spans", "chat"],
     name: str,
     label: str,
     help: str,  # noqa: A002
@@ -672,6 +682,17 @@ class Task:
             **values: One keyword for each field that is not a column and for each report field.
         """
         raise TypeError(f"{type(self).__name__} defines no report_rows(self, done, *, ...).")
+
+    def from_python(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Values of fields as a Python call gives them, as those that the fields hold.
+
+        For what is an object in Python and a text in the form: a list of messages, say. The fields
+        check what comes back.
+
+        Raises:
+            FieldError: a value that is none of the field's.
+        """
+        return values
 
     def job(self, values: Mapping[str, Any]) -> Job | None:
         """The job that a panel opened with these values looks at before anything is run.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lmkit.api import Axis, Change, Chart, Result, Row, RowOutput, RowResults, Series, Table
+from lmkit_generation.prompts import transcript
 from lmkit_generation.rows import ORDERS
 from lmkit_generation.scoring import perplexity_of
 
@@ -140,7 +141,7 @@ def _rows(done: RowResults, query: str, order: str, scored: bool) -> Table:
 
 def _cells(row: Row, output: RowOutput, scored: bool, expected: bool) -> tuple[Any, ...]:
     own = (_shown(output["perplexity"]),) if scored else (_short(output["written"]),)
-    cells: tuple[Any, ...] = (row.index, _short(row["prompt"]), *own, output["tokens"])
+    cells: tuple[Any, ...] = (row.index, _short(transcript(row["prompt"])), *own, output["tokens"])
     if expected and not scored:
         match = output.get("match")
         said = None if match is None else "yes" if match else "no"

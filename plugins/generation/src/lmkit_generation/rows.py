@@ -15,7 +15,7 @@ from lmkit.api import (
     progress,
     shared,
 )
-from lmkit_generation.prompts import made_of
+from lmkit_generation.prompts import PromptError, made_of
 from lmkit_generation.scoring import check_scores, losses, perplexity_of
 from lmkit_generation.settings import in_force
 
@@ -83,14 +83,18 @@ def written_rows(
     two = bool(getattr(model.model.config, "is_encoder_decoder", False))
     for turn, row in enumerate(shared(rows)):
         progress("Rows", turn, len(rows))
-        prompt, chat = made_of(
-            row["prompt"],
-            system=values["system"],
-            preset=values["preset"],
-            template=values["template"],
-            tokenizer=tokenizer,
-            encoder_decoder=two,
-        )
+        try:
+            prompt, chat = made_of(
+                row["prompt"],
+                system=values["system"],
+                preset=values["preset"],
+                template=values["template"],
+                tokenizer=tokenizer,
+                encoder_decoder=two,
+            )
+        except PromptError as error:
+            yield RowProblem(row.index, "prompt", f"{error.message} {error.hint}")
+            continue
         try:
             made = model.complete(
                 prompt,

@@ -15,6 +15,7 @@ from lmkit.api import (
     FieldError,
     GeneratedText,
     LoadedModel,
+    Reply,
     Result,
     Row,
     RowOutput,
@@ -28,7 +29,7 @@ from lmkit.api import (
     stopped,
 )
 from lmkit_generation.beams import BeamWatch
-from lmkit_generation.prompts import PRESETS, made_of
+from lmkit_generation.prompts import PRESETS, json_of, made_of, reply_to
 from lmkit_generation.rows import ORDERS, scored_rows, written_rows
 from lmkit_generation.scoring import score
 from lmkit_generation.settings import in_force, options_of
@@ -49,7 +50,12 @@ class Generation(Task):
     auto_class = "AutoModelForSeq2SeqLM|AutoModelForCausalLM"
     default_model = "starter:chat"
     fields = (
-        Field.text("prompt", label="Prompt", placeholder="What the model reads"),
+        Field.text(
+            "prompt",
+            label="Prompt",
+            placeholder="What the model reads",
+            help="A text; or a chat as a JSON list of messages with role and content.",
+        ),
         Field.choice("preset", PRESETS, label="Preset", help="Put around the prompt."),
         Field.choice(
             "mode",
@@ -128,7 +134,7 @@ class Generation(Task):
     )  # fmt: skip
 
     columns = (
-        Column.text("prompt", label="Prompt"),
+        Column.chat("prompt", label="Prompt", help="A text, or a list of messages."),
         Column.text(
             "expected", label="Expected", required=False, help="What it should write, if anything."
         ),
@@ -140,6 +146,17 @@ class Generation(Task):
         ),
         Field.choice("order", ORDERS, label="Order"),
     )  # fmt: skip
+
+    def from_python(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A prompt may be a list of messages; the form holds it as JSON.
+
+        Raises:
+            FieldError: something in the list is no message.
+        """
+        prompt = values.get("prompt")
+        if isinstance(prompt, Sequence) and not isinstance(prompt, str | bytes):
+            return {**values, "prompt": json_of(prompt)}
+        return values
 
     def run(self, model: LoadedModel, **values: Any) -> Result | Sequence[Result]:
         """Write or score, as ``mode`` says; see the fields for the rest.
@@ -202,7 +219,13 @@ def _write(model: LoadedModel, values: Mapping[str, Any]) -> Sequence[Result]:
         on_token=None if beams else told,
         **options,
     )
-    choices = _choices(trace, values, len(begin), in_force(model, values["strategy"]))
+    choices = _choices(
+        trace,
+        values,
+        len(begin),
+        in_force(model, values["strategy"]),
+        reply_to(prompt, trace.completion),
+    )
     if not beams:
         return (choices,)
 
@@ -245,7 +268,7 @@ def _ids_of(text: str) -> tuple[int, ...]:
 
 
 def _choices(
-    trace: GeneratedText, values: Mapping[str, Any], begun: int, note: str
+    trace: GeneratedText, values: Mapping[str, Any], begun: int, note: str, reply: Reply | None
 ) -> TokenChoices:
     written = trace.written
     ids = tuple(one.token_id for one in written)
@@ -256,7 +279,7 @@ def _choices(
     )
     if begun and trace.restarted:
         note = f"Written from the prompt on: {trace.restarted}. {note}".strip()
-    return TokenChoices(tokens=tokens, text=trace.completion, title=_TITLE, note=note)
+    return TokenChoices(tokens=tokens, text=trace.completion, title=_TITLE, note=note, reply=reply)
 
 
 def _chosen(
