@@ -78,8 +78,8 @@ def test_write_stop_branch_and_look_into_layers(
 
 
 TEMPLATE = (
-    "{% for m in messages %}<|s|>{{ m['role'] }}\\n{{ m['content'] }}<|e|>\\n{% endfor %}"
-    "{% if add_generation_prompt %}<|s|>assistant\\n{% endif %}"
+    "{% for m in messages %}<|s|>{{ m['role'] }}\n{{ m['content'] }}<|e|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|s|>assistant\n{% endif %}"
 )
 
 
