@@ -489,6 +489,11 @@ class LoadedModel(ABC):
         return type(self.model).__name__
 
     @property
+    def longest(self) -> int:
+        """Most tokens that it reads at once, special ones included; 0 where that is not known."""
+        return 0
+
+    @property
     def free_memory(self) -> int:
         """Bytes that are free on its device now; 0 where that is not known."""
         return 0

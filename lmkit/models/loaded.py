@@ -358,6 +358,12 @@ class HuggingFaceModel(LoadedModel):
         return self.facts.kind
 
     @property
+    def longest(self) -> int:
+        """Most tokens that it reads at once; see :attr:`LoadedModel.longest`."""
+        parts = self._ready()
+        return longest_input(unwrapped(parts.model), parts.tokenizer)[0]
+
+    @property
     def free_memory(self) -> int:
         """Bytes that are free on its device; 0 where that is not known."""
         return free_memory(self.device)

@@ -153,7 +153,7 @@ def test_other_texts_are_texts(text: str) -> None:
 
 def test_bad_lists_in_python_and_chats_that_nothing_carries(kit: lmkit.Kit) -> None:
     for wrong in ([], ["a"], [{"role": "user"}], [3]):
-        with pytest.raises(FieldError, match="(?i)message"):
+        with pytest.raises(FieldError, match=r"(?i)message"):
             kit.generate(wrong)
     with pytest.raises(FieldError, match="needs a chat template"):
         kit.generate(TALK, template="plain")

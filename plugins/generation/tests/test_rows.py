@@ -121,7 +121,8 @@ def test_bad_rows_are_named_and_the_rest_is_done(llama: lmkit.Kit, mode: str) ->
     )  # fmt: skip
     assert [one["row"] for one in ev.rows] == [0, 6, 7]
     assert [(one.row, one.column) for one in ev.problems] == [(n, "text") for n in (1, 2, 3, 4, 5)]
-    assert ev.rows[1]["left_out"] > 0
+    # a text that is scored is read in windows, a prompt is cut
+    assert (ev.rows[1]["left_out"] > 0) == (mode == "write")
 
 
 def test_an_interrupted_run_goes_on(llama: lmkit.Kit, monkeypatch: pytest.MonkeyPatch) -> None:

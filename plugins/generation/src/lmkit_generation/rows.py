@@ -16,8 +16,9 @@ from lmkit.api import (
     shared,
 )
 from lmkit_generation.prompts import PromptError, made_of
-from lmkit_generation.scoring import check_scores, losses, perplexity_of
+from lmkit_generation.scoring import check_scores, long_losses, losses, perplexity_of
 from lmkit_generation.settings import in_force
+from lmkit_generation.windows import read_whole
 
 __all__ = ["ORDERS", "scored_rows", "written_rows"]
 
@@ -28,13 +29,17 @@ _BATCH = 8
 
 
 def scored_rows(
-    model: LoadedModel, rows: RowStream
+    model: LoadedModel, rows: RowStream, stride: int
 ) -> Iterator[tuple[Row, RowOutput] | RowProblem]:
     """The perplexity of each text, as :func:`lmkit_generation.scoring.score` has it.
+
+    A text that was cut for its batch is read again, in windows.
 
     Raises:
         ModelError: the model reads with an encoder.
     """
+    import torch
+
     check_scores(model)
     for batch in model.batches(rows, text="prompt", batch_size=_BATCH):
         if isinstance(batch, RowProblem):
@@ -47,7 +52,18 @@ def scored_rows(
                     row.index, "prompt", "The text is one token; the first has nothing before it."
                 )
                 continue
-            found = losses(batch.output.logits[place, batch.place(place)], sequence.ids)
+            count, left = len(sequence.ids), 0
+            if sequence.total > count and model.longest:
+                ids = read_whole(model, row["prompt"]).ids
+                count = len(ids)
+                parts = []
+                for part, done in long_losses(model, ids, stride):
+                    progress("Windows", done, count)
+                    parts.append(part)
+                found = torch.cat(parts)
+            else:
+                left = max(0, sequence.total - count)
+                found = losses(batch.output.logits[place, batch.place(place)], sequence.ids)
             if not bool(found.isfinite().all()):
                 yield RowProblem(
                     row.index, "prompt", f"{model.name} computed logits that are no numbers."
@@ -59,8 +75,8 @@ def scored_rows(
                 {
                     "perplexity": perplexity_of(loss),
                     "loss": loss,
-                    "tokens": len(sequence.ids),
-                    "left_out": max(0, sequence.total - len(sequence.ids)),
+                    "tokens": count,
+                    "left_out": left,
                 },
             )
 

@@ -114,6 +114,13 @@ class Generation(Task):
             "seed", label="Seed", help="Of the draws: the same seed gives the same text.",
             minimum=0, maximum=2**31 - 1, default=0, later=True,
         ),
+        Field.integer(
+            "stride",
+            label="Stride",
+            help="Scoring a text longer than the model reads: each further window scores so many "
+            "tokens; with fewer each has more before it.",
+            minimum=1, maximum=4096, default=512, later=True,
+        ),
         Field.integer("beams", label="Beams", minimum=2, maximum=16, default=4, later=True),
         Field.text(
             "stop_at",
@@ -167,7 +174,7 @@ class Generation(Task):
         """
         stopped()  # from now on a Stop ends the text after its token, and keeps it
         if values["mode"] == "score":
-            return score(model, values["prompt"])
+            return score(model, values["prompt"], values["stride"])
         return _write(model, values)
 
     def run_rows(
@@ -175,7 +182,7 @@ class Generation(Task):
     ) -> Iterator[tuple[Row, RowOutput] | RowProblem]:
         """Write after each row's prompt, as :meth:`run` does; or score the prompts in batches."""
         if values["mode"] == "score":
-            return scored_rows(model, rows)
+            return scored_rows(model, rows, values["stride"])
         return written_rows(model, rows, values, options_of(values, model))
 
     def report_rows(
