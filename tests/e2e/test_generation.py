@@ -70,7 +70,14 @@ def test_write_stop_branch_and_look_into_layers(
     expect(view.locator('[data-lmkit="tree-box"][data-best]').first).to_be_visible(timeout=60_000)
     notebook.shot("generation-beams", notebook.cell(2))
 
-    # A click on a beam that was given up writes on from there.
+    # So does a click on an alternative of a token of the best, and on a beam that was given up.
+    view.locator('[data-lmkit="choice"]').nth(3).click()
+    view.locator('button[data-lmkit="alternative"]').first.click()
+    expect(view.locator('select[data-field="strategy"]')).to_have_value("greedy", timeout=60_000)
+    expect(view.locator('[data-lmkit="choice"].forced')).to_have_count(1, timeout=60_000)
+    view.locator('select[data-field="strategy"]').select_option("beams")
+    part(view, "run").click()
+    expect(view.locator('[data-lmkit="tree-box"][data-best]').first).to_be_visible(timeout=60_000)
     view.locator('[data-lmkit="tree-box"]:not([data-best])').last.click()
     expect(view.locator('select[data-field="strategy"]')).to_have_value("greedy", timeout=60_000)
     expect(view.locator('[data-lmkit="choice"].forced')).to_have_count(1, timeout=60_000)

@@ -37,6 +37,8 @@ from lmkit_generation.settings import in_force, options_of
 __all__ = ["Generation"]
 
 _MOST_PREFIX = 4096
+_MOST_CARRIED = 2_000
+"""Characters of a field that each alternative of each token carries."""
 _TITLE = "What the model wrote"
 
 
@@ -279,14 +281,28 @@ def _choices(
 ) -> TokenChoices:
     written = trace.written
     ids = tuple(one.token_id for one in written)
-    again = values["strategy"] != "beams"
+    carried = _carried(values)
     tokens = tuple(
-        _chosen(one, at, ids[:at], dict(values) if again else None, forced=at == begun - 1)
+        _chosen(one, at, ids[:at], carried, forced=at == begun - 1)
         for at, one in enumerate(written)
     )
     if begun and trace.restarted:
         note = f"Written from the prompt on: {trace.restarted}. {note}".strip()
     return TokenChoices(tokens=tokens, text=trace.completion, title=_TITLE, note=note, reply=reply)
+
+
+def _carried(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that each alternative brings back into the form, so that it goes on from its text.
+
+    A long prompt would stand ten times for each token in page and notebook: the form's own stays.
+    Of a search one beam is gone on from, greedily, as in its tree.
+    """
+    kept = {
+        name: value
+        for name, value in values.items()
+        if not isinstance(value, str) or len(value) <= _MOST_CARRIED
+    }
+    return {**kept, "strategy": "greedy"} if values["strategy"] == "beams" else kept
 
 
 def _chosen(
@@ -298,7 +314,7 @@ def _chosen(
     forced: bool = False,
 ) -> ChosenToken:
     """One written token; each alternative leads to a run that begins with it."""
-    most = 0 if values is None else max(values["max_new_tokens"], at + 2)
+    most = 0 if values is None else max(int(values["max_new_tokens"]), at + 2)
     return ChosenToken(
         token=Token(text=one.token.text, raw=one.token.raw, special=one.token.special),
         probability=None if one.probability is None else min(1.0, one.probability),
