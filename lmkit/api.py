@@ -620,6 +620,28 @@ class LoadedModel(ABC):
         """
         raise ModelError(f"{self.name} does not write text.")
 
+    def complete_all(
+        self,
+        prompts: Sequence[str | Sequence[Mapping[str, Any]]],
+        *,
+        max_new_tokens: int = 40,
+        chat: bool = False,
+        **options: Any,
+    ) -> tuple[Completion, ...]:
+        """As :meth:`complete`, of several prompts at once, greedily.
+
+        They are filled up to the longest where the model's family can tell the filling from a
+        prompt, and written one after the other elsewhere. Texts are those of :meth:`complete` but
+        where two tokens are equally likely to the last digits of the model's type.
+
+        Raises:
+            FieldError: nothing is left of one of the prompts after tokenisation.
+        """
+        return tuple(
+            self.complete(one, max_new_tokens=max_new_tokens, chat=chat, **options)
+            for one in prompts
+        )
+
 
 class Task:
     """What a plugin can do with a model. Declare it once; everything else follows.

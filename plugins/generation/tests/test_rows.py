@@ -14,7 +14,7 @@ import lmkit
 from lmkit.api import Row, RowStream, Table
 from lmkit.errors import ModelError
 from lmkit.work import Work, doing
-from tests.tiny import tiny_llama, tiny_t5
+from tests.tiny import tiny_gpt2, tiny_llama, tiny_t5
 
 TEXTS = [
     "the film moves you , and the plot",
@@ -72,6 +72,85 @@ def test_each_row_has_the_text_that_its_prompt_has_alone(
     ev = llama.evaluate("generation", TEXTS, **values)
     for row, text in zip(ev.rows, TEXTS, strict=True):
         assert row["written"] == llama.run("generation", text, **values).text
+
+
+MANY = [" ".join(TEXTS[at % 4].split()[: 1 + at * 5 % 11]) for at in range(23)]
+
+
+@pytest.mark.parametrize("family", [tiny_llama, tiny_gpt2, tiny_t5])
+@pytest.mark.parametrize("batch", [2, 7, 64])
+def test_rows_at_once_are_token_for_token_those_alone(
+    tmp_path: Path, family: Any, batch: int
+) -> None:
+    kit = lmkit.load(str(family(tmp_path)))
+    model = kit.loaded("generation").model
+    sizes: list[int] = []
+
+    def note(module: Any, args: Any, output: Any) -> None:
+        sizes.append(output.logits.shape[0])
+
+    values = {"template": "plain", "max_new_tokens": 8}
+    alone = kit.evaluate("generation", MANY, **values)
+    handle = model.register_forward_hook(note)
+    try:
+        together = kit.evaluate("generation", MANY, batch=batch, **values)
+    finally:
+        handle.remove()
+    assert together.rows == alone.rows
+    assert max(sizes) == min(batch, len(MANY))
+    ids = [one.ids for one in kit.loaded("generation").complete_all(MANY, max_new_tokens=8)]
+    assert ids == [
+        kit.loaded("generation").complete(one, max_new_tokens=8, do_sample=False).ids
+        for one in MANY
+    ]
+
+
+def test_texts_that_end_early_end_there_in_a_batch_too(folder: Path) -> None:
+    kit = lmkit.load(str(folder))
+    loaded = kit.loaded("generation")
+    config = loaded.model.generation_config
+    written = [loaded.complete(one, max_new_tokens=8, do_sample=False).ids for one in MANY]
+    before = config.eos_token_id
+    config.eos_token_id = [written[0][3], written[5][1]]
+    try:
+        values = {"template": "plain", "max_new_tokens": 8}
+        alone = kit.evaluate("generation", MANY, **values).rows
+        assert len({row["tokens"] for row in alone}) > 1
+        assert kit.evaluate("generation", MANY, batch=8, **values).rows == alone
+    finally:
+        config.eos_token_id = before
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"strategy": "sample", "seed": 7},
+        {"strategy": "beams", "beams": 2},
+        {"repetition_penalty": 1.5},
+        {"stop_at": "e"},
+    ],
+)
+def test_what_a_neighbour_would_change_is_written_alone(
+    llama: lmkit.Kit, values: dict[str, Any]
+) -> None:
+    values = {"template": "plain", "max_new_tokens": 5, **values}
+    one = llama.evaluate("generation", TEXTS, **values).rows
+    assert llama.evaluate("generation", TEXTS, batch=4, **values).rows == one
+
+
+def test_a_family_that_reads_the_filling_is_found_out(
+    llama: lmkit.Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lmkit.api import Completion
+
+    loaded = llama.loaded("generation")
+    values = {"template": "plain", "max_new_tokens": 5}
+    one = llama.evaluate("generation", TEXTS, **values).rows
+    wrong = Completion("wrong", (5,), 1, 1)
+    monkeypatch.setattr(
+        type(loaded), "complete_all", lambda self, prompts, **_: (wrong,) * len(prompts)
+    )
+    assert llama.evaluate("generation", TEXTS, batch=2, **values).rows == one
 
 
 def test_an_encoder_decoder_model_writes_and_is_not_scored(tmp_path: Path) -> None:

@@ -123,6 +123,12 @@ class Generation(Task):
             "tokens; with fewer each has more before it.",
             minimum=1, maximum=4096, default=512, later=True,
         ),
+        Field.integer(
+            "batch",
+            label="Rows at once",
+            help="Data sets: greedy texts of so many rows are written together; the same texts.",
+            minimum=1, maximum=256, default=1, later=True,
+        ),
         Field.integer("beams", label="Beams", minimum=2, maximum=16, default=4, later=True),
         Field.text(
             "stop_at",
