@@ -184,6 +184,21 @@ def test_with_sources_no_name_is_left_in_the_file_and_the_key_brings_them_back(
     assert main(["strip", "--names", "--sources", "--check", str(file)]) == 0
 
 
+def test_a_word_of_a_name_in_a_filter_is_no_more_there(tmp_path: Path) -> None:
+    given = notebook(output(TOLD))
+    given["cells"] += cells(
+        "found = [row for row in rows if 'Babbage' in row]\nfound[\"Lovelace\"]"
+    )
+    file = tmp_path / "a.ipynb"
+    file.write_text(json.dumps(given), encoding="utf-8")
+    assert main(["strip", "--names", "--sources", str(file)]) == 0
+    kept = file.read_text(encoding="utf-8")
+    assert [name for name in NAMES if name in kept.lower()] == []
+    source = "".join(json.loads(kept)["cells"][1]["source"])
+    restored = kernel_key.restore(source)
+    assert restored == "found = [row for row in rows if 'Babbage' in row]\nfound[\"Lovelace\"]"
+
+
 def test_a_name_of_the_code_is_left_and_said(tmp_path: Path, capsys: Any) -> None:
     given = notebook(output(TOLD))
     given["cells"] += cells("London = 'Charles Babbage lived here'\nLondon")

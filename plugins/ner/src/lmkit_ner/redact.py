@@ -144,7 +144,9 @@ class Redact(Task):
                 (one.start, one.end, one.label) for one in reading.entities("first")
             ]
         others = [clean(text) for text in known]
-        made = kernel_key.redact_all([*cleaned, *others], [*marks, *([] for _ in others)], wanted)
+        made = kernel_key.redact_all(
+            [*cleaned, *others], [*marks, *([] for _ in others)], wanted, parts=True
+        )
         # What no encoding takes is the user's own: a text without a name stays as it was.
         whole = zip((*texts, *known), (*cleaned, *others), made, strict=True)
         return [old if one.text == plain else one.text for old, plain, one in whole]
