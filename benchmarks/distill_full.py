@@ -39,10 +39,10 @@ LOSSES: dict[str, list[dict[str, Any]]] = {
         CE, KL, {"kind": "embedding"}, {"kind": "hidden"}, {"kind": "attention"},
     ],
     "MiniLM": [
-        CE, KL, {"kind": "attention", "measure": "kl", "map": "last"},
-        {"kind": "relations", "of": ["v"], "map": "last"},
+        CE, KL, {"kind": "attention", "measure": "kl", "map": "final"},
+        {"kind": "relations", "of": ["v"], "map": "final"},
     ],
-    "MiniLMv2": [CE, KL, {"kind": "relations", "map": "last"}],
+    "MiniLMv2": [CE, KL, {"kind": "relations", "map": "final"}],
 }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ const workspace = (name: string, environment: "node" | "jsdom") => ({
     environment,
     include: ["test/**/*.test.ts"],
     restoreMocks: true,
+    setupFiles: [here("patience.ts")],
     testTimeout: 60_000,
   },
 });

@@ -903,6 +903,15 @@ class Tools(Protocol):
         """
         ...
 
+    def loading(self) -> AbstractContextManager[None]:
+        """Held while a plugin loads something with ``transformers`` itself, from a thread of a job.
+
+        ``from_pretrained`` changes state of the whole process (the default dtype, whether weights
+        are initialised), so that two loads at once would spoil each other. Its bars and reports
+        are kept out of the user's cells meanwhile.
+        """
+        ...
+
     def capture(
         self, model: Any, *, values: bool = False, gradients: bool = False
     ) -> AbstractContextManager[Any]:

@@ -192,10 +192,14 @@ def _evaluate(words: list[str]) -> int:
         else:
             sys.stdout.write(f"{evaluation!r}\n")
     if evaluation.error is not None:
-        return 1
-    if evaluation.stopped:
-        return 130
-    return 0 if len(evaluation) else 1
+        code = 1
+    elif evaluation.stopped:
+        code = 130
+    else:
+        code = 0 if len(evaluation) else 1
+    if processes is not None:
+        processes.leave(code)
+    return code
 
 
 def _as_json(analysis: Any, kit: Any) -> dict[str, Any]:

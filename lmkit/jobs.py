@@ -84,7 +84,9 @@ class JobWatch:
         """Tell of a change, if there is one; whether the job goes on."""
         info = self.job.info()
         if info != self._last:
-            self._shown(info, self.job.results())
+            results = self.job.results()
+            if not self._over.is_set():  # another job is followed by now
+                self._shown(info, results)
             self._last = info
         return info.state in _ACTIVE
 

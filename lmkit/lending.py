@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +41,15 @@ class LentTools:
             dtype=dtype,
             untrained=True,  # commands may train it
         )
+
+    @contextmanager
+    def loading(self) -> Iterator[None]:
+        """See :meth:`lmkit.api.Tools.loading`."""
+        from lmkit.models.loading import one_at_a_time, waiting_for
+        from lmkit.models.quiet import quietly
+
+        with waiting_for(one_at_a_time), quietly():
+            yield
 
     def capture(
         self, model: Any, *, values: bool = False, gradients: bool = False

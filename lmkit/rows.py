@@ -13,7 +13,11 @@ from typing import Any
 __all__ = ["Row", "RowBatch", "RowOutput", "RowProblem", "RowResults", "RowSequence", "RowStream"]
 
 RowOutput = Mapping[str, Any]
-"""What a task found for one row: plain values that JSON can hold, under names of its own."""
+"""What a task found for one row: plain values that JSON can hold, under names of its own.
+
+One name is known to all: ``left_out``, the number of tokens of the row that the model did not read.
+The data set's note and its tables of rows tell of it.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmkit.api import Job, LoadedModel, Task
 from lmkit.api import Table as ResultTable
-from lmkit.datasets import RowRun, map_columns, open_rows
+from lmkit.datasets import RowRun, cut_note, map_columns, open_rows, with_cuts
 from lmkit.declarations import fields_of, row_fields_of
 from lmkit.errors import (
     Cancelled,
@@ -177,11 +177,14 @@ class TaskRuns:
         view = panel.view
         outer = sys.exception()
         try:
-            with doing(work):
-                work.report("Loading the model")
-                model = self.load(panel)
-                work.report("Running")
-            outcome = run_task(self._host, panel.registered, model, values, work)
+            try:
+                with doing(work):
+                    work.report("Loading the model")
+                    model = self.load(panel)
+                    work.report("Running")
+                outcome = run_task(self._host, panel.registered, model, values, work)
+            finally:
+                self._end(panel, run, work)  # before it is told: who hears of it may run again
         except (Cancelled, KeyboardInterrupt) as error:
             view.stop(run)
             work.let_go(error, outer)
@@ -190,8 +193,6 @@ class TaskRuns:
             view.fail(run, error_info(error))
             work.let_go(error, outer)
             raise
-        finally:
-            self._end(panel, run, work)
         if outcome.trace is not None and view.id in self._views:
             self._traces.use(view.id, outcome.trace)  # type: ignore[arg-type]
         view.finish(run, outcome, self._header(panel, model))
@@ -407,7 +408,7 @@ class TaskRuns:
         made: tuple[Result, ...] = ()
         if len(results):
             values = {**panel.row_values, **part.values}
-            made = report_rows(self._host, panel.registered, results, values)
+            made = with_cuts(results, report_rows(self._host, panel.registered, results, values))
         if results.problems:
             made = (*made, _problem_table(results))
         return replace(
@@ -471,4 +472,7 @@ def _note(results: RowResults) -> str:
     if out:
         rows = "row was" if out == 1 else "rows were"
         parts.append(f"{out:,} {rows} left out; the table of problems says why.")
+    cut = cut_note(results)
+    if cut:
+        parts.append(cut)
     return " ".join(parts)

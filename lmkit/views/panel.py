@@ -257,8 +257,7 @@ class PanelView:
 
     def advance(self, run: str, progress: Progress) -> None:
         """The run is further."""
-        if self._status.run == run:
-            self._set(Status(state="running", run=run, progress=progress))
+        self._set(Status(state="running", run=run, progress=progress), of=run)
 
     def show(self, run: str, results: tuple[Result, ...]) -> None:
         """The run has found this so far; it is drawn, and gone if the run fails."""
@@ -270,14 +269,12 @@ class PanelView:
 
     def fail(self, run: str, error: ErrorInfo) -> None:
         """The run failed; earlier results stay."""
-        if self._status.run == run:
-            self._set(Status(state="error", error=error))
+        if self._set(Status(state="error", error=error), of=run):
             self._forget_partial()
 
     def stop(self, run: str) -> None:
         """The run was stopped; earlier results stay."""
-        if self._status.run == run:
-            self._set(Status(state="cancelled"))
+        if self._set(Status(state="cancelled"), of=run):
             self._forget_partial()
 
     def finish(self, run: str, outcome: Outcome, header: Header) -> None:
@@ -372,10 +369,14 @@ class PanelView:
 
         return undo
 
-    def _set(self, status: Status) -> None:
+    def _set(self, status: Status, of: str | None = None) -> bool:
+        """Show a status; ``of`` a run only while that run is the newest. Whether it is shown."""
         with self._lock:
+            if of is not None and self._status.run != of:
+                return False
             self._status = status
         self._tell(StatusChanged(view=self.id, status=status))
+        return True
 
     def _tell(self, event: Event) -> None:
         with self._lock:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.e2e.chromium import find_chromium
 from tests.e2e.lab import Lab, serve
@@ -17,6 +17,8 @@ NOTEBOOK_7 = {
     "Command 'filebrowser:open-path' not registered.",
 }
 """Errors that Notebook 7 makes by itself when it opens a notebook without its file browser."""
+expect.set_options(timeout=30_000)
+"""Two kernels and two browsers share two cores: an answer may take longer than Playwright's 5 s."""
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts" / "e2e"
 
 

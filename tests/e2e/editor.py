@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -84,8 +84,8 @@ class Editor:
         ]
         return f"{address}&payload={quote(json.dumps(payload))}"
 
-    def python(self) -> int:
-        """The process that the extension talks to, once there is one."""
+    def python(self, after: int = 0) -> int:
+        """The process that the extension talks to, once there is one; another than ``after``."""
         deadline = time.monotonic() + WAIT
         while time.monotonic() < deadline:
             listed = subprocess.run(
@@ -96,7 +96,8 @@ class Editor:
             )
             for line in listed.stdout.splitlines():
                 number, group, words = line.split(None, 2)
-                if int(group) == self.process.pid and words.endswith("lmkit serve --stdio"):
+                ours = int(group) == self.process.pid and int(number) != after
+                if ours and words.endswith("lmkit serve --stdio"):
                     return int(number)
             time.sleep(0.1)
         raise AssertionError("no Python process of the extension")
@@ -228,6 +229,30 @@ def watch(frame: Frame, words: str) -> JSHandle:
     return frame.evaluate_handle(_WATCH, words)
 
 
+def keeping(frame: Frame) -> JSHandle:
+    """Note, from now on, the newest saved form that a panel's page has had VS Code keep."""
+    return frame.evaluate_handle(_KEEPING)
+
+
+def kept(frame: Frame, keeps: JSHandle, layer: int | None = None, head: int | None = None) -> None:
+    """Wait until a saved form is kept; of a chosen head, if one is named."""
+    frame.wait_for_function(_KEPT, arg=[keeps, layer, head], timeout=60_000)
+    frame.wait_for_timeout(500)  # from the page to VS Code's own store
+
+
+_KEEPING = """() => {
+    const keeps = { bundle: null };
+    addEventListener('message', ({ data }) => {
+        if (data?.type === 'state' && data.bundle) keeps.bundle = data.bundle;
+    });
+    return keeps;
+}"""
+_KEPT = """([keeps, layer, head]) => {
+    const chosen = keeps.bundle?.spec.attention?.selection;
+    return keeps.bundle && (layer === null || (chosen.layer === layer && chosen.head === head));
+}"""
+
+
 _WATCH = """(words) => {
     const seen = { frames: 0, without: 0 };
     const look = () => {
@@ -315,8 +340,15 @@ class Workbench:
 
     def command(self, title: str) -> None:
         """Run a command of the palette."""
-        self.palette(title)
-        self.pick(title)
+        for attempt in range(4):  # what takes the focus just now closes the palette
+            self.palette(title)
+            try:
+                self.pick(title, timeout=5_000)
+                return
+            except Error:
+                if attempt == 3:
+                    raise
+                self.page.keyboard.press("Escape")
 
     def palette(self, title: str) -> None:
         """Open the palette where it has this command."""
@@ -333,10 +365,28 @@ class Workbench:
                 break
             self.page.keyboard.press("Escape")
 
-    def pick(self, text: str) -> None:
+    def pick(self, text: str, *, timeout: int = 60_000) -> None:
         """Choose the entry of a list whose label has these words."""
         row = self.page.locator(".quick-input-list .monaco-list-row", has_text=text).first
-        row.click(timeout=60_000)
+        row.click(timeout=timeout)
+
+    def until(self, act: Callable[[], object], seen: Callable[[int], object]) -> None:
+        """Act until it is seen to have been heard.
+
+        For what VS Code may be drawing anew at that moment: a row's button of which the press falls
+        on the old one and the release on the new, a key that comes before it has read the keys.
+
+        Args:
+            act: A click, or a key.
+            seen: Expects what follows, in so many milliseconds.
+        """
+        for _ in range(8):
+            with contextlib.suppress(Error):
+                act()
+            with contextlib.suppress(AssertionError, Error):
+                seen(8_000)
+                return
+        seen(8_000)
 
     def analyse(self, words: str, task: str, *, characters: int = 0) -> None:
         """Run a task on the first line of the file that is open, or on so much of it.
@@ -358,7 +408,11 @@ class Workbench:
     def theme(self, name: str, kind: str) -> None:
         """Choose a colour theme; ``kind`` is the class that the workbench then has."""
         self.command("Preferences: Color Theme")
-        self.page.keyboard.type(name)
+        # what is typed before the list is there goes into the editor
+        box = self.page.locator(".quick-input-widget input.input")
+        row = self.page.locator(".quick-input-list .monaco-list-row", has_text="Modern").first
+        row.wait_for(timeout=60_000)
+        box.fill(name)
         self.pick(name)
         self.page.wait_for_selector(f".monaco-workbench.{kind}")
         self.page.wait_for_timeout(700)  # the theme's sheet comes after its class

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,13 @@ class Notebook:
         )
         assert answer["status"] == "ok", answer
         return ast.literal_eval(answer["data"]["text/plain"])
+
+    def hears(self, expression: str, wanted: Any) -> None:
+        """Wait until an expression has this value: pages tell a moment after a choice is made."""
+        end = time.monotonic() + WAIT / 1_000
+        while (value := self.ask(expression)) != wanted:
+            assert time.monotonic() < end, f"{expression} is {value!r}, not {wanted!r}"
+            self.page.wait_for_timeout(100)
 
     def execute(self, source: str) -> None:
         """Run statements in the kernel, off every cell."""

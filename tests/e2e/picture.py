@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from playwright.sync_api import Locator
 
-__all__ = ["Pixels", "attention_at", "map_place", "pixels"]
+__all__ = ["Pixels", "attention_at", "becomes", "coloured", "map_place", "pixels", "settled"]
 
 _PIXELS = """(canvas) => {
     const { width, height } = canvas;
@@ -40,6 +42,32 @@ def pixels(canvas: Locator) -> Pixels:
     found: dict[str, Any] = canvas.evaluate(_PIXELS)
     raw = np.frombuffer(base64.b64decode(found["data"]), np.uint8)
     return Pixels(raw.reshape(found["height"], found["width"], 4).astype(int), found["ratio"])
+
+
+def becomes(canvas: Locator, wanted: Callable[[Pixels], bool]) -> Pixels:
+    """What a canvas shows once it is as wanted: it is drawn a frame or more after what is told."""
+    end = time.monotonic() + 30
+    while not wanted(shown := pixels(canvas)):
+        assert time.monotonic() < end, "the picture never was as wanted"
+        canvas.page.wait_for_timeout(50)
+    return shown
+
+
+def coloured(canvas: Locator, colours: int = 8) -> Pixels:
+    """What a canvas shows once it has more colours than a frame around it has."""
+    return becomes(canvas, lambda one: len(np.unique(one.values.reshape(-1, 4), axis=0)) > colours)
+
+
+def settled(canvas: Locator) -> Pixels:
+    """What a canvas shows once it is drawn and stays as it is: two looks, frames apart, agree."""
+    end = time.monotonic() + 30
+    shown = coloured(canvas)
+    while True:
+        canvas.page.wait_for_timeout(100)
+        before, shown = shown, pixels(canvas)
+        if np.array_equal(before.values, shown.values):
+            return shown
+        assert time.monotonic() < end, "the picture never came to rest"
 
 
 def attention_at(colour: np.ndarray, legend: Pixels) -> float:

@@ -10,6 +10,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.e2e.lab import Lab
 from tests.e2e.notebook import WAIT, Notebook, code, part, write
+from tests.tiny import tiny_bert
 
 TEXT = "The plot is thin, but I was moved."
 AXE = Path(__file__).parents[2] / "js" / "node_modules" / "axe-core" / "axe.min.js"
@@ -98,3 +99,55 @@ def test_attribution_is_run_stopped_and_compared_in_a_notebook(
     expect(rows(view).first.locator('[data-lmkit="scored"]')).to_have_count(10)
     notebook.shot("attribution-all", notebook.cell(1))
     assert complaints(notebook, view) == []
+
+
+def test_a_click_on_a_label_opens_its_attribution(
+    lab: Lab, tmp_path: Path, open_notebook: Callable[..., Notebook]
+) -> None:
+    several = tiny_bert(tmp_path, 3, problem_type="multi_label_classification")
+    cells = [
+        code("%load_ext lmkit"),
+        code(f"import lmkit\nr = lmkit.load('starter:sentiment').classify({TEXT!r})\nr"),
+        code(f"q = lmkit.load({str(several)!r}).classify('the plot is thin')\nq"),
+        code("z = lmkit.load('starter:encoder').zero_shot('A film.', candidates='film, sport')\nz"),
+    ]
+    notebook = open_notebook(write(lab.root / "attribution-labels.ipynb", cells))
+    notebook.run_all()
+    view = notebook.view(1)
+    labels = view.locator('[data-lmkit="label-row"]')
+
+    # by mouse, anywhere in the row
+    labels.filter(has_text="negative").locator(".label-track").click()
+    result = part(view, "result-token-scores")
+    expect(result).to_contain_text("label negative", timeout=WAIT)
+    expect(part(view, "views")).to_have_value("attribution")
+    expect(field(view, "target")).to_have_value("negative")
+    notebook.shot("attribution-label", notebook.cell(1))
+
+    # by keys, and the method stays
+    field(view, "method").select_option("occlusion")
+    button = labels.filter(has_text="positive").locator('[data-lmkit="label-explain"]')
+    button.focus()
+    notebook.page.keyboard.press("Enter")
+    expect(result).to_contain_text("label positive", timeout=WAIT)
+    expect(rows(view).first).to_contain_text("Occlusion")
+    labels.filter(has_text="negative").locator('[data-lmkit="label-explain"]').focus()
+    notebook.page.keyboard.press("Space")
+    expect(result).to_contain_text("label negative", timeout=WAIT)
+    assert complaints(notebook, view) == []
+
+    # Of several labels the chosen one's logit; with labels of one's own there is nothing to ask.
+    view = notebook.view(2)
+    view.locator('[data-lmkit="label-row"]').filter(has_text="class 1").click()
+    result = part(view, "result-token-scores")
+    expect(result).to_contain_text("label class 1", timeout=WAIT)
+    asked = notebook.ask(
+        "list(q.attention.view('attribution', target='class 1')[0].rows[0].values)"
+    )
+    shown = result.locator('[data-lmkit="scored"]').evaluate_all(
+        "(all) => all.map((one) => Number(one.dataset.value))"
+    )
+    assert max(abs(a - b) for a, b in zip(shown, asked, strict=True)) < 1e-5
+    own = notebook.view(3)
+    expect(own.locator('[data-lmkit="label-row"]')).to_have_count(2)
+    expect(own.locator('[data-lmkit="label-explain"]')).to_have_count(0)

@@ -11,13 +11,15 @@ from tests.e2e.lab import Lab
 from tests.e2e.notebook import Notebook, code, part, write
 
 ROWS = """
-import lmkit
+import lmkit, time
 texts = ["a moving and honest film", "dull, long and badly acted", "i laughed once",
          "the best thing this year", "a waste of two hours", "warm, funny and wise"]
 stars = ["positive", "negative", "negative", "positive", "negative", "positive"]
 rows = [{"review": f"{texts[i % 6]}, number {i}", "stars": stars[i % 6]} for i in range(400)]
 rows[7]["review"] = None
 kit = lmkit.load("starter:sentiment")
+def slow(*_): time.sleep(0.3)
+slowed = kit.loaded("classification").model.register_forward_hook(slow)
 """
 
 
@@ -56,6 +58,7 @@ def test_a_data_set_in_the_browser(lab: Lab, open_notebook: Callable[..., Notebo
     expect(part(view, "data-results")).to_contain_text("accuracy")
     notebook.shot("data-set-stopped", notebook.cell(2))
     expect(part(view, "data-run")).to_have_text("Go on with the rest")
+    notebook.execute("slowed.remove()")
     part(view, "data-run").click()
     expect(part(view, "data-facts")).to_contain_text("399 of 400 rows done", timeout=60_000)
     expect(part(view, "data-note")).to_contain_text("1 row was left out")

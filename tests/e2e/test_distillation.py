@@ -32,7 +32,7 @@ def test_from_the_form_through_pause_and_resume_to_the_report(
     lab: Lab, open_notebook: Callable[..., Notebook]
 ) -> None:
     # The report's timings and memory, by processes of their own, are test_report.py's.
-    options = "--steps 14 --batch 4 --seconds 0 --every 4"
+    options = "--steps 40 --batch 4 --seconds 0 --every 8"
     cells = [
         code("%load_ext lmkit"),
         code(ROWS),

@@ -20,7 +20,7 @@ from tests.e2e.axe import violations
 from tests.e2e.conftest import ARTIFACTS
 from tests.e2e.lab import Lab
 from tests.e2e.notebook import Notebook, Watch, code, part, write
-from tests.e2e.picture import attention_at, map_place, pixels
+from tests.e2e.picture import attention_at, becomes, coloured, map_place, settled
 from tests.tiny import tiny_bart, tiny_bert, tiny_llama
 
 TEXT = "the plot is thin, but i was moved."
@@ -41,18 +41,12 @@ def first_number(where: Locator) -> float:
     return float(found[0])
 
 
-def coloured(canvas: Locator) -> bool:
-    """Whether something is drawn: more colours than a frame has."""
-    return bool(len(np.unique(pixels(canvas).values.reshape(-1, 4), axis=0)) > 8)
-
-
 def to(view: Locator, key: str, name: str) -> None:
     """Choose a picture by its key."""
     part(view, "picture").focus()
     view.page.keyboard.press(key)
     expect(part(view, f"tab-{name}")).to_have_attribute("aria-selected", "true")
     expect(part(view, "picture")).to_have_attribute("data-state", "ready")
-    view.page.wait_for_timeout(200)  # the next frames
 
 
 def the_grid_is_walked(view: Locator) -> None:
@@ -89,7 +83,7 @@ def the_sentence_is_true(view: Locator, attention: np.ndarray, exact: bool) -> N
 def the_map_is_true(view: Locator, attention: np.ndarray) -> None:
     """Each cell has the colour of its number; zoomed by key and back, and by the button."""
     canvas = part(view, "picture-canvas")
-    drawn, legend = pixels(canvas), pixels(part(view, "legend").locator("canvas"))
+    drawn, legend = settled(canvas), coloured(part(view, "legend").locator("canvas"))
     left, top, side = map_place(drawn)
     count = len(attention)
     read = np.array(
@@ -106,11 +100,10 @@ def the_map_is_true(view: Locator, attention: np.ndarray) -> None:
     )
     assert np.abs(np.sqrt(read) - np.sqrt(attention)).max() < 0.03
     part(view, "zoom-in").click()
-    view.page.wait_for_timeout(200)
-    assert not np.array_equal(pixels(canvas).values, drawn.values)
+    becomes(canvas, lambda one: not np.array_equal(one.values, drawn.values))
     part(view, "picture").focus()
     view.page.keyboard.press("0")
-    view.page.wait_for_timeout(200)
+    becomes(canvas, lambda one: np.array_equal(one.values, drawn.values))
     box = canvas.bounding_box()
     assert box is not None
     at = (left + 2.5 * side / count, top + 1.5 * side / count)
@@ -148,14 +141,16 @@ def the_equation_is_true(view: Locator, score: float, weight: float) -> None:
 def several_heads(view: Locator) -> None:
     """Some heads in colours: one is switched off by mouse, and on again by the keyboard."""
     expect(part(view, "heads-stage")).to_be_visible()
-    before = pixels(part(view, "picture-canvas")).values
+    # It says so while heads are on their way; each that comes is drawn.
+    expect(part(view, "heads-note")).not_to_be_empty()
+    expect(part(view, "heads-note")).not_to_contain_text("Computing heads")
+    canvas = part(view, "picture-canvas")
+    before = settled(canvas).values
     box = view.locator('[data-lmkit="heads-toggle"]').first
     box.click()
-    view.page.wait_for_timeout(200)
-    assert not np.array_equal(before, pixels(part(view, "picture-canvas")).values)
+    becomes(canvas, lambda one: not np.array_equal(before, one.values))
     box.press("Space")
-    view.page.wait_for_timeout(200)
-    assert np.array_equal(before, pixels(part(view, "picture-canvas")).values)
+    becomes(canvas, lambda one: np.array_equal(before, one.values))
 
 
 def test_every_view_in_notebook_7(
@@ -177,7 +172,8 @@ def test_every_view_in_notebook_7(
 
     # -- grid, arcs, sentence
     the_grid_is_walked(view)
-    assert coloured(part(view, "picture-canvas"))
+    expect(part(view, "picture")).to_have_attribute("data-state", "ready")
+    coloured(part(view, "picture-canvas"))
     the_sentence_is_true(view, numbers(1, 3), exact=True)
     assert violations(notebook.page) == []
     # -- map, equation, several heads
@@ -269,7 +265,8 @@ def test_differences_and_written_steps_in_notebook_7(
     moved = np.array(notebook.ask("d[1, 3].tolist()"))
     assert moved.min() < 0 < moved.max()
     to(view, "2", "map")
-    assert coloured(part(view, "picture-canvas"))
+    expect(part(view, "picture")).to_have_attribute("data-state", "ready")
+    coloured(part(view, "picture-canvas"))
     to(view, "1", "arcs")
     part(view, "picture").focus()
     notebook.page.keyboard.press("ArrowDown")
@@ -325,7 +322,8 @@ def test_every_view_in_a_saved_page_with_the_network_cut(offline: Page, tmp_path
 
     the_grid_is_walked(view)
     expect(part(view, "picture")).to_have_attribute("data-state", "ready")
-    assert coloured(part(view, "picture-canvas"))
+    expect(part(view, "picture")).to_have_attribute("data-state", "ready")
+    coloured(part(view, "picture-canvas"))
     attention = np.asarray(trace.attention(1, 3))
     the_sentence_is_true(view, attention, exact=False)
     assert violations(offline) == []

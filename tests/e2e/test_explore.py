@@ -7,8 +7,8 @@ from collections.abc import Callable
 from playwright.sync_api import expect
 
 from tests.e2e.lab import Lab
-from tests.e2e.notebook import Notebook, code, part, write
-from tests.e2e.test_explorer import coloured
+from tests.e2e.notebook import MIME, Notebook, code, part, write
+from tests.e2e.picture import coloured
 
 SETUP = """
 import torch, lmkit
@@ -64,14 +64,13 @@ def test_a_capture_a_difference_and_a_generation_on_screen(
     difference = notebook.view(2)
     expect(part(difference, "warnings")).to_contain_text("plot")
     expect(part(difference, "picture")).to_have_attribute("data-state", "ready")
-    assert coloured(part(difference, "picture-canvas"))
+    coloured(part(difference, "picture-canvas"))
     expect(part(difference, "tab-neuron")).to_have_attribute("aria-disabled", "true")
     part(difference, "picture").press("2")
     notebook.shot("explore-difference", notebook.cell(2))
     part(difference, "lens").select_option("second-alone")
     expect(part(difference, "picture")).to_have_attribute("data-state", "ready")
-    notebook.page.wait_for_timeout(400)
-    assert notebook.ask("diff._shown.view.selection.lens") == "second-alone"
+    notebook.hears("diff._shown.view.selection.lens", "second-alone")
     notebook.shot("explore-second-alone", notebook.cell(2))
 
     story = notebook.view(3)
@@ -104,8 +103,15 @@ def test_a_run_beside_the_run_before_and_reopened_without_a_kernel(
     part(view, "views").select_option("head-map")
     expect(view.locator('[data-lmkit="measure-cell"]')).to_have_count(72)
     notebook.shot("explore-previous", notebook.cell(1))
-    notebook.page.wait_for_timeout(2_500)
-    assert notebook.ask(f"{kernel}.selection.lens") == "previous-run"
+    notebook.hears(f"{kernel}.selection.lens", "previous-run")
+    # What is shown is saved once the user has come to rest, and once it is made.
+    notebook.until(
+        """const [output] = panel.content.widgets[1].model.outputs.toJSON();
+        const { spec, answers } = output.data[argument];
+        return spec.attention.selection.lens === 'previous-run'
+            && answers.some(({ name }) => name === 'head-map');""",
+        MIME,
+    )
     notebook.save()
     notebook.close()
 
@@ -116,7 +122,7 @@ def test_a_run_beside_the_run_before_and_reopened_without_a_kernel(
     expect(part(view, "lens")).to_have_value("previous-run")
     view.locator('[data-lmkit="tab-map"]').click()
     expect(part(view, "picture")).to_have_attribute("data-state", "ready")
-    assert coloured(part(view, "picture-canvas"))
+    coloured(part(view, "picture-canvas"))
     expect(view.locator('[data-lmkit="lens"] option[value="words"]')).to_be_disabled()
     again.shot("explore-reopened", again.cell(1))
     assert again.watch.errors == []
@@ -129,11 +135,11 @@ def test_two_thousand_tokens(lab: Lab, open_notebook: Callable[..., Notebook]) -
     expect(part(view, "token-count")).to_contain_text("2,048")
     expect(part(view, "picture")).to_have_attribute("data-state", "ready", timeout=60_000)
     part(view, "tab-map").click()
-    assert coloured(part(view, "picture-canvas"))
+    coloured(part(view, "picture-canvas"))
     part(view, "lens").select_option("norm")
     expect(part(view, "picture")).to_have_attribute("data-state", "ready", timeout=60_000)
     part(view, "picture").press("+")
     notebook.page.wait_for_timeout(1_000)
-    assert coloured(part(view, "picture-canvas"))
+    coloured(part(view, "picture-canvas"))
     notebook.shot("explore-long", notebook.cell(0))
     assert notebook.watch.errors == []

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import expect
 
 from tests.e2e.lab import Lab
 from tests.e2e.notebook import Notebook, code, part, write
-from tests.e2e.picture import pixels
+from tests.e2e.picture import coloured
 
 TEXT = "The plotlessness is thin, but I was moved."
 CELLS = (
@@ -23,11 +22,6 @@ def opened(lab: Lab, open_notebook: Callable[..., Notebook], name: str) -> Noteb
     notebook = open_notebook(write(lab.root / f"{name}.ipynb", CELLS))
     notebook.run_all()
     return notebook
-
-
-def coloured(canvas: Locator) -> bool:
-    """Whether something is drawn: more colours than a frame has."""
-    return bool(len(np.unique(pixels(canvas).values.reshape(-1, 4), axis=0)) > 8)
 
 
 def test_lenses_have_tokens_and_numbers_of_their_own(
@@ -45,9 +39,8 @@ def test_lenses_have_tokens_and_numbers_of_their_own(
     shown = [one.strip().lower() for one in tokens.all_inner_texts()]
     assert shown == [one.strip().lower() for one in words]  # this model reads lower case
     expect(part(view, "picture")).to_have_attribute("data-state", "ready")
-    notebook.page.wait_for_timeout(400)
-    assert notebook.ask(f"{kernel}.selection.lens") == "words"
-    assert coloured(part(view, "picture-canvas"))
+    notebook.hears(f"{kernel}.selection.lens", "words")
+    coloured(part(view, "picture-canvas"))
     notebook.shot("explorer-words", notebook.cell(VIEW))
 
     part(view, "lens").select_option("norm")
@@ -72,8 +65,7 @@ def test_views_are_asked_drawn_and_choose_heads(
     part(view, "measure-choose").first.click()
     layer, head = (int(one) for one in best.split("."))
     expect(part(view, "layer-number")).to_have_text(str(layer))
-    notebook.page.wait_for_timeout(400)
-    assert notebook.ask(f"({kernel}.selection.layer, {kernel}.selection.head)") == (layer, head)
+    notebook.hears(f"({kernel}.selection.layer, {kernel}.selection.head)", (layer, head))
     notebook.shot("explorer-head-map", notebook.cell(VIEW))
 
     part(view, "views").select_option("switch-off")
@@ -98,8 +90,7 @@ def test_the_equation_and_several_heads_by_keys(
     picture.press("3")
     expect(part(view, "tab-neuron")).to_have_attribute("aria-selected", "true")
     expect(picture).to_have_attribute("data-state", "ready")
-    notebook.page.wait_for_timeout(600)
-    assert notebook.ask(f"{kernel}.selection.picture") == "neuron"
+    notebook.hears(f"{kernel}.selection.picture", "neuron")
     notebook.shot("explorer-neuron", notebook.cell(VIEW))
     picture.press("4")
     expect(part(view, "tab-heads")).to_have_attribute("aria-selected", "true")
@@ -107,7 +98,7 @@ def test_the_equation_and_several_heads_by_keys(
     notebook.shot("explorer-heads", notebook.cell(VIEW))
     picture.press("2")
     expect(part(view, "tab-map")).to_have_attribute("aria-selected", "true")
-    assert coloured(part(view, "picture-canvas"))
+    coloured(part(view, "picture-canvas"))
     picture.press("+")
     notebook.page.wait_for_timeout(300)
     notebook.shot("explorer-map-zoomed", notebook.cell(VIEW))

@@ -23,7 +23,7 @@ from tests.e2e.editor import Workbench
 from tests.e2e.editor import serve as serve_editor
 from tests.e2e.lab import Lab
 from tests.e2e.notebook import MIME, Notebook, code, part, write
-from tests.e2e.picture import attention_at, map_place, pixels
+from tests.e2e.picture import attention_at, coloured, map_place, settled
 from tests.installed import ROOT, interpreter, run
 
 TEXT = "The plot is thin, but I was moved."
@@ -90,10 +90,9 @@ def read(view: Locator) -> Values:
     expect(part(view, "head-number")).to_have_text(str(HEAD))
     expect(part(view, "tab-map")).to_have_attribute("aria-selected", "true")
     expect(part(view, "picture")).to_have_attribute("data-state", "ready")
-    view.page.wait_for_timeout(300)  # the next frames
     drawn, legend = (
-        pixels(part(view, "picture-canvas")),
-        pixels(part(view, "legend").locator("canvas")),
+        settled(part(view, "picture-canvas")),
+        coloured(part(view, "legend").locator("canvas")),
     )
     left, top, side = map_place(drawn)
     tokens = [one.strip() for one in view.locator('[data-lmkit="token"]').all_inner_texts()]

@@ -280,7 +280,7 @@ for (let at = 0; at < changes.length; at += 8) {
         drawn.push(renderer);
     }
     const roots = () => drawn.map(({ node }) => node.querySelector('.lmkit-view')?.shadowRoot);
-    for (let turn = 0; turn < 200; turn++) {
+    for (let turn = 0; turn < 3000; turn++) {
         await rest(20);
         if (roots().every((root) => root && state(root) !== 'loading')) break;
     }

@@ -12,14 +12,13 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.conftest import ARTIFACTS
 from tests.e2e.lab import Lab, free_port
 from tests.e2e.notebook import Watch, part
-from tests.e2e.picture import pixels
+from tests.e2e.picture import coloured
 from tests.installed import interpreter
 from tests.tiny import tiny_bert
 
@@ -154,8 +153,14 @@ def test_panel_and_explorer_from_the_python_call(
         if verb == "edit":  # an editor runs nothing by itself; "run" does
             expect(page.locator(".cm-editor").first).to_be_visible(timeout=90_000)
             page.get_by_test_id("run-button").last.wait_for()
-            page.keyboard.press("Control+Shift+r")
-        expect(views).to_have_count(2, timeout=45_000)
+            for _ in range(10):  # a key that comes before the page has its session is lost
+                page.keyboard.press("Control+Shift+r")
+                with contextlib.suppress(AssertionError):
+                    expect(page.locator('[data-status="running"]').or_(views).first).to_be_visible(
+                        timeout=10_000
+                    )
+                    break
+        expect(views).to_have_count(2, timeout=150_000)
         panel, explorer = views.nth(0), views.nth(1)
         for view in (panel, explorer):
             expect(part(view, "badge")).to_have_attribute("data-state", "live", timeout=30_000)
@@ -164,8 +169,7 @@ def test_panel_and_explorer_from_the_python_call(
         labels = "{one.label: round(one.score, 3) for one in r.panel.result.scores}"
         assert scores(panel) == ask(page, labels)
         choose(panel, 1, 2)
-        drawn = pixels(part(panel, "picture-canvas")).values.reshape(-1, 4)
-        assert len(np.unique(drawn, axis=0)) > 8  # more colours than a frame has
+        coloured(part(panel, "picture-canvas"))
         panel.locator('[data-lmkit="token"]').nth(3).click()
         largest = ask(page, "float(r.attention[1, 2][3].max())")
         expect(part(panel, "sentence-item")).to_contain_text(f"{largest:#.3g}")

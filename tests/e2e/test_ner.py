@@ -49,10 +49,7 @@ def test_a_span_leads_to_its_attention_and_its_attribution(
     chips.nth(1).click()
     expect(chips.nth(1)).to_have_attribute("aria-pressed", "true")
     there = f"{notebook.view_in_kernel(1)}.selection.tokens"
-    for _ in range(50):
-        if notebook.ask(there):
-            break
-        notebook.page.wait_for_timeout(100)
+    notebook.hears(f"bool({there})", True)
     chosen = notebook.ask(there)
     tokens = f"[t.text for t in {notebook.view_in_kernel(1)}.spec().attention.tokens]"
     named = "".join(notebook.ask(tokens)[at] for at in chosen)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,27 @@ from tests.tiny import tiny_bert
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
 
+def language_pack(folder: Path) -> Path:
+    """The least that JupyterLab takes for a language pack: without one no extension's is read."""
+    name = "jupyterlab_language_pack_zh_CN"
+    messages = folder / name / "locale" / "zh_CN" / "LC_MESSAGES"
+    messages.mkdir(parents=True)
+    (folder / name / "__init__.py").touch()
+    header = {
+        "domain": "jupyterlab",
+        "language": "zh-CN",
+        "plural_forms": "nplurals=1; plural=0;",
+        "version": "",
+    }
+    catalogue = {"": header, "Other": ["其他"]}
+    (messages / "jupyterlab.json").write_text(json.dumps(catalogue), encoding="utf-8")
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[jupyterlab.languagepack]\nzh_CN = {name}\n")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     settings = {
@@ -29,7 +52,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             "defaultModels": {"classification": "starter:news"},
         },
     }
-    with serve(tmp_path_factory.mktemp("chinese"), settings=settings) as running:
+    pack = language_pack(tmp_path_factory.mktemp("pack"))
+    environ = {"PYTHONPATH": str(pack)}
+    folder = tmp_path_factory.mktemp("chinese")
+    with serve(folder, settings=settings, environ=environ) as running:
         yield running
 
 
@@ -76,4 +102,20 @@ def test_chinese_and_what_is_set(
     notebook.restart()
     notebook.run(0)
     assert notebook.ask("lmkit.options.budget") == 700_000
+    notebook.close()
+
+
+def test_the_settings_and_the_launcher_are_chinese(page: Page, lab: Lab) -> None:
+    notebook = Notebook(page, ARTIFACTS)
+    notebook.open(lab.page(write(lab.root / "settings.ipynb", [code("")])))
+    notebook.js("await app.commands.execute('settingeditor:open', { query: 'lmkit' });")
+    editor = page.locator("#setting-editor")
+    for title in ("默认模型", "快照预算", "标度", "配色"):
+        expect(editor).to_contain_text(title, timeout=WAIT)
+    expect(editor).not_to_contain_text("Snapshot budget")
+    notebook.shot("settings-chinese")
+    # the tile stands in JupyterLab's own section, under its name
+    notebook.js("await app.commands.execute('launcher:create');")
+    section = page.locator(".jp-Launcher-section", has_text="lmkit 笔记本")
+    expect(section.locator(".jp-Launcher-sectionTitle")).to_have_text("其他", timeout=WAIT)
     notebook.close()

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.e2e.conftest import ARTIFACTS
 from tests.e2e.lab import Lab, serve
 from tests.e2e.notebook import MIME, WITHOUT_LMKIT, Notebook, Watch, code, part, write
-from tests.e2e.picture import pixels
+from tests.e2e.picture import becomes, coloured
 
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 CELLS = (
@@ -48,7 +48,7 @@ def drawn_without_kernel(view: Locator) -> None:
     expect(view.locator('[data-lmkit="token"]')).to_have_count(12)
     expect(view.locator('[data-lmkit="cell"]')).to_have_count(72)
     for row in view.locator(".grid-row canvas").all():
-        assert len(np.unique(pixels(row).values.reshape(-1, 4), axis=0)) > 20
+        coloured(row, 20)
 
 
 def still_explorable(view: Locator) -> None:
@@ -56,14 +56,12 @@ def still_explorable(view: Locator) -> None:
     drawn_without_kernel(view)
     choose(view, 4, 3)
     expect(part(view, "picture")).to_have_attribute("data-state", "ready")
-    first = pixels(part(view, "picture-canvas")).values
+    first = coloured(part(view, "picture-canvas"), 2).values
     choose(view, 2, 5)
     expect(part(view, "picture")).to_have_attribute("data-state", "ready")
     expect(part(view, "picture")).to_have_attribute("aria-label", "Layer 2, head 5, arcs")
-    view.page.wait_for_timeout(100)  # the next frame
-    second = pixels(part(view, "picture-canvas")).values
-    assert first[..., 3].any()
-    assert first.shape != second.shape or (first != second).any()
+    becomes(part(view, "picture-canvas"), lambda one: not np.array_equal(first, one.values))
+    coloured(part(view, "picture-canvas"), 2)
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +101,7 @@ def test_live_reloaded_restarted_and_live_again(
     view = notebook.view(VIEW)
     choose(view, 3, 7)
     kernel = notebook.view_in_kernel(VIEW)
-    notebook.page.wait_for_timeout(300)
-    assert notebook.ask(f"({kernel}.selection.layer, {kernel}.selection.head)") == (3, 7)
+    notebook.hears(f"({kernel}.selection.layer, {kernel}.selection.head)", (3, 7))
     notebook.shot("state-live", notebook.cell(VIEW))
     first = notebook.bundle(VIEW)["live"]
     saved_with(notebook, 3, 7)
@@ -116,8 +113,7 @@ def test_live_reloaded_restarted_and_live_again(
     assert (now["session"], now["view"]) == (first["session"], first["view"])
     expect(part(view, "head-number")).to_have_text("7")
     choose(view, 1, 2)
-    notebook.page.wait_for_timeout(300)
-    assert notebook.ask(f"({kernel}.selection.layer, {kernel}.selection.head)") == (1, 2)
+    notebook.hears(f"({kernel}.selection.layer, {kernel}.selection.head)", (1, 2))
     notebook.shot("state-reloaded", notebook.cell(VIEW))
 
     # The kernel is restarted: what was saved stays to be explored, and says how to go live.
@@ -150,9 +146,8 @@ def test_notebook_7_reopened_and_live(
     notebook.run_all()
     view = notebook.view(VIEW)
     choose(view, 3, 7)
-    notebook.page.wait_for_timeout(300)
     kernel = notebook.view_in_kernel(VIEW)
-    assert notebook.ask(f"({kernel}.selection.layer, {kernel}.selection.head)") == (3, 7)
+    notebook.hears(f"({kernel}.selection.layer, {kernel}.selection.head)", (3, 7))
     notebook.shot("state-notebook-7")
 
 

@@ -28,11 +28,14 @@ OWN_ROWS = """
 texts = ["The striker scored twice.", "The bank raised its rates.", "", "The film won a prize."]
 own.evaluate("zero-shot", texts, candidates="sport, business, culture")
 """
+THREE = """
+lmkit.load({path!r}).panel("classification")
+"""
 WRITES = """
 import time
 writes = lmkit.load({path!r})
 films = [f"the film number {{n}} and the plot" for n in range(30)] + [None]
-def slow(*_): time.sleep(0.02)
+def slow(*_): time.sleep(0.2)
 slowed = writes.loaded("generation").model.register_forward_hook(slow)
 """
 
@@ -55,11 +58,15 @@ def test_panels_of_tasks(lab: Lab, tmp_path: Path, open_notebook: Callable[..., 
         code(OWN_ROWS),
         code(WRITES.format(path=str(tiny_llama(tmp_path / "llama")))),
         code("writes.panel('generation', template='plain', max_new_tokens=4)"),
+        code("two = lmkit.load('starter:sentiment').panel('classification')\ntwo"),
+        code(THREE.format(path=str(tiny_bert(tmp_path / "three", 3)))),
     ]
     # one kernel for all: its start costs as much as a test
     notebook = open_notebook(write(lab.root / "task-panels.ipynb", cells))
     notebook.run_all()
     threshold_of_several_labels(notebook)
+    threshold_of_two_labels(notebook)
+    no_threshold_of_three_labels(notebook)
     labels_of_ones_own(notebook)
     data_set_that_is_written_on(notebook)
 
@@ -108,11 +115,7 @@ def threshold_of_several_labels(notebook: Notebook) -> None:
     expect(count).to_contain_text(str(over(0.0)))
     notebook.shot("threshold-low", notebook.cell(2))
     # the form's own field has it, and the kernel
-    for _ in range(50):
-        if notebook.ask("p.threshold") == 0.0:
-            break
-        notebook.page.wait_for_timeout(100)
-    assert notebook.ask("p.threshold") == 0.0
+    notebook.hears("p.threshold", 0.0)
 
     # -- the report: its measures follow, without a run of the model
     view = notebook.view(3)
@@ -145,6 +148,58 @@ def threshold_of_several_labels(notebook: Notebook) -> None:
     assert 0.4 < float(slider.input_value()) < 0.6
     notebook.shot("threshold-report", notebook.cell(3))
     assert notebook.ask("calls") == []
+
+
+def threshold_of_two_labels(notebook: Notebook) -> None:
+    view = notebook.view(8)
+    view.locator('textarea[data-field="text"]').fill("The plot is thin, but I was moved.")
+    part(view, "run").click()
+    rows = view.locator('[data-lmkit="label-row"]')
+    expect(rows).to_have_count(2, timeout=WAIT)
+    positive = rows.filter(has_text="positive")
+    score = notebook.ask("{one.label: one.score for one in two.result.scores}['positive']")
+    assert 0.5 < score < 0.9
+    slider, given = part(view, "threshold"), part(view, "threshold-count")
+    expect(view.locator(".threshold-note")).to_contain_text("Threshold for positive")
+    expect(given).to_have_text("gives positive")
+
+    # by mouse: near the right end the other label is given, near the left one this
+    over = re.compile(r"\bover\b")
+    box = slider.bounding_box()
+    assert box is not None
+    slider.click(position={"x": box["width"] * 0.97, "y": box["height"] / 2})
+    assert float(slider.input_value()) > 0.9
+    expect(given).to_have_text("gives negative")
+    expect(positive).not_to_have_class(over)
+    expect(rows.filter(has_text="negative")).to_have_class(over)
+    notebook.shot("threshold-two", notebook.cell(8))
+    slider.click(position={"x": box["width"] * 0.03, "y": box["height"] / 2})
+    expect(given).to_have_text("gives positive")
+    expect(positive).to_have_class(over)
+
+    # by keys, to the step on either side of the probability
+    slider.focus()
+    notebook.page.keyboard.press("Home")
+    for _ in range(int(score * 100)):
+        notebook.page.keyboard.press("ArrowRight")
+    expect(given).to_have_text("gives positive")
+    notebook.page.keyboard.press("ArrowRight")
+    expect(given).to_have_text("gives negative")
+    # the form's own field has it, and the kernel
+    chosen = float(slider.input_value())
+    notebook.hears("two.threshold", chosen)
+
+
+def no_threshold_of_three_labels(notebook: Notebook) -> None:
+    view = notebook.view(9)
+    view.locator('textarea[data-field="text"]').fill("the plot is thin")
+    part(view, "run").click()
+    expect(view.locator('[data-lmkit="label-row"]')).to_have_count(3, timeout=WAIT)
+    expect(view.locator('[data-lmkit="threshold"]')).to_have_count(0)
+    part(view, "more-fields").click()
+    expect(view.locator('[data-lmkit="slider"][data-field="threshold"]')).to_be_disabled()
+    expect(part(view, "field-idle")).to_contain_text("the likeliest is given")
+    notebook.shot("threshold-three", notebook.cell(9))
 
 
 def labels_of_ones_own(notebook: Notebook) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Frame, Page, expect
 
-from tests.e2e.editor import Editor, Workbench, serve, watch
+from tests.e2e.editor import Editor, Workbench, keeping, kept, serve, watch
 from tests.installed import interpreter
 
 VIEW = '[data-lmkit="view"]'
@@ -44,6 +44,12 @@ def lmkit_register_tasks(register):
 
 def part(name: str) -> str:
     return f'[data-lmkit="{name}"]'
+
+
+def starts(editor: Editor) -> int:
+    """How often Python was started, by the extension's log."""
+    logs = (editor.folder / "user" / "logs").rglob("*lmkit*.log")
+    return sum(log.read_text().count("Starting ") for log in logs)
 
 
 def field(frame: Frame, name: str) -> str:
@@ -126,19 +132,20 @@ def test_python_killed_after_a_result(page: Page, editor: Editor) -> None:
     workbench = Workbench(page, editor)
     frame = open_panel(workbench)
     frame.locator(f'{part("field")}[data-field="text"]').fill("typed by me")
+    keeps = keeping(frame)
     frame.locator(part("run")).click()
     expect(frame.locator(VIEW)).to_contain_text("em yb depyt", timeout=LONG)
-    page.wait_for_timeout(2_000)  # until its saved form is kept
+    kept(frame, keeps)
     lost = watch(frame, "em yb depyt")
     killed = editor.python()
     os.kill(killed, signal.SIGKILL)
     expect(workbench.toast("ended (SIGKILL) and was started again.")).to_be_visible(timeout=LONG)
     # it is computed again, and stays until then
+    editor.python(after=killed)
     expect(frame.locator(part("badge"))).to_have_attribute("data-state", "live", timeout=LONG)
-    expect(frame.locator(part("run"))).to_be_enabled()
+    expect(frame.locator(part("run"))).to_be_enabled(timeout=LONG)
     expect(frame.locator(VIEW)).to_contain_text("em yb depyt")
     assert lost.evaluate("(seen) => [seen.frames > 0, seen.without]") == [True, 0]
-    assert editor.python() != killed
     workbench.harmless()
 
 
@@ -182,6 +189,7 @@ def test_a_python_that_hangs_is_told_of_and_restarted(page: Page, editor: Editor
         frame.locator(part("stop")).click()
         toast = workbench.toast("lmkit's Python process does not answer.")
         expect(toast).to_be_visible(timeout=60_000)
+        toast.hover()  # or it goes by itself
         workbench.shot("hung")
         toast.get_by_role("button", name="Restart Python").click()
         expect(toast).to_have_count(0)
@@ -233,7 +241,9 @@ def test_a_panel_that_python_kept_from_opening_opens_when_it_is_there(
         workbench.open("text.txt")
         workbench.analyse("A good film.", "classification")
         frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
-        page.wait_for_timeout(2_000)  # until its saved form is kept
+        keeps = keeping(frame)
+        frame.locator(f"{VIEW} {part('cell')}").nth(30).click()
+        kept(frame, keeps, 2, 6)
 
         python.unlink()
         with page.expect_navigation():
@@ -257,10 +267,18 @@ def test_a_panel_that_python_kept_from_opening_opens_when_it_is_there(
 
 
 def test_a_python_without_lmkit_gets_it_in_a_terminal(page: Page, tmp_path: Path) -> None:
-    # the interpreter below this environment has no lmkit
-    python = tmp_path / "my python"
+    # The interpreter below this environment has no lmkit; once pip was asked, this one has.
+    folder = tmp_path / "a $(touch pwned) folder"
+    folder.mkdir()
+    python, asked = folder / "python", folder / "asked"
     base = sys._base_executable  # type: ignore[attr-defined]
-    python.write_text(f'#!/bin/sh\nexec "{base}" "$@"\n')
+    python.write_text(
+        f'''#!/bin/sh
+if [ "$1 $2" = "-m pip" ]; then echo "pip is here"; echo "$@" > "{asked}"; exit; fi
+if [ -e "{asked}" ]; then exec "{interpreter()}" "$@"; fi
+exec "{base}" "$@"
+'''.replace("$(touch", "\\$(touch")
+    )
     python.chmod(python.stat().st_mode | stat.S_IXUSR)
     with serve(tmp_path, settings={"lmkit.pythonPath": str(python)}) as editor:
         workbench = Workbench(page, editor)
@@ -272,9 +290,15 @@ def test_a_python_without_lmkit_gets_it_in_a_terminal(page: Page, tmp_path: Path
         expect(toast).to_be_visible(timeout=60_000)
         workbench.shot("without-lmkit")
         toast.get_by_role("button", name="Install in a Terminal").click()
-        # this VS Code has no shells: its node-pty is not compiled; the line has a test of its own
         expect(page.locator(".terminal-outer-container")).to_be_visible(timeout=60_000)
+        # it ended, and the view has looked again by itself
+        expect(welcome).to_be_hidden(timeout=60_000)
+        tree = page.locator(".pane-body .monaco-list-row")
+        expect(tree.filter(has_text="Python 3")).to_be_visible(timeout=LONG)
         workbench.shot("install")
+        words = "-m pip install --upgrade lmkit-core lmkit-classification"
+        assert asked.read_text().strip() == words
+        assert list(tmp_path.rglob("pwned")) == []
         workbench.harmless()
 
 
@@ -297,5 +321,7 @@ def test_a_python_with_another_protocol_is_named_with_both(page: Page, tmp_path:
         workbench.command("lmkit: Open Panel")
         toast = workbench.toast("The editor speaks protocol 1, this Python 2.")
         expect(toast).to_contain_text("Python has 9.8.7", timeout=LONG)
+        # by the view once and by the command once: looking again is no wish to start it again
+        assert starts(editor) == 2
         workbench.shot("other-protocol")
         workbench.harmless()

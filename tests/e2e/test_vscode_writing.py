@@ -53,6 +53,7 @@ def test_a_cell_is_inserted_and_its_line_completed(page: Page, editor: Editor) -
     workbench.pick("Classification")
     workbench.pick("starter:sentiment")
     expect(page.locator(".notebookOverlay .view-lines")).to_have_count(3, timeout=60_000)
+    expect(page.locator(".notebookOverlay .view-lines").nth(2)).to_contain_text("%%lm")
     _, load, run = cells(page)
     assert load == "%load_ext lmkit"
     assert run.startswith("%%lm classification --model starter:sentiment\n")
@@ -75,7 +76,9 @@ def test_a_cell_is_inserted_and_its_line_completed(page: Page, editor: Editor) -
         expect(one.first).to_be_visible(timeout=60_000)
         workbench.shot(f"completion-{offer.strip('%-').replace(':', '-')}")
         one.first.click()
-    assert cells(page)[0] == "%%lm classification --model starter:sentiment"
+    # the editor draws what it holds in its next frame
+    whole = re.compile(r"^%%lm\sclassification\s--model\sstarter:sentiment$")
+    expect(page.locator(".notebookOverlay .view-lines").first).to_have_text(whole)
     workbench.harmless()
 
 
@@ -83,7 +86,7 @@ def test_a_new_plugin_is_written_and_opened(page: Page, editor: Editor) -> None:
     workbench = Workbench(page, editor)
     workbench.command("lmkit: New Plugin")
     box = page.locator(".quick-input-widget input.input")
-    expect(page.locator(".quick-input-title")).to_have_text("lmkit: New Plugin")
+    expect(page.locator(".quick-input-title")).to_have_text("lmkit: New Plugin", timeout=60_000)
     box.fill("My Task")
     expect(page.locator(".quick-input-message")).to_contain_text("Lower-case letters")
     workbench.shot("new-plugin-name")
@@ -101,6 +104,6 @@ def test_a_new_plugin_is_written_and_opened(page: Page, editor: Editor) -> None:
     workbench.command("lmkit: New Plugin")
     box.fill("my-task")
     page.keyboard.press("Enter")
-    expect(workbench.toast("lmkit-my-task")).to_have_count(2, timeout=60_000)
+    expect(workbench.toast("is there already.")).to_be_visible(timeout=60_000)
     workbench.shot("new-plugin-again")
     workbench.harmless()

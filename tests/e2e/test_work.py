@@ -179,12 +179,8 @@ w.Tab([w.HBox([panel, w.VBox([panel.widgets()["text"], best])]), second], titles
     box.fill("the old cinema")
     expect(area).to_have_value("the old cinema")
     view.locator('[data-lmkit="cell"][data-layer="1"][data-head="3"]').click()
-    notebook.page.wait_for_timeout(300)
-    assert notebook.ask("(panel.text, panel.selection.layer, panel.selection.head)") == (
-        "the old cinema",
-        1,
-        3,
-    )
+    there = "(panel.text, panel.selection.layer, panel.selection.head)"
+    notebook.hears(there, ("the old cinema", 1, 3))
     notebook.execute("panel.text = 'set in python'")
     expect(box).to_have_value("set in python")
 

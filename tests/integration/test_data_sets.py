@@ -215,6 +215,27 @@ def test_shares_of_several_processes_are_the_batches_of_one(bert: Path) -> None:
         assert not rows[0] & rows[1]  # all windows of a row are one process's
 
 
+@pytest.mark.parametrize("mode", ["score", "write"])
+def test_rows_of_generation_that_were_cut_are_told_of(tmp_path: Path, mode: str) -> None:
+    host = PluginHost(environ={"LMKIT_PLUGINS_ALLOW": "generation"})
+    host.discover()
+    session = Session(host, ModelStore(device="cpu"))
+    values = {"mode": mode, "template": "plain", "max_new_tokens": 2}
+    try:
+        done = Kit(session, tiny_gpt2(tmp_path), {}).evaluate(
+            "generation", ["the plot", "the plot " * 200], **values
+        )
+    finally:
+        session.stop()
+    cut = done.rows[1]["left_out"]
+    assert "1 row was longer than the model reads" in done.note
+    assert f"{cut:,} tokens" in done.note
+    (table,) = (one for one in done.results if one.title == "Rows")
+    assert isinstance(table, Table)
+    assert table.columns[-1] == "tokens left out"
+    assert [row[-1] for row in table.rows] == [0, cut]
+
+
 # -- a run -----------------------------------------------------------------------------------------
 
 

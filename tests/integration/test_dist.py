@@ -47,6 +47,7 @@ def test_the_wheel_contains_the_front_end(dist: Path) -> None:
     assert {"package.json", "install.json"} <= ends
     assert any(name.startswith("static/remoteEntry.") for name in ends)
     assert sum(name.endswith(".safetensors") for name in sizes) == 3
+    assert "lmkit/locale/zh_CN/LC_MESSAGES/lmkit.json" in sizes
     assert "lmkit/py.typed" in sizes
     assert sum(sizes.values()) < 8_000_000
 
@@ -90,3 +91,17 @@ def test_jupyter_finds_the_labextension(python: Path) -> None:
     assert re.search(r"lmkit v0\.\S+ enabled +OK \(python, lmkit-core\)", listed), listed
     prefix = run(python, "-c", "import sys; print(sys.prefix)").strip()
     assert f"{prefix}/share/jupyter/labextensions" in listed
+
+
+def test_jupyter_finds_the_catalogue_of_the_settings(python: Path) -> None:
+    code = (
+        "from jupyterlab_server.translation_utils import get_installed_packages_locale as find\n"
+        "import sys; found, message = find('zh_CN')\n"
+        "print(found['lmkit']['']['domain'], len(found['lmkit']), message.strip())\n"
+        "print('torch' in sys.modules)"
+    )
+    said, torch = run(python, "-c", code).splitlines()
+    domain, texts, *problems = said.split()
+    assert (domain, problems) == ("lmkit", [])
+    assert int(texts) > 5
+    assert torch == "False"  # the server imports lmkit for it, and nothing heavy

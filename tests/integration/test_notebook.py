@@ -30,9 +30,11 @@ QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
 EXPLORER = QUICKSTART.with_name("explorer.ipynb")
 DISTILLATION = QUICKSTART.with_name("distillation.ipynb")
 SLOW = """
-import time
+import threading, time
 import lmkit
 from lmkit.api import Field, Task, Text, hookimpl, progress
+
+counting = threading.Event()
 
 
 class Count(Task):
@@ -42,6 +44,7 @@ class Count(Task):
     def run(self, model, *, steps):
         for step in range(steps):
             progress("Counting", step, steps)
+            counting.set()
             time.sleep(0.01)
         return Text(text="counted")
 
@@ -208,8 +211,12 @@ def test_background_runs_after_the_cell(kernel: Kernel, tiny: Path) -> None:
 def test_an_interrupted_cell_says_stopped_and_the_next_runs(kernel: Kernel, tiny: Path) -> None:
     assert kernel.run(SLOW).status == "ok"
     interrupt = (
-        "import _thread, threading\n"
-        "threading.Timer(1.0, _thread.interrupt_main).start()\n"
+        "import _thread\n"
+        "def interrupt():\n"
+        "    counting.wait(60)\n"
+        "    _thread.interrupt_main()\n"
+        "counting.clear()\n"
+        "threading.Thread(target=interrupt).start()\n"
         "try:\n"
         f"    get_ipython().run_cell_magic('lm', 'count --model {tiny}', ' ')\n"
         "except KeyboardInterrupt:\n"

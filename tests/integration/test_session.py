@@ -135,7 +135,9 @@ def test_a_view_lives_from_hello_to_tiles(session: Session, bert: Path) -> None:
     answer, (data,) = desk.ask("tile", key="rows/1/1/1-3")
     assert isinstance(answer, TileAnswer)
     assert answer.tile.shape == (2, tokens)
-    np.testing.assert_allclose(np.frombuffer(data, "<f4").reshape(2, tokens), exact[1:3], rtol=1e-6)
+    rows = np.frombuffer(data, "<f4").reshape(2, tokens)
+    # A product of two rows may take another kernel of the CPU than that of all of them.
+    np.testing.assert_allclose(rows, exact[1:3], rtol=1e-5, atol=1e-6)
 
     answer, (data,) = desk.ask("tile", key="head/1/1")
     assert isinstance(answer, TileAnswer)
@@ -395,9 +397,12 @@ def test_pressing_run_again_supersedes_the_run_in_progress(session: Session, ber
     second = desk.put("run", values={"text": "again"})
     desk.wait(second)
     assert panel.view.status.run == second
+    end = time.monotonic() + 60
+    while first in session.runs._works:  # it sleeps between two looks
+        assert time.monotonic() < end
+        time.sleep(0.01)
     Slow.seen.clear()
-    assert Slow.seen.wait(60)  # the second one counts now, the first has gone
-    assert first not in session.runs._works
+    assert Slow.seen.wait(60)  # the second one counts now
     assert panel.view.status.run == second
     session.runs.cancel(second)
     desk.status("cancelled")

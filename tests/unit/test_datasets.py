@@ -17,11 +17,19 @@ from hypothesis import strategies as st
 from pyarrow import feather, parquet
 
 from lmkit.api import Column
-from lmkit.datasets import RowRun, checked_rows, map_columns, open_rows
+from lmkit.api import Table as ResultTable
+from lmkit.datasets import (
+    RowRun,
+    checked_rows,
+    cut_note,
+    map_columns,
+    open_rows,
+    with_cuts,
+)
 from lmkit.datasets.checks import check_cell
 from lmkit.errors import DataSetError, TaskError
 from lmkit.protocol.messages import Span
-from lmkit.rows import Row, RowProblem
+from lmkit.rows import Row, RowProblem, RowResults
 
 RECORDS = [
     {"text": "good, really", "label": "yes"},
@@ -255,3 +263,24 @@ def test_several_processes_together_have_what_one_has(
         assert [output["n"] for output in done.outputs] == [row.index for row in done.rows]
         assert len(done.problems) == sum(not text for text in texts)
         assert (run.left, done.stopped) == ([], False)
+
+
+def test_rows_that_were_cut_have_a_note_and_a_column() -> None:
+    def made(*cut: Any) -> RowResults:
+        rows = [Row(index + 3, {}) for index in range(len(cut))]
+        return RowResults(rows, [{"left_out": one} for one in cut])
+
+    rows = ResultTable(columns=("row", "text"), rows=((4, "b"), (3, "a"), (None, "?")))
+    scores = ResultTable(columns=("measure", "row"), rows=(("rows", 2),))
+    assert cut_note(made(0, 12)) == (
+        "1 row was longer than the model reads; at least 12 tokens were left out."
+    )
+    table, other = with_cuts(made(0, 12), (rows, scores))
+    assert isinstance(table, ResultTable)
+    assert table.columns == ("row", "text", "tokens left out")
+    assert table.rows == ((4, "b", 12), (3, "a", 0), (None, "?", 0))
+    assert other is scores
+    # nothing was cut, or the task says something else under that name
+    for results in (made(0, 0), made(True, "7"), RowResults([Row(0, {})], [{}])):
+        assert cut_note(results) == ""
+        assert with_cuts(results, (rows, scores)) == (rows, scores)

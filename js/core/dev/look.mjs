@@ -28,6 +28,16 @@ const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
 /** name, view, mode, and what to do before the picture is taken */
 const SHOTS = [
+  [
+    "label-chosen",
+    "two",
+    "live",
+    async (page) => {
+      await page.locator('[data-lmkit="threshold"]').fill("0.95");
+      await page.locator('[data-lmkit="label-row"]').last().click();
+      await page.locator('[data-lmkit="label-explain"]').first().focus();
+    },
+  ],
   ["short", "short", "live", async () => {}],
   [
     "short-hover",

@@ -504,6 +504,27 @@ const ROLLOUT: ViewInfo = {
   follows: ["tokens"],
 };
 
+/** A view that can be asked of a label. */
+const ABOUT: ViewInfo = {
+  ...ROLLOUT,
+  title: "Attribution",
+  fields: [
+    {
+      kind: "text",
+      name: "target",
+      label: "Target",
+      help: "",
+      default: "",
+      placeholder: "as predicted",
+      body: false,
+      multiline: false,
+      required: false,
+      hidden: false,
+      later: false,
+    },
+  ],
+};
+
 /** What the fake kernel answers to a view; one that it does not know is never answered. */
 export const ANSWERS: Record<string, () => Result[]> = {
   "head-map": () => {
@@ -632,6 +653,25 @@ export const VIEWS: Record<string, () => ViewSpec> = {
           { ...ROLLOUT, name: "never", title: "Never", reason: "It is never there." },
         ],
         selection: { layer: 3, head: 7, tokens: [], lens: "", picture: "head-map" },
+      }),
+    }),
+  two: () =>
+    panelOf({
+      fields: [
+        textField(),
+        {
+          kind: "number",
+          name: "threshold",
+          label: "Threshold",
+          default: 0.5,
+          minimum: 0,
+          maximum: 1,
+          step: 0.01,
+        },
+      ],
+      results: [{ ...SENTIMENT, field: "threshold[1]" }],
+      attention: attentionOf(words(REVIEW), 6, 12, false, {
+        views: [ABOUT],
       }),
     }),
   short: () => panelOf({ results: [SENTIMENT], attention: attentionOf(words(REVIEW), 6, 12) }),

@@ -11,6 +11,11 @@ export interface HostActions {
   readonly insertCode?: (source: string) => void;
   /** Go to the output that shows this view; false when it is nowhere to be seen. */
   readonly showView?: (view: string) => boolean;
+  /**
+   * Write a file where the user says, in place of a download; false where the user says nowhere.
+   * Rejects with why it could not be written.
+   */
+  readonly saveFile?: (name: string, file: Blob) => Promise<boolean>;
 }
 
 /** What every part of a view is given. */

@@ -41,8 +41,10 @@ export function home(
   let inner = scope.child();
   let busy: string | null = null;
   let failure: ErrorInfo | null = null;
+  /** The view that was asked for and stands in no open notebook. */
+  let nowhere: string | null = null;
 
-  const act = (name: string, argument: string) => {
+  const act = (name: string, argument: string, done: string) => {
     if (busy !== null) return;
     busy = `${name}/${argument}`;
     failure = null;
@@ -51,6 +53,7 @@ export function home(
       () => {
         busy = null;
         draw();
+        context.announce(done);
       },
       (error: unknown) => {
         busy = null;
@@ -59,7 +62,8 @@ export function home(
       },
     );
   };
-  const button = (text: string, label: string, name: string, argument: string) => {
+  /** @param done what is said once the kernel has done it */
+  const button = (text: string, label: string, name: string, argument: string, done: string) => {
     const element = h(
       "button",
       {
@@ -70,9 +74,11 @@ export function home(
       },
       text,
     );
-    element.disabled = source.state !== "live" || busy !== null;
+    element.disabled = source.state !== "live";
+    // Not disabled while one of them is at work: the keyboard's place would be lost.
+    if (busy !== null) element.setAttribute("aria-disabled", "true");
     if (busy === `${name}/${argument}`) element.setAttribute("aria-busy", "true");
-    inner.on(element, "click", () => act(name, argument));
+    inner.on(element, "click", () => act(name, argument, done));
     return element;
   };
   /** A button of the application around the view, which needs no kernel. */
@@ -175,7 +181,11 @@ export function home(
               ),
             ),
           ),
-      h("div", { class: "buttons" }, button(t("home.rescan"), t("home.rescan"), "rescan", "")),
+      h(
+        "div",
+        { class: "buttons" },
+        button(t("home.rescan"), t("home.rescan"), "rescan", "", t("home.rescanned")),
+      ),
     );
   const devices = () =>
     section(
@@ -213,6 +223,7 @@ export function home(
                   t("home.choose.label", { name: visibleProse(device.name) }),
                   "device",
                   device.name,
+                  t("home.choose.done", { name: visibleProse(device.name) }),
                 ),
           );
         }),
@@ -257,6 +268,7 @@ export function home(
                   t("home.unload.label", { name: visibleProse(model.name) }),
                   "unload",
                   model.name,
+                  t("home.unload.done", { name: visibleProse(model.name) }),
                 ),
               ),
             ),
@@ -293,7 +305,9 @@ export function home(
               "show",
               view.view,
               (id) => {
-                if (!showView(id)) context.announce(t("home.show.none"));
+                nowhere = showView(id) ? null : id;
+                draw();
+                if (nowhere !== null) context.announce(t("home.show.none"));
               },
             ),
             h(
@@ -301,6 +315,10 @@ export function home(
               { class: "note row-more" },
               text([view.model, view.text].filter((part) => part !== "").join(" · ")),
             ),
+            // beside what was pressed: the top of a scrolled panel is out of sight
+            view.view === nowhere
+              ? h("span", { class: "row-more", "data-lmkit": "nowhere" }, t("home.show.none"))
+              : null,
           ),
         ),
       ),
@@ -385,13 +403,30 @@ export function home(
             : note(t("home.starters.hint")),
         );
 
-  const draw = () => {
+  /** Where the keyboard is in the content; returns what puts it there again once that is drawn anew. */
+  const keepFocus = (): (() => void) => {
     const root = content.getRootNode();
-    const active =
-      root instanceof ShadowRoot || root instanceof Document ? root.activeElement : null;
-    const held = active instanceof HTMLElement && content.contains(active) ? active : null;
-    const again = held ? `[data-lmkit="${held.dataset["lmkit"]}"]` : null;
-    const argument = held?.dataset["argument"];
+    if (!(root instanceof ShadowRoot || root instanceof Document)) return () => {};
+    const active = root.activeElement;
+    if (!(active instanceof HTMLElement && content.contains(active))) return () => {};
+    const named = (name: string | undefined) => [
+      ...content.querySelectorAll<HTMLElement>(`[data-lmkit="${name}"]`),
+    ];
+    const { lmkit, argument } = active.dataset;
+    const same = () => named(lmkit).filter((one) => one.dataset["argument"] === argument);
+    const place = same().indexOf(active);
+    const section = active.closest<HTMLElement>(".home-section")?.dataset["lmkit"];
+    return () => {
+      same()[place]?.focus({ preventScroll: true });
+      if (content.contains(root.activeElement)) return;
+      // It went with its row: from the section the next one is a step away, and no key does harm.
+      const around = named(section)[0];
+      if (around) around.tabIndex = -1;
+      around?.focus({ preventScroll: true });
+    };
+  };
+  const draw = () => {
+    const focusAgain = keepFocus();
     inner.dispose();
     inner = scope.child();
     refill(
@@ -412,12 +447,7 @@ export function home(
       error ? errorBox(error, context, inner) : null,
     );
     refill(content, tasks(), jobs(), views(), models(), devices(), starters(), plugins());
-    if (again) {
-      const same = [...content.querySelectorAll<HTMLElement>(again)].find(
-        (element) => element.dataset["argument"] === argument,
-      );
-      same?.focus({ preventScroll: true });
-    }
+    focusAgain();
   };
   scope.add(
     source.subscribe((event) => {

@@ -1,6 +1,10 @@
 /** Every word of the views, in one table: English, Simplified Chinese. */
+import { fillIn, PROBLEMS } from "@lmkit/protocol";
+
+export { fillIn } from "@lmkit/protocol";
 
 export const MESSAGES = {
+  ...PROBLEMS,
   "add.more": ["Show {n} more", "再显示 {n} 个"],
   "badge.connecting": ["connecting", "连接中"],
   "badge.live": ["live", "在线"],
@@ -52,7 +56,32 @@ export const MESSAGES = {
   "data.run": ["Run on all rows", "对所有行运行"],
   "data.source": ["Data", "数据"],
   "data.toggle": ["Data set…", "数据集…"],
+  "error.axes": [
+    "The tile of this head has {n} axes instead of 2.",
+    "此头的图块有 {n} 个轴，应为 2 个。",
+  ],
+  "error.cancelled": ["The tile was cancelled by the kernel.", "内核取消了此图块。"],
+  "error.closed": ["The view was closed.", "视图已关闭。"],
   "error.details": ["Details", "详情"],
+  "error.ended": ["The kernel has ended.", "内核已结束。"],
+  "error.nokernel": ["There is no kernel to ask.", "没有可询问的内核。"],
+  "error.notcarried": ["This tile was not saved with the notebook.", "此图块未随笔记本保存。"],
+  "error.other.export": [
+    "The kernel answered the export with something else.",
+    "内核对导出请求给出了其他内容。",
+  ],
+  "error.other.question": [
+    'The kernel answered a question with "{type}".',
+    "内核以“{type}”回答了提问。",
+  ],
+  "error.other.tile": [
+    "The kernel answered {key} with something else.",
+    "内核对 {key} 的请求给出了其他内容。",
+  ],
+  "error.shape": [
+    "Tile {name} has not the shape that was asked for.",
+    "图块 {name} 的形状与请求不符。",
+  ],
   "error.title": ["Something went wrong", "出错了"],
   "error.unreadable": ["This output cannot be shown", "无法显示此输出"],
   "explorer.label": ["Attention explorer", "注意力浏览器"],
@@ -91,6 +120,7 @@ export const MESSAGES = {
   "home.blocked": ["blocked", "已屏蔽"],
   "home.budget": ["{used} of {total} used by loaded models", "已加载模型占用 {used}，上限 {total}"],
   "home.choose": ["Choose", "选用"],
+  "home.choose.done": ["New models go to {name}.", "新模型将使用 {name}。"],
   "home.choose.label": ["Choose device {name}", "选用设备 {name}"],
   "home.chosen": ["chosen", "当前"],
   "home.devices": ["Device", "设备"],
@@ -116,6 +146,7 @@ export const MESSAGES = {
   "home.quarantined": ["not working", "不可用"],
   "home.ready": ["ready", "就绪"],
   "home.rescan": ["Rescan plugins", "重新扫描插件"],
+  "home.rescanned": ["The plugins were scanned again.", "已重新扫描插件。"],
   "home.show": ["Go to", "转到"],
   "home.show.label": ["Go to the output of {name}", "转到 {name} 的输出"],
   "home.show.none": ["No open notebook shows this view.", "没有打开的笔记本显示此视图。"],
@@ -131,6 +162,7 @@ export const MESSAGES = {
   ],
   "home.title": ["lmkit", "lmkit"],
   "home.unload": ["Unload", "卸载"],
+  "home.unload.done": ["{name} is unloaded.", "已卸载 {name}。"],
   "home.unload.label": ["Unload {name}", "卸载 {name}"],
   "home.views": ["Open views", "打开的视图"],
   "home.usedby": ["plugin {plugin}", "插件 {plugin}"],
@@ -333,6 +365,13 @@ export const MESSAGES = {
   ],
   "result.chosen": ["{n} of {total} labels", "{n}/{total} 个标签"],
   "result.empty": ["Nothing found.", "没有找到。"],
+  "result.explain": ["{label}: {view}", "{label}：{view}"],
+  "result.given": ["given at the threshold {threshold}", "在阈值 {threshold} 处给出"],
+  "result.gives": ["gives {label}", "结果为 {label}"],
+  "result.idle": [
+    "Decides nothing here: of more than two labels the likeliest is given.",
+    "此处不起作用：标签多于两个时，取概率最大的一个。",
+  ],
   "result.less": ["Show fewer", "收起"],
   "result.long": [
     "The first {n} of {total} characters are shown.",
@@ -344,6 +383,7 @@ export const MESSAGES = {
     "显示第 {from} 至 {to} 个字符，共 {total} 个。",
   ],
   "result.spans": ["{n} of {total} spans are marked.", "共 {total} 个片段，标出其中 {n} 个。"],
+  "result.threshold.of": ["Threshold for {label}", "{label} 的阈值"],
   "result.threshold.word": ["Threshold", "阈值"],
   "scores.amount": ["0 to {top}", "0 至 {top}"],
   "scores.rows": ["{n} more rows are not drawn.", "另有 {n} 行未绘制。"],
@@ -376,6 +416,11 @@ export const MESSAGES = {
   run: ["Run", "运行"],
   "run.hint": ["Run (Ctrl+Enter)", "运行（Ctrl+Enter）"],
   save: ["Save", "保存"],
+  "rest.again": ["Try again.", "请重试。"],
+  "rest.unanswered": [
+    "VS Code's extensions were restarted before the kernel answered.",
+    "内核回答之前，VS Code 的扩展被重新启动。",
+  ],
   "save.busy": ["Saving …", "正在保存……"],
   "save.done": ["Saved {name}", "已保存 {name}"],
   "save.html": ["Page that needs nothing else (HTML)", "独立网页 (HTML)"],
@@ -383,11 +428,14 @@ export const MESSAGES = {
   "save.label": ["Save as", "另存为"],
   "save.needs": ["needs the kernel: run the cell", "需要内核：请运行单元格"],
   "save.nopicture": ["no picture is on show", "当前没有图"],
+  "save.nowhere": ["Not saved", "未保存"],
   "save.npz": ["Exact numbers (NPZ)", "精确数值 (NPZ)"],
   "save.pdf": ["Picture for print (PDF)", "印刷用图 (PDF)"],
   "save.png": ["Picture in pixels (PNG)", "像素图 (PNG)"],
   "save.shown": ["what is on show", "当前所示"],
   "save.carried": ["what this output carries", "此输出所含内容"],
+  "save.undrawn": ["This browser draws no picture here.", "此浏览器无法在此绘图。"],
+  "save.unpacked": ["The picture could not be packed as PNG.", "无法将图片打包为 PNG。"],
   "save.svg": ["Picture as vectors (SVG)", "矢量图 (SVG)"],
   "rest.asking": ["Asking the kernel…", "正在询问内核…"],
   "rest.get": ["Get the rest from the kernel", "从内核获取其余部分"],
@@ -494,12 +542,6 @@ export interface Translate {
   (key: MessageKey, values?: Values): string;
   plural(stem: string, n: number, values?: Values): string;
   readonly locale: string;
-}
-
-function fillIn(template: string, values: Values): string {
-  return template.replace(/\{(\w+)\}/g, (whole, name: string) =>
-    Object.hasOwn(values, name) ? String(values[name]) : whole,
-  );
 }
 
 /** The locale of a view: as asked, else the page's language, else English. */

@@ -147,7 +147,7 @@ function mountView(
   const showFailure = (failed: ErrorInfo) => {
     const error =
       failed.code === "moved"
-        ? { ...failed, message: t("rest.moved"), hint: t("rest.moved.hint") }
+        ? { code: failed.code, message: t("rest.moved"), hint: t("rest.moved.hint"), details: "" }
         : failed;
     const place = stage.querySelector('[data-lmkit="failures"], [data-lmkit="status"]');
     if (place) refill(place, errorBox(error, context, viewScope));

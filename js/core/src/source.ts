@@ -25,10 +25,10 @@ import {
 } from "@lmkit/protocol";
 import { TileCache } from "./cache.ts";
 import type { Channel } from "./channel.ts";
-import { errorInfo, KernelError, plainError } from "./errors.ts";
+import { errorInfo, KernelError, ownError } from "./errors.ts";
 import { Refill, type Rest } from "./refill.ts";
 
-export { errorInfo, KernelError } from "./errors.ts";
+export { errorInfo, errorText, KernelError, ownError } from "./errors.ts";
 
 export const VERSION = "0.1.0";
 
@@ -363,7 +363,7 @@ export class KernelSource implements Source {
     try {
       const { message } = await answer;
       if (message.type !== "answered") {
-        throw new ProtocolError(`The kernel answered a question with "${message.type}".`);
+        throw ownError("ProtocolError", "error.other.question", { type: message.type });
       }
       return message.results;
     } finally {
@@ -375,7 +375,7 @@ export class KernelSource implements Source {
     const { message, buffers } = await this.#ask({ type: "export", format, options }).answer;
     const data = buffers[0];
     if (message.type !== "exported" || !data) {
-      throw new ProtocolError("The kernel answered the export with something else.");
+      throw ownError("ProtocolError", "error.other.export");
     }
     return { name: message.name, mime: message.mime, notes: message.notes, data };
   }
@@ -407,7 +407,7 @@ export class KernelSource implements Source {
     this.#listeners.clear();
     this.#detach();
     this.#refill?.close();
-    this.#rejectAll(plainError("closed", "The view was closed."));
+    this.#rejectAll(ownError("closed", "error.closed"));
     this.#cache.clear();
     this.#savedTiles.clear();
     this.#settle();
@@ -520,7 +520,7 @@ export class KernelSource implements Source {
 
   #become(state: Liveness): void {
     if (this.#closed) return;
-    if (state === "lost") this.#rejectAll(plainError("lost", "The kernel has ended."));
+    if (state === "lost") this.#rejectAll(ownError("lost", "error.ended"));
     this.#settle();
     if (this.#state === state) return;
     this.#state = state;
@@ -545,7 +545,7 @@ export class KernelSource implements Source {
       (resolve, reject) => {
         const channel = this.#channel;
         if (!channel || !this.#where) {
-          reject(plainError("lost", "There is no kernel to ask."));
+          reject(ownError("lost", "error.nokernel"));
           return;
         }
         this.#pending.set(id, { resolve, reject, ...(progress ? { progress } : {}) });
@@ -698,7 +698,7 @@ export class KernelSource implements Source {
       }
     }
     if (this.#state !== "live") {
-      throw plainError("not-carried", "This tile was not saved with the notebook.");
+      throw ownError("not-carried", "error.notcarried");
     }
     if (!background) return this.#fetch(key, signal);
     if (this.#background >= BACKGROUND_FLIGHTS) {
@@ -732,11 +732,11 @@ export class KernelSource implements Source {
     try {
       const { message, buffers } = await answer;
       if (message.type === "cancelled") {
-        throw plainError("cancelled", "The tile was cancelled by the kernel.");
+        throw ownError("cancelled", "error.cancelled");
       }
       const bytes = buffers[0];
       if (message.type !== "tile" || message.tile.key !== key || !bytes) {
-        throw new ProtocolError(`The kernel answered ${key.slice(0, 80)} with something else.`);
+        throw ownError("ProtocolError", "error.other.tile", { key: key.slice(0, 80) });
       }
       return decodeTile(message.tile, bytes);
     } finally {

@@ -1,6 +1,7 @@
 /** What the user looks at: one state shared by all parts of a view. */
 
 import type { AttentionSpec, Selection } from "@lmkit/protocol";
+import type { FieldValues } from "./source.ts";
 
 export type Mapping = "linear" | "sqrt" | "log";
 
@@ -28,6 +29,8 @@ export interface ViewState {
   readonly hideSpecials: boolean;
   /** The step of a generated text that is on show; null for all of them. */
   readonly step: number | null;
+  /** What a click in a result asks a view of this pass, beside what its form holds. */
+  readonly asked: { readonly view: string; readonly values: FieldValues } | null;
 }
 
 type Listener<T> = (state: T, previous: T) => void;

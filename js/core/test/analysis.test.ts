@@ -1,4 +1,5 @@
 import type { HeadMeasure, PanelSpec, Request, ViewInfo } from "@lmkit/protocol";
+import { parseViewSpec } from "@lmkit/protocol";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { ANSWERS, FakeKernel, VIEWS } from "../dev/samples.ts";
 import { questionOf } from "../src/explorer/analysis.ts";
@@ -39,6 +40,68 @@ function choose(view: Mounted, name: string): void {
 
 const queries = (kernel: FakeKernel) =>
   kernel.sent.filter((one): one is Extract<Request, { type: "query" }> => one.type === "query");
+
+describe("a label of a result", () => {
+  const about = (more: object = {}) => ({
+    name: "about",
+    title: "About",
+    fields: [
+      { kind: "choice", name: "method", label: "Method", options: ["one", "two"], default: "one" },
+      { kind: "text", name: "target", label: "Target", required: false },
+    ],
+    ...more,
+  });
+  const withView = async (view: object, more: (spec: PanelSpec) => object = () => ({})) => {
+    const spec = sample();
+    const attention = { ...spec.attention, views: [...(spec.attention?.views ?? []), view] };
+    const made = parseViewSpec({ ...spec, attention, ...more(spec) }) as PanelSpec;
+    ANSWERS["about"] = () => [];
+    const kernel = new FakeKernel(made, 0);
+    const shown = new Mounted((element) => mountBundle(element, saved(made), kernel, options));
+    await vi.waitFor(() => expect(shown.one("badge").dataset["state"]).toBe("live"));
+    return { view: shown, kernel };
+  };
+  const asked = (kernel: FakeKernel) =>
+    queries(kernel)
+      .filter((one) => one.name === "about")
+      .map((one) => one.arguments);
+
+  test("opens the view that takes a target, with the label in it", async () => {
+    const { view, kernel } = await withView(about());
+    const [first, second] = view.all<HTMLButtonElement>("label-explain");
+    expect(first?.getAttribute("aria-label")).toBe("positive: About");
+    first?.click(); // as Enter and Space do
+    await vi.waitFor(() => expect(asked(kernel)).toEqual([{ method: "one", target: "positive" }]));
+    expect(view.one<HTMLSelectElement>("views").value).toBe("about");
+    const field = (name: string) =>
+      view.one("analysis").querySelector<HTMLInputElement>(`[data-field="${name}"]`);
+    expect(field("target")?.value).toBe("positive");
+    // What else the form holds stays; a click anywhere in the row does.
+    const method = field("method") as unknown as HTMLSelectElement;
+    method.value = "two";
+    second?.closest<HTMLElement>('[data-lmkit="label-row"]')?.click();
+    await vi.waitFor(() =>
+      expect(asked(kernel).at(-1)).toEqual({ method: "two", target: "negative" }),
+    );
+    expect(field("target")?.value).toBe("negative");
+  });
+
+  test("stays plain without such a view, where it is off, and where it was typed in", async () => {
+    const without = await opened();
+    expect(without.view.all("label-explain")).toHaveLength(0);
+    const off = await withView(about({ reason: "Not of this pass." }));
+    expect(off.view.all("label-explain")).toHaveLength(0);
+    const typed = await withView(about(), (spec) => ({
+      fields: [...spec.fields, { kind: "text", name: "candidates", label: "Labels" }],
+      values: { ...spec.values, candidates: "sport, positive\nother" },
+    }));
+    const names = typed.view.all("label-explain").map((one) => one.getAttribute("aria-label"));
+    expect(names).toEqual(["negative: About"]);
+    const { view, kernel } = await withView(about());
+    kernel.die();
+    await vi.waitFor(() => expect(view.all("label-explain")).toHaveLength(0));
+  });
+});
 
 describe("a view beside the pictures", () => {
   test("is asked when it is opened, with its form's values, and its heads can be chosen", async () => {
@@ -264,6 +327,7 @@ test("a question is its fields and what it follows, nothing else", () => {
     least: 0.05,
     hideSpecials: false,
     step: null,
+    asked: null,
   });
   const before = questionOf(info, { k: 1 }, store.state);
   store.set({ head: 3, tokens: [1] });

@@ -45,3 +45,38 @@ test("hostile bundles are drawn or refused with a sentence, and make no element 
   }
   expect(({} as Record<string, unknown>)["polluted"]).toBe(undefined);
 });
+
+test("what is wrong with a hostile bundle is said in Chinese where the page is", () => {
+  const said = new Set<string>();
+  for (const change of corpus.changes.filter(({ read }) => !read)) {
+    const options = { locale: "zh-CN" } as const;
+    const view = new Mounted((element) => mountBundle(element, changed(change), null, options));
+    const text = view.one("error").querySelector(".error-message")?.textContent ?? "";
+    const what = `${change.at.join(".")} = ${JSON.stringify(change.put)}: ${text}`;
+    expect(text, what).toMatch(/\p{Script=Han}.*。$/u);
+    // names of the protocol and of tiles may be in it, and no English between them
+    expect(text, what).not.toMatch(/\b(is|not|the|of|an?|least|most)\b/);
+    expect(text, what).not.toMatch(/\{\w+\}/);
+    said.add(text);
+    Mounted.undoAll();
+  }
+  expect(said.size).toBeGreaterThan(50);
+});
+
+test("no message from outside chooses the words of the page", () => {
+  const words = { key: "error.closed", values: {} };
+  const error = {
+    code: "x",
+    message: "Mine.",
+    hint: "",
+    details: "",
+    words,
+    "Symbol(words)": words,
+  };
+  const spec = { ...(corpus.base as { spec: object }).spec };
+  const status = { state: "error", run: null, progress: null, error, kept: false };
+  const view = new Mounted((element) =>
+    mountBundle(element, { ...corpus.base, spec: { ...spec, status } }, null, { locale: "zh-CN" }),
+  );
+  expect(view.one("error").textContent).toContain("Mine.");
+});

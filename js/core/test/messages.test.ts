@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { FakeKernel, VIEWS } from "../dev/samples.ts";
+import { errorInfo, errorText, ownError } from "../src/errors.ts";
 import { MESSAGES, pickLocale, translator } from "../src/messages.ts";
 import { mountLive } from "../src/mount.ts";
 import { VERSION } from "../src/source.ts";
@@ -39,6 +40,17 @@ test("the editor's language is followed in the forms that editors write it", () 
     expect(translator(tag)("badge.live"), tag).toBe(MESSAGES["badge.live"][0]);
   }
   expect(pickLocale("de_DE")).toBe("de-DE");
+});
+
+test("an error of the page's own is told in the view's language, one of the kernel as it is", () => {
+  const own = ownError("x", "error.other.tile", { key: "head/{key}" });
+  expect(own.message).toBe("The kernel answered head/{key} with something else.");
+  const chinese = translator("zh-CN");
+  expect(errorText(errorInfo(own), chinese)).toBe("内核对 head/{key} 的请求给出了其他内容。");
+  expect(errorText({ ...own.info }, chinese)).toMatch(/^内核/); // a copy keeps its words
+  const told = JSON.parse(JSON.stringify(own.info));
+  expect(errorText(told, chinese)).toBe(own.message);
+  expect(errorText(errorInfo(new Error("mine")), chinese)).toBe("mine");
 });
 
 test("a kernel with another version is named with both", async () => {

@@ -107,6 +107,89 @@ describe("a table", () => {
   });
 });
 
+describe("labels", () => {
+  const two = (more: object = {}) => ({
+    kind: "labels",
+    field: "threshold[1]",
+    scores: [
+      { label: "negative", score: 0.7 },
+      { label: "positive", score: 0.3 },
+    ],
+    ...more,
+  });
+  const threshold = {
+    kind: "number",
+    name: "threshold",
+    label: "Threshold",
+    default: 0.5,
+    minimum: 0,
+    maximum: 1,
+    step: 0.01,
+  };
+  const inForm = (...results: object[]) => {
+    const spec = specOf(...results);
+    return opened(parseViewSpec({ ...spec, fields: [...spec.fields, threshold] }) as PanelSpec);
+  };
+  const over = (view: Mounted) =>
+    view.all("label-row").map((row) => row.classList.contains("over"));
+  const slide = (view: Mounted, value: string) => {
+    const slider = view.one<HTMLInputElement>("threshold");
+    slider.value = value;
+    slider.dispatchEvent(new Event("input"));
+  };
+
+  test("of two that exclude each other, the threshold decides for the one it names", async () => {
+    const { view, kernel } = await inForm(two());
+    const note = view.root.querySelector(".threshold-note");
+    expect(note?.textContent).toContain("Threshold for positive");
+    expect(over(view)).toEqual([true, false]);
+    slide(view, "0.3");
+    expect(over(view)).toEqual([false, true]);
+    expect(view.text("threshold-count")).toBe("gives positive");
+    expect(view.all("label-row")[1]?.getAttribute("aria-label")).toContain(
+      "given at the threshold",
+    );
+    slide(view, "0.31");
+    expect(over(view)).toEqual([true, false]);
+    expect(view.root.querySelectorAll(".label-threshold")).toHaveLength(1);
+    // The form's own field follows, and the kernel is told; nothing is run.
+    const field = view.root.querySelector<HTMLInputElement>('input[data-field="threshold"]');
+    expect(field?.value).toBe("0.31");
+    await vi.waitFor(() =>
+      expect(kernel.sent.filter((one) => one.type === "edit").at(-1)).toMatchObject({
+        values: { threshold: 0.31 },
+      }),
+    );
+    expect(runs(kernel)).toHaveLength(0);
+  });
+
+  test("the threshold of two decides for the likelier one too, where that is meant", async () => {
+    const { view } = await inForm(two({ field: "threshold[0]" }));
+    expect(view.root.querySelector(".threshold-note")?.textContent).toContain("negative");
+    slide(view, "0.7");
+    expect(over(view)).toEqual([true, false]);
+    slide(view, "0.71");
+    expect(over(view)).toEqual([false, true]);
+  });
+
+  test("where the threshold decides nothing its field is off, and says why", async () => {
+    const scores = ["a", "b", "c"].map((label, at) => ({ label, score: 0.5 - at / 6 }));
+    const { view } = await inForm(two({ scores, field: "threshold" }));
+    expect(view.all("threshold")).toHaveLength(0);
+    for (const input of view.root.querySelectorAll<HTMLInputElement>(
+      'input[data-field="threshold"]',
+    )) {
+      expect(input.disabled).toBe(true);
+    }
+    expect(view.text("field-idle")).toContain("the likeliest is given");
+    const other = await inForm(two());
+    expect(other.view.all("field-idle")).toHaveLength(0);
+    const plain = await inForm(two({ field: "" }));
+    expect(plain.view.all("threshold")).toHaveLength(0);
+    expect(plain.view.all("field-idle")).toHaveLength(0);
+  });
+});
+
 describe("spans", () => {
   test("without tokens to select make their change, by a click on the chip", async () => {
     const change = { values: { text: "further on" } };

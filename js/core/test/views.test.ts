@@ -716,14 +716,18 @@ describe("the home view", () => {
 
   test("its buttons are actions, one at a time", async () => {
     const { view, kernel } = await liveView(home());
+    const free = () => expect(view.one("rescan").getAttribute("aria-disabled")).toBeNull();
     view.all<HTMLButtonElement>("unload")[0]?.click();
     expect(
-      view.all<HTMLButtonElement>("device").filter((item) => item.tagName === "BUTTON")[0]
-        ?.disabled,
-    ).toBe(true);
-    await vi.waitFor(() => expect(view.one<HTMLButtonElement>("rescan").disabled).toBe(false));
+      view
+        .all("device")
+        .find((item) => item.tagName === "BUTTON")
+        ?.getAttribute("aria-disabled"),
+    ).toBe("true");
     view.one("rescan").click();
-    await vi.waitFor(() => expect(view.one<HTMLButtonElement>("rescan").disabled).toBe(false));
+    await vi.waitFor(free);
+    view.one("rescan").click();
+    await vi.waitFor(free);
     view
       .all("device")
       .find((item) => item.tagName === "BUTTON")
@@ -756,6 +760,66 @@ describe("the home view", () => {
     expect(failed?.textContent).toContain("The loss is <b>NaN</b>.");
     expect(failed?.querySelector("b")).toBe(null);
     expect(running?.querySelector('[data-lmkit="home-job-problem"]')).toBe(null);
+  });
+
+  test("the keyboard stays where it was, and what came of a button is said", async () => {
+    const { view } = await liveView(home());
+    const focused = () => (view.root.activeElement as HTMLElement | null)?.dataset ?? {};
+    const said = () => view.text("live-region").trim();
+    expect(said()).toBe("");
+    for (const [name, words] of [
+      ["rescan", "The plugins were scanned again."],
+      ["unload", "starter:sentiment is unloaded."],
+      ["device", "New models go to cuda:0."],
+    ] as const) {
+      const button = view.all(name).find((item) => item.tagName === "BUTTON");
+      const argument = button?.dataset["argument"];
+      button?.focus();
+      button?.click();
+      expect(focused()).toMatchObject({ lmkit: name, argument });
+      await vi.waitFor(() => expect(said()).toBe(words));
+      expect(focused()).toMatchObject({ lmkit: name, argument });
+    }
+  });
+
+  test("where a row goes with its button, the keyboard stays in the section", async () => {
+    const spec = home();
+    const { view, kernel } = await liveView(spec);
+    const gone = spec.models[0]?.name ?? "";
+    kernel.answer = ({ id, view: name }) => {
+      kernel.say({ type: "changed", view: name, spec: { ...spec, models: [] } });
+      kernel.say({ type: "done", id, view: name });
+    };
+    view.all("unload")[0]?.focus();
+    view.all("unload")[0]?.click();
+    await vi.waitFor(() => expect(view.text("live-region")).toContain(`${gone} is unloaded.`));
+    const focused = view.root.activeElement as HTMLElement | null;
+    expect(focused?.dataset["lmkit"]).toBe("home-models");
+    expect(focused?.getAttribute("aria-label")).toBe("Loaded models");
+  });
+
+  test("a view that no notebook shows is told beside its button, until one does", async () => {
+    const spec = {
+      ...home(),
+      views: ["a", "b"].map((view) => ({ view, title: "NER", model: "m", text: view })),
+    } as HomeSpec;
+    const showView = vi.fn(() => false);
+    const kernel = new FakeKernel(spec, 0);
+    const view = new Mounted((element) =>
+      mountBundle(element, bundle(spec), kernel, { ...options, host: { showView } }),
+    );
+    await vi.waitFor(() => expect(view.one("badge").dataset["state"]).toBe("live"));
+    const words = "No open notebook shows this view.";
+    view.all("show")[1]?.focus();
+    view.all("show")[1]?.click();
+    expect(showView).toHaveBeenCalledWith("b");
+    expect(view.all("nowhere").map((one) => one.textContent)).toEqual([words]);
+    expect(view.all("open-view")[1]?.textContent).toContain(words);
+    expect(view.text("live-region").trim()).toBe(words);
+    expect(view.root.activeElement).toBe(view.all("show")[1]);
+    showView.mockReturnValue(true);
+    view.all("show")[1]?.click();
+    expect(view.all("nowhere")).toEqual([]);
   });
 
   test("a failed action is told", async () => {

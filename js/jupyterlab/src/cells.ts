@@ -17,7 +17,7 @@ function quoted(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`;
 }
 
-/** What is selected in the active cell's editor, else in the page. */
+/** What is selected in the active cell's editor, else elsewhere in the notebook. */
 export function selectedText(panel: NotebookPanel): string {
   const editor = panel.content.activeCell?.editor;
   if (editor) {
@@ -26,7 +26,11 @@ export function selectedText(panel: NotebookPanel): string {
     const chosen = editor.model.sharedModel.getSource().slice(from, to);
     if (chosen.trim()) return chosen;
   }
-  return globalThis.getSelection()?.toString() ?? "";
+  const selection = globalThis.getSelection();
+  const inside = [selection?.anchorNode, selection?.focusNode].every(
+    (node) => node && panel.node.contains(node),
+  );
+  return inside ? String(selection) : "";
 }
 
 /** Put a code cell below the active one. */

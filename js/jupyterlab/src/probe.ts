@@ -7,11 +7,19 @@ export type Found =
   | { readonly state: "installed"; readonly version: string }
   | { readonly state: "loaded"; readonly version: string; readonly tasks: readonly string[] };
 
-/** One expression, so that nothing is left in the user's namespace; it prints a JSON string. */
+/**
+ * One expression, so that nothing is left in the user's namespace; it prints a JSON string. The name
+ * lmkit on the public index is another distribution's: ours is the one with this module, which is looked
+ * for without importing its package. Nothing here raises where either is missing.
+ */
 const LOOK = `(lambda import_: import_("json").dumps({
   "python": import_("sys").prefix,
-  "version": (import_("importlib.metadata", fromlist=["version"]).version("lmkit-core")
-              if import_("importlib.util", fromlist=["util"]).find_spec("lmkit") else None),
+  "version": (lambda package: (
+    next((one.version for one in
+          import_("importlib.metadata", fromlist=["metadata"]).distributions(name="lmkit-core")), "?")
+    if package and import_("importlib.machinery", fromlist=["machinery"]).PathFinder.find_spec(
+      "lmkit.kernel_session", package.submodule_search_locations or []) else None
+  ))(import_("importlib.util", fromlist=["util"]).find_spec("lmkit")),
   "tasks": ([one.task.name for one in
              import_("lmkit.kernel_session", fromlist=["kernel_session"]).current_host().tasks]
             if "lmkit" in getattr(getattr(getattr(get_ipython(), "kernel", None), "comm_manager",
@@ -25,13 +33,11 @@ const LOOK = `(lambda import_: import_("json").dumps({
 export async function probe(kernel: Kernel.IKernelConnection): Promise<Found> {
   const info = await kernel.info;
   if (info.language_info.name !== "python") return { state: "not-python" };
-  const future = kernel.requestExecute({
-    code: "",
-    silent: true,
-    store_history: false,
-    user_expressions: { lmkit: LOOK },
-  });
-  const { content } = await future.done;
+  let { content } = await ask(kernel);
+  // a cell that fails, or is interrupted, takes along what waits behind it
+  for (let more = 3; content.status === "aborted" && more > 0; more--) {
+    content = (await ask(kernel)).content;
+  }
   const answer = (content.status === "ok" ? content.user_expressions["lmkit"] : null) as {
     readonly status?: string;
     readonly evalue?: string;
@@ -40,6 +46,15 @@ export async function probe(kernel: Kernel.IKernelConnection): Promise<Found> {
   const shown = answer?.data?.["text/plain"];
   if (typeof shown !== "string") throw new Error(String(answer?.evalue ?? content.status));
   return read(shown);
+}
+
+function ask(kernel: Kernel.IKernelConnection) {
+  return kernel.requestExecute({
+    code: "",
+    silent: true,
+    store_history: false,
+    user_expressions: { lmkit: LOOK },
+  }).done;
 }
 
 /** @param shown Python's repr of a JSON string */

@@ -2,6 +2,7 @@ import type { ISessionContext } from "@jupyterlab/apputils";
 import type { IRenderMime } from "@jupyterlab/rendermime";
 import type { Kernel } from "@jupyterlab/services";
 import { type Channel, mountBundle } from "@lmkit/core";
+import { PACKAGES } from "@lmkit/protocol";
 import { Widget } from "@lumino/widgets";
 import { connect, RefusedError } from "./link.ts";
 import { probe } from "./probe.ts";
@@ -127,7 +128,9 @@ function explain(kernel: Kernel.IKernelConnection): (error: unknown) => Promise<
       const found = await probe(kernel).catch(() => null);
       const word = pageWords();
       if (found?.state === "missing")
-        throw new Error(word("output.missing", { where: found.python }));
+        throw new Error(
+          word("output.missing", { where: found.python, packages: PACKAGES.join(" ") }),
+        );
       if (found?.state === "not-python") throw new Error(word("not-python"));
     }
     throw error;

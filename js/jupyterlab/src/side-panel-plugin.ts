@@ -3,15 +3,25 @@ import {
   type JupyterFrontEnd,
   type JupyterFrontEndPlugin,
 } from "@jupyterlab/application";
-import { ICommandPalette, InputDialog } from "@jupyterlab/apputils";
+import {
+  Dialog,
+  ICommandPalette,
+  InputDialog,
+  Notification,
+  showErrorMessage,
+} from "@jupyterlab/apputils";
 import { ILauncher } from "@jupyterlab/launcher";
 import { INotebookTracker, type NotebookPanel } from "@jupyterlab/notebook";
+import type { Kernel } from "@jupyterlab/services";
 import { ISettingRegistry } from "@jupyterlab/settingregistry";
+import { ITranslator, nullTranslator } from "@jupyterlab/translation";
 import { type Preferences, prefer } from "@lmkit/core";
 import { KernelBudget } from "./budget.ts";
 import { type DefaultModels, findView, insertCell, insertTask, taskCell } from "./cells.ts";
 import { icon } from "./icon.ts";
-import { probe } from "./probe.ts";
+import { patiently } from "./patience.ts";
+import { type Found, probe } from "./probe.ts";
+import { translated } from "./schema-words.ts";
 import { loadIn, SidePanel } from "./side-panel.ts";
 import { currentWords as word } from "./words.ts";
 
@@ -33,7 +43,7 @@ export const sidePanel: JupyterFrontEndPlugin<void> = {
   description: "The kernel of the notebook at hand: devices, models, plugins, tasks, open views.",
   autoStart: true,
   requires: [INotebookTracker],
-  optional: [ICommandPalette, ILauncher, ISettingRegistry, ILayoutRestorer],
+  optional: [ICommandPalette, ILauncher, ISettingRegistry, ILayoutRestorer, ITranslator],
   activate,
 };
 
@@ -44,6 +54,7 @@ async function activate(
   launcher: ILauncher | null,
   registry: ISettingRegistry | null,
   restorer: ILayoutRestorer | null,
+  translator: ITranslator | null,
 ): Promise<void> {
   const { commands, shell } = app;
   let models: DefaultModels = {};
@@ -74,6 +85,36 @@ async function activate(
   shell.add(side, "left", { rank: 900 });
   restorer?.add(side, ID);
 
+  /** The kernels that a command waits for: pressed again meanwhile, it would ask twice. */
+  const awaited = new WeakSet<Kernel.IKernelConnection>();
+  /**
+   * Do `work` with what a kernel has of lmkit once that is loaded there. Said in sight: what is missing,
+   * what failed, and that the kernel is busy; asked first, so that a user who leaves has changed nothing.
+   */
+  const whenLoaded = async (
+    command: string,
+    kernel: Kernel.IKernelConnection | null,
+    work: (found: Extract<Found, { state: "loaded" }>) => Promise<void>,
+  ): Promise<void> => {
+    if (!kernel || awaited.has(kernel)) return;
+    awaited.add(kernel);
+    try {
+      let found = await patiently(probe(kernel), word);
+      if (found?.state === "installed") {
+        await loadIn(kernel);
+        found = await probe(kernel);
+      }
+      if (found?.state === "loaded") await work(found);
+      else if (found) shell.activateById(side.id); // which says what is missing
+    } catch (error) {
+      const why = error instanceof Error && error.message ? error.message : String(error);
+      await showErrorMessage(commands.label(command), word("failed", { why }), [
+        Dialog.okButton({ label: word("close") }),
+      ]);
+    } finally {
+      awaited.delete(kernel);
+    }
+  };
   const kernelOf = (panel: NotebookPanel | null) => panel?.sessionContext.session?.kernel ?? null;
   const hasKernel = () => kernelOf(notebooks.currentWidget) !== null;
   commands.addCommand(COMMANDS.show, {
@@ -86,35 +127,25 @@ async function activate(
   commands.addCommand(COMMANDS.load, {
     label: () => word("command.load"),
     isEnabled: hasKernel,
-    execute: async () => {
-      const kernel = kernelOf(notebooks.currentWidget);
-      if (!kernel) return;
-      await loadIn(kernel);
-      await side.look();
-    },
+    execute: () =>
+      whenLoaded(COMMANDS.load, kernelOf(notebooks.currentWidget), async () => {
+        Notification.success(word("loaded"), { autoClose: 3_000 });
+        await side.look();
+      }),
   });
   commands.addCommand(COMMANDS.run, {
     label: () => word("command.run"),
     isEnabled: hasKernel,
     execute: async () => {
       const panel = notebooks.currentWidget;
-      const kernel = kernelOf(panel);
-      if (!panel || !kernel) return;
-      let found = await probe(kernel);
-      if (found.state === "installed") {
-        await loadIn(kernel);
-        found = await probe(kernel);
-      }
-      if (found.state !== "loaded") {
-        shell.activateById(side.id); // which says what is missing
-        return;
-      }
-      const asked = await InputDialog.getItem({
-        title: word("command.run"),
-        label: word("dialog.task"),
-        items: [...found.tasks],
+      await whenLoaded(COMMANDS.run, kernelOf(panel), async ({ tasks }) => {
+        const asked = await InputDialog.getItem({
+          title: word("command.run"),
+          label: word("dialog.task"),
+          items: [...tasks],
+        });
+        if (panel && asked.button.accept && asked.value) insertTask(panel, asked.value, models);
       });
-      if (asked.button.accept && asked.value) insertTask(panel, asked.value, models);
     },
   });
   commands.addCommand(COMMANDS.notebook, {
@@ -145,10 +176,13 @@ async function activate(
   for (const command of [COMMANDS.show, COMMANDS.load, COMMANDS.run, COMMANDS.notebook]) {
     palette?.addItem({ command, category: CATEGORY });
   }
-  launcher?.add({ command: COMMANDS.notebook, category: "Other", rank: 1 });
+  // without a category it stands in the section that JupyterLab names in the user's language
+  launcher?.add({ command: COMMANDS.notebook, rank: 1 });
 
   const keepBudget = new KernelBudget(notebooks);
   if (registry) {
+    const trans = (translator ?? nullTranslator).load("lmkit");
+    registry.transform(ID, { fetch: (plugin) => translated(plugin, trans) });
     const settings = await registry.load(ID);
     const read = () => {
       const { defaultModels, budget, scale, colours } = settings.composite;

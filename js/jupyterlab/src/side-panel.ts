@@ -2,16 +2,16 @@ import type { INotebookTracker, NotebookPanel } from "@jupyterlab/notebook";
 import { NotebookActions } from "@jupyterlab/notebook";
 import type { Kernel } from "@jupyterlab/services";
 import { type Channel, type HostActions, mountLive, VERSION } from "@lmkit/core";
+import { PACKAGES } from "@lmkit/protocol";
 import { Widget } from "@lumino/widgets";
 import { connect } from "./link.ts";
+import { PATIENCE } from "./patience.ts";
 import { type Found, probe } from "./probe.ts";
 import type { Words } from "./words.ts";
 
 /** The view that every kernel has under this name: what it is, has, and shows. */
 const VIEW = "kernel";
-const INSTALL = "%pip install lmkit-core";
-/** Milliseconds until one is told that the kernel is busy rather than about to answer. */
-const PATIENCE = 1_000;
+const INSTALL = `%pip install ${PACKAGES.join(" ")}`;
 
 export interface SidePanelOptions {
   readonly notebooks: INotebookTracker;

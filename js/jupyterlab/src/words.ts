@@ -6,6 +6,8 @@ export const WORDS = {
     "The kernel is computing; it answers when the cell has ended.",
     "内核正在计算；单元格结束后会回应。",
   ],
+  cancel: ["Cancel", "取消"],
+  close: ["Close", "关闭"],
   "command.load": ["Load lmkit in this notebook's kernel", "在此笔记本的内核中加载 lmkit"],
   "command.new": ["lmkit notebook", "lmkit 笔记本"],
   "command.new.caption": [
@@ -22,6 +24,7 @@ export const WORDS = {
   failed: ["The kernel did not answer: {why}", "内核没有回应：{why}"],
   insert: ["Insert a cell with it", "插入含此命令的单元格"],
   load: ["Load lmkit", "加载 lmkit"],
+  loaded: ["lmkit is loaded in this notebook's kernel.", "此笔记本的内核已加载 lmkit。"],
   missing: [
     "lmkit is not in this kernel's environment ({where}). This installs it there:",
     "此内核的环境（{where}）中没有 lmkit。用以下命令安装：",
@@ -38,8 +41,8 @@ export const WORDS = {
     "与内核的连接已断开：请重新运行单元格。",
   ],
   "output.missing": [
-    "lmkit is not in this kernel's environment ({where}): install lmkit-core there, then run the cell again.",
-    "此内核的环境（{where}）中没有 lmkit：请在其中安装 lmkit-core，然后重新运行单元格。",
+    "lmkit is not in this kernel's environment ({where}): install {packages} there, then run the cell again.",
+    "此内核的环境（{where}）中没有 lmkit：请在其中安装 {packages}，然后重新运行单元格。",
   ],
   "output.no-kernel": [
     "This notebook has no kernel: choose one and run the cell.",

@@ -1,11 +1,11 @@
 import fc from "fast-check";
 import { expect, test, vi } from "vitest";
-import { read } from "../src/probe.ts";
+import { probe, read } from "../src/probe.ts";
 import { WORDS, words } from "../src/words.ts";
 
 // the rest of the package needs a browser that lays out
 vi.mock("@jupyterlab/notebook", () => ({ NotebookActions: {} }));
-const { findView, taskCell } = await import("../src/cells.ts");
+const { findView, selectedText, taskCell } = await import("../src/cells.ts");
 
 /** What Python's repr() makes of ASCII. */
 function repr(text: string): string {
@@ -43,12 +43,59 @@ test("installed and loaded are told apart", () => {
   });
 });
 
+test("what a failing cell took along is asked again, and not for ever", async () => {
+  const content = {
+    status: "ok",
+    user_expressions: {
+      lmkit: { data: { "text/plain": repr(dumps({ python: "p", version: "1", tasks: null })) } },
+    },
+  };
+  const kernel = (aborts: number) => {
+    const requestExecute = vi.fn(() => ({
+      done: Promise.resolve({ content: aborts-- > 0 ? { status: "aborted" } : content }),
+    }));
+    return { info: Promise.resolve({ language_info: { name: "python" } }), requestExecute };
+  };
+  expect(await probe(kernel(1) as never)).toEqual({ state: "installed", version: "1" });
+  const gone = kernel(99);
+  await expect(probe(gone as never)).rejects.toThrow("aborted");
+  expect(gone.requestExecute).toHaveBeenCalledTimes(4);
+});
+
 test("a cell names the task, the default model, and the selected text", () => {
   expect(taskCell("ner", "Ada wrote it.", {})).toBe("%%lm ner\nAda wrote it.");
   expect(taskCell("ner", "x", { ner: "starter:ner" })).toBe("%%lm ner --model starter:ner\nx");
   expect(taskCell("ner", "x", { ner: "my models/it's" })).toBe(
     `%%lm ner --model 'my models/it'"'"'s'\nx`,
   );
+});
+
+test("a selection is a notebook's where all of it is, and the editor's comes first", () => {
+  document.body.innerHTML = "<main><p>in the notebook</p></main><aside>beside it</aside>";
+  const select = (from: string, to: string) => {
+    const [first, last] = [document.querySelector(from), document.querySelector(to)];
+    if (!first || !last) throw new Error("There is no such element.");
+    getSelection()?.setBaseAndExtent(first, 0, last, 1);
+  };
+  const panel = { node: document.querySelector("main"), content: {} };
+  const chosen = (one: object) => selectedText(one as never);
+  getSelection()?.removeAllRanges();
+  expect(chosen(panel)).toBe("");
+  select("p", "p");
+  expect(chosen(panel)).toBe("in the notebook");
+  const editor = {
+    getSelection: () => ({ start: 9, end: 2 }),
+    getOffsetAt: (place: number) => place,
+    model: { sharedModel: { getSource: () => "a lovely film" } },
+  };
+  expect(chosen({ ...panel, content: { activeCell: { editor } } })).toBe("lovely ");
+  for (const [from, to] of [
+    ["aside", "aside"],
+    ["p", "aside"],
+  ] as const) {
+    select(from, to);
+    expect(chosen(panel)).toBe("");
+  }
 });
 
 test("a view is found in whichever notebook shows it", () => {

@@ -14,6 +14,7 @@ import type {
 } from "./generated/types.ts";
 import { parseKey } from "./keys.ts";
 import { isObject, parse } from "./parse.ts";
+import type { Problem } from "./problems.ts";
 import { tokensOf } from "./tokens.ts";
 
 export { ProtocolError } from "./errors.ts";
@@ -27,6 +28,7 @@ export {
   VECTOR_BLOCK,
 } from "./keys.ts";
 export { type Box, depth, type Level, levelOf, levels, TILE_SIDE, tileBox } from "./levels.ts";
+export { fillIn, inWords, type Phrase, PROBLEMS } from "./problems.ts";
 export {
   decodeTile,
   decodeValue,
@@ -40,6 +42,9 @@ export { tokensOf } from "./tokens.ts";
 
 /** Version of this protocol. */
 export const PROTOCOL = 1;
+
+/** What pip installs where a Python lacks lmkit: the host, and a first task. */
+export const PACKAGES = ["lmkit-core", "lmkit-classification"] as const;
 
 /** lmkit's MIME type in notebook outputs. */
 export const MIME = "application/vnd.lmkit.view.v1+json";
@@ -55,23 +60,23 @@ export type FieldValue = string | number | boolean | null;
 
 /** Reads a saved output. @throws ProtocolError with a sentence for people. */
 export function parseBundle(data: unknown): Bundle {
-  refuseOtherVersion(data, "This output was saved with protocol");
-  const bundle = parse("Bundle", data, "This saved output cannot be read") as Bundle;
+  refuseOtherVersion(data, "unread.version.bundle");
+  const bundle = parse("Bundle", data, "unread.bundle") as Bundle;
   readTokens(bundle.spec);
   return bundle;
 }
 
 /** Reads what came from a kernel. @throws ProtocolError with a sentence for people. */
 export function parseOutgoing(data: unknown): Outgoing {
-  const message = parse("Outgoing", data, "The kernel sent what this view cannot read") as Outgoing;
+  const message = parse("Outgoing", data, "unread.message") as Outgoing;
   if (message.type === "welcome" || message.type === "changed") readTokens(message.spec);
   return message;
 }
 
 /** Reads a view's description on its own. @throws ProtocolError with a sentence for people. */
 export function parseViewSpec(data: unknown): ViewSpec {
-  refuseOtherVersion(data, "This view has protocol");
-  const spec = parse("ViewSpec", data, "This view cannot be read") as ViewSpec;
+  refuseOtherVersion(data, "unread.version.view");
+  const spec = parse("ViewSpec", data, "unread.view") as ViewSpec;
   readTokens(spec);
   return spec;
 }
@@ -81,14 +86,14 @@ export const REFILL_MIME = "application/vnd.lmkit.refill.v1+json";
 
 /** Reads a request for tiles of a saved output. @throws ProtocolError with a sentence for people. */
 export function parseRefillRequest(data: unknown): RefillRequest {
-  const request = parse("RefillRequest", data, "This is no request for tiles") as RefillRequest;
+  const request = parse("RefillRequest", data, "unread.request") as RefillRequest;
   for (const key of request.keys) parseKey(key);
   return request;
 }
 
 /** Reads what a kernel gave for a saved output. @throws ProtocolError with a sentence for people. */
 export function parseRefilled(data: unknown): Refilled {
-  const found = parse("Refilled", data, "The kernel sent what this view cannot read") as Refilled;
+  const found = parse("Refilled", data, "unread.message") as Refilled;
   readTokens(found.spec);
   return found;
 }
@@ -100,12 +105,10 @@ function readTokens(spec: ViewSpec | null): void {
   if (spec.attention.keyTokens) tokensOf(spec.attention.keyTokens);
 }
 
-function refuseOtherVersion(data: unknown, what: string): void {
+function refuseOtherVersion(data: unknown, key: Problem["key"]): void {
   if (!isObject(data)) return;
   const version = data["protocol"];
   if (typeof version === "number" && version !== PROTOCOL) {
-    throw new ProtocolError(
-      `${what} ${version}; this lmkit reads ${PROTOCOL}. Run the cell again, or install the lmkit that saved it.`,
-    );
+    throw new ProtocolError({ key, values: { given: version, own: PROTOCOL } });
   }
 }

@@ -88,8 +88,10 @@ export function parseKey(text: string): Key {
   const kind = text.slice(0, Math.max(0, slash));
   const form = Object.hasOwn(FORMS, kind) ? FORMS[kind as keyof typeof FORMS] : undefined;
   const found = form && GRAMMARS[form].exec(text.slice(slash + 1))?.groups;
-  if (!found)
-    throw new ProtocolError(`${JSON.stringify(text.slice(0, 80))} is not the name of a tile.`);
+  if (!found) {
+    const values = { text: JSON.stringify(text.slice(0, 80)) };
+    throw new ProtocolError({ key: "unread.key", values });
+  }
   const place = {
     kind,
     layer: Number(found["layer"]),
@@ -99,7 +101,7 @@ export function parseKey(text: string): Key {
   let range = {};
   if (found["first"] !== undefined) {
     const [first, last] = [Number(found["first"]), Number(found["last"])];
-    if (last <= first) throw new ProtocolError(`The range of "${text}" is empty.`);
+    if (last <= first) throw new ProtocolError({ key: "unread.key.empty", values: { text } });
     range = { first, last };
   }
   if (form === "heads") return { ...place, ...range } as Key;

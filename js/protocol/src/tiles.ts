@@ -25,9 +25,8 @@ const TOP = { "sqrt-u6": 63, "sqrt-u8": 255, "sqrt-u16": 65535 } as const;
 export function tileBytes(header: TileHeader): number {
   const bytes = header.shape.reduce((product, size) => product * size, ITEM_BYTES[header.encoding]);
   if (bytes > MAX_TILE_BYTES) {
-    throw new ProtocolError(
-      `Tile ${header.key.slice(0, 80)} claims ${bytes} bytes, more than is read.`,
-    );
+    const name = header.key.slice(0, 80);
+    throw new ProtocolError({ key: "unread.tile.large", values: { name, bytes } });
   }
   return bytes;
 }
@@ -40,9 +39,9 @@ export function tileBytes(header: TileHeader): number {
 export function decodeTile(header: TileHeader, bytes: ArrayBufferView): Tile {
   const expected = tileBytes(header);
   if (bytes.byteLength !== expected) {
-    throw new ProtocolError(
-      `Tile ${header.key.slice(0, 80)} has ${bytes.byteLength} bytes where its shape asks for ${expected}.`,
-    );
+    const name = header.key.slice(0, 80);
+    const values = { name, given: bytes.byteLength, wanted: expected };
+    throw new ProtocolError({ key: "unread.tile.bytes", values });
   }
   const { key, shape, encoding } = header;
   const values = typedView(encoding, bytes);
@@ -110,14 +109,11 @@ export async function unpackTile(saved: SavedTile): Promise<Tile> {
       filled += value.byteLength;
     }
   } catch (error) {
-    throw new ProtocolError(`Tile ${name} is damaged: its data cannot be unpacked.`, {
-      cause: error,
-    });
+    throw new ProtocolError({ key: "unread.tile.damaged", values: { name } }, { cause: error });
   }
   if (filled !== bytes.byteLength) {
-    throw new ProtocolError(
-      `Tile ${name} has not the ${bytes.byteLength} bytes that its shape asks for.`,
-    );
+    const values = { name, wanted: bytes.byteLength };
+    throw new ProtocolError({ key: "unread.tile.size", values });
   }
   return decodeTile(saved, bytes);
 }

@@ -1,5 +1,6 @@
 import { ProtocolError } from "./errors.ts";
 import type { Token, TokenColumns } from "./generated/types.ts";
+import type { Problem } from "./problems.ts";
 
 const MOST = 10_000_000;
 const read = new WeakMap<TokenColumns, readonly Token[]>();
@@ -14,12 +15,13 @@ export function tokensOf(columns: TokenColumns): readonly Token[] {
   const { text, raw, special, words, gaps, lengths } = columns;
   for (const column of [raw, words, gaps, lengths]) {
     if (column.length !== 0 && column.length !== text.length) {
-      throw refused(`a column has ${column.length} places for ${text.length} tokens`);
+      const values = { places: column.length, tokens: text.length };
+      throw refused({ key: "unread.tokens.column", values });
     }
   }
   const isSpecial = new Set(special);
   for (const index of special) {
-    if (index >= text.length) throw refused(`there is no token ${index}`);
+    if (index >= text.length) throw refused({ key: "unread.tokens.none", values: { index } });
   }
   let word = -1;
   let end = 0;
@@ -29,7 +31,7 @@ export function tokensOf(columns: TokenColumns): readonly Token[] {
     const start = end + (gaps[index] ?? 0);
     end = start + (lengths[index] ?? 0);
     if (!inBounds(start) || !inBounds(end) || (step !== null && !inBounds(word))) {
-      throw refused(`the place of token ${index} is out of bounds`);
+      throw refused({ key: "unread.tokens.place", values: { index } });
     }
     return {
       text: shown,
@@ -46,5 +48,5 @@ export function tokensOf(columns: TokenColumns): readonly Token[] {
 
 const inBounds = (place: number): boolean => place >= 0 && place <= MOST;
 
-const refused = (what: string): ProtocolError =>
-  new ProtocolError(`The tokens of this view cannot be read: ${what}.`);
+const refused = (what: Problem): ProtocolError =>
+  new ProtocolError({ key: "unread.tokens", values: { what } });

@@ -11,6 +11,7 @@ import { Refills } from "./refill.ts";
 import { openReport } from "./report.ts";
 import { givenRun, Runs } from "./runs.ts";
 import { Server } from "./server.ts";
+import { tellStart } from "./starting.ts";
 import { tellFailure } from "./tell.ts";
 import { installInTerminal } from "./terminal.ts";
 
@@ -130,6 +131,7 @@ export function activate(context: vscode.ExtensionContext): Api {
     home,
     runs,
     new Refills((line) => log.appendLine(line)),
+    tellStart(server),
     { dispose: () => panels.forEach((panel) => void panel.dispose()) },
     vscode.window.registerTreeDataProvider("lmkit.home", home),
     vscode.window.registerWebviewPanelSerializer(VIEW_TYPE, {
@@ -153,13 +155,19 @@ export function activate(context: vscode.ExtensionContext): Api {
     command("openPanel", openPanel),
     command("analyseSelection", (argument) => analyseSelection(argument, false)),
     command("analyseSelectionInNewPanel", (argument) => analyseSelection(argument, true)),
-    command("newPlugin", () => newPlugin(server, pythons.find)),
+    command("newPlugin", () => newPlugin(server, pythons.find, refresh)),
     command("insertCell", (argument) => insertCell(server, argument)),
     command("refresh", refresh),
     command("restart", () => server.restart()),
-    command("install", async () =>
-      installInTerminal(await pythons.find(), "--upgrade", "lmkit-core", "lmkit-classification"),
-    ),
+    command("install", async () => {
+      await installInTerminal(
+        await pythons.find(),
+        "--upgrade",
+        "lmkit-core",
+        "lmkit-classification",
+      );
+      await refresh();
+    }),
     command("choosePython", choosePython),
     command("showLog", () => log.show(true)),
     command("unload", unload),

@@ -7,7 +7,7 @@ import type {
   TaskList,
 } from "@lmkit/protocol";
 import * as vscode from "vscode";
-import { probePython } from "./python.ts";
+import { isVirtual, probePython } from "./python.ts";
 import { errorOf, type Server } from "./server.ts";
 
 interface Node {
@@ -28,17 +28,19 @@ export class Home implements vscode.TreeDataProvider<Node>, vscode.Disposable {
   readonly #changed = new vscode.EventEmitter<void>();
   readonly #undo: vscode.Disposable[];
   readonly onDidChangeTreeData = this.#changed.event;
+  /** Whether a Python that could not be started is to be tried again: looking alone is no wish. */
+  #again = false;
 
   constructor(
     private readonly server: Server,
     private readonly python: () => Promise<string>,
   ) {
     this.#undo = [
-      server.onState((state) => state !== "starting" && this.refresh()),
+      server.onState((state) => state !== "starting" && this.#changed.fire()),
       server.onEvent((event) => {
         // a run may have loaded a model
         const spec = event["spec"] as { readonly status?: { readonly state?: string } } | undefined;
-        if (spec?.status?.state === "done") this.refresh();
+        if (spec?.status?.state === "done") this.#changed.fire();
       }),
       vscode.workspace.onDidGrantWorkspaceTrust(() => this.refresh()),
     ];
@@ -48,7 +50,9 @@ export class Home implements vscode.TreeDataProvider<Node>, vscode.Disposable {
     for (const one of this.#undo) one.dispose();
   }
 
+  /** Look again, and try again what failed. */
   refresh(): void {
+    this.#again = true;
     this.#changed.fire();
   }
 
@@ -70,11 +74,22 @@ export class Home implements vscode.TreeDataProvider<Node>, vscode.Disposable {
   async getChildren(node?: Node): Promise<Node[]> {
     if (node) return [...(node.children ?? [])];
     if (!vscode.workspace.isTrusted) return [];
-    const python = await this.python();
-    const probe = await probePython(python);
-    if (probe.state !== "ready") {
-      await setState(probe.state);
+    if (isVirtual()) {
+      await setState("virtual");
       return [];
+    }
+    const again = this.#again;
+    this.#again = false;
+    if (this.server.state === "failed" && !again) {
+      await setState(stateOf(this.server.failure));
+      return [];
+    }
+    if (this.server.state !== "running") {
+      const probe = await probePython(await this.python());
+      if (probe.state !== "ready") {
+        await setState(probe.state);
+        return [];
+      }
     }
     try {
       const [about, tasks, plugins, models, starters] = await Promise.all([
@@ -119,10 +134,15 @@ export class Home implements vscode.TreeDataProvider<Node>, vscode.Disposable {
         ),
       ];
     } catch (error) {
-      await setState(errorOf(error).code === "protocol" ? "differs" : "failed");
+      await setState(stateOf(error));
       return [];
     }
   }
+}
+
+/** Which words the view shows in place of a tree. */
+function stateOf(failure: unknown): string {
+  return errorOf(failure).code === "protocol" ? "differs" : "failed";
 }
 
 function setState(state: string): Thenable<unknown> {

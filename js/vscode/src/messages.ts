@@ -29,12 +29,19 @@ export type ToPage =
       /** Where it is another than before; null where there is none any more. */
       readonly bundle?: unknown;
     }
-  | { readonly type: "problem"; readonly message: string; readonly hint: string };
+  | { readonly type: "problem"; readonly message: string; readonly hint: string }
+  /** What became of a file: false where the user said nowhere; else why it is not there. */
+  | {
+      readonly type: "saved";
+      readonly id: number;
+      readonly done: boolean;
+      readonly problem: string;
+    };
 
 export type FromPage =
   | { readonly type: "ready" }
   | { readonly type: "send"; readonly message: unknown }
-  | { readonly type: "save"; readonly name: string; readonly data: string };
+  | { readonly type: "save"; readonly id: number; readonly name: string; readonly data: string };
 
 /** Bytes of the saved form that VS Code keeps for a panel. */
 export const MAX_KEPT = 2_000_000;

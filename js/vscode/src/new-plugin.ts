@@ -6,7 +6,12 @@ import { installInTerminal } from "./terminal.ts";
 
 const NAME = /^[a-z][a-z0-9]*(-[a-z0-9]+)*$/;
 
-export async function newPlugin(server: Server, python: () => Promise<string>): Promise<void> {
+/** @param installed called once it was installed, when the user wished for that */
+export async function newPlugin(
+  server: Server,
+  python: () => Promise<string>,
+  installed: () => Promise<void>,
+): Promise<void> {
   const name = await vscode.window.showInputBox({
     title: vscode.l10n.t("lmkit: New Plugin"),
     prompt: vscode.l10n.t("Its name, which is that of its task too"),
@@ -27,7 +32,8 @@ export async function newPlugin(server: Server, python: () => Promise<string>): 
     `lmkit-${name}`,
   );
   if ((await vscode.window.showInformationMessage(said, install)) === install) {
-    installInTerminal(await python(), "-e", made.folder);
+    await installInTerminal(await python(), "-e", made.folder);
+    await installed();
   }
 }
 

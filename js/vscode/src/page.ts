@@ -11,8 +11,15 @@ declare function acquireVsCodeApi(): Host;
 
 const host = acquireVsCodeApi();
 const element = document.getElementById("view") as HTMLElement;
-/** Pages of plugins run by the nonce of this script. */
-const options = { fill: true, nonce: document.currentScript?.nonce ?? "" };
+/** Files on their way, by their number. */
+const saving = new Map<number, { done(saved: boolean): void; failed(error: Error): void }>();
+let files = 0;
+const options = {
+  fill: true,
+  // pages of plugins run by the nonce of this script
+  nonce: document.currentScript?.nonce ?? "",
+  host: { saveFile },
+};
 const listeners = new Set<Parameters<Channel["listen"]>[0]>();
 const closers = new Set<() => void>();
 let unmount = () => {};
@@ -21,6 +28,16 @@ let saved: Readonly<Record<string, unknown>> | null = null;
 
 function keep(bundle: unknown): void {
   saved = isObject(bundle) ? bundle : null;
+}
+
+/** A webview may not download: the extension asks where, in VS Code's own dialog. */
+async function saveFile(name: string, file: Blob): Promise<boolean> {
+  const data = base64(new Uint8Array(await file.arrayBuffer()));
+  const id = files++;
+  return new Promise((done, failed) => {
+    saving.set(id, { done, failed });
+    host.postMessage({ type: "save", id, name, data });
+  });
 }
 
 function bytes(text: string): Uint8Array {
@@ -71,27 +88,15 @@ window.addEventListener("message", (event: MessageEvent<ToPage>) => {
   } else if (told.type === "state") {
     if ("bundle" in told) keep(told.bundle);
     host.setState(saved ? { ...told.state, bundle: saved } : told.state);
+  } else if (told.type === "saved") {
+    const waiting = saving.get(told.id);
+    saving.delete(told.id);
+    if (told.problem) waiting?.failed(new Error(told.problem));
+    else waiting?.done(told.done);
   } else {
     note(told.message, told.hint);
   }
 });
-
-// A webview may not download: what the view saves goes through the extension's own dialog.
-document.addEventListener(
-  "click",
-  (event) => {
-    const link = event.composedPath()[0];
-    if (!(link instanceof HTMLAnchorElement) || link.download === "") return;
-    event.preventDefault();
-    event.stopPropagation();
-    void fetch(link.href)
-      .then((answer) => answer.arrayBuffer())
-      .then((data) => {
-        host.postMessage({ type: "save", name: link.download, data: base64(new Uint8Array(data)) });
-      });
-  },
-  true,
-);
 
 const kept = host.getState();
 if (isObject(kept)) keep(kept["bundle"]);

@@ -5,6 +5,7 @@ import * as vscode from "vscode";
 import { pageOf } from "./html.ts";
 import { type FromPage, isObject, MAX_KEPT, type PanelState, type ToPage } from "./messages.ts";
 import { RunProgress } from "./progress.ts";
+import { fileFolder } from "./python.ts";
 import { errorOf, type Server, ServerError } from "./server.ts";
 
 /** Milliseconds after a result until its saved form is made. */
@@ -235,7 +236,17 @@ export class Panel implements vscode.Disposable {
   #hear(told: FromPage): void {
     if (told.type === "ready") this.#show();
     else if (told.type === "send") void this.#carry(told.message);
-    else if (told.type === "save") void save(told.name, told.data);
+    else if (told.type === "save") void this.#save(told);
+  }
+
+  async #save({ id, name, data }: Extract<FromPage, { type: "save" }>): Promise<void> {
+    let [done, problem] = [false, ""];
+    try {
+      done = await save(name, data);
+    } catch (error) {
+      problem = error instanceof Error ? error.message : String(error);
+    }
+    this.#post({ type: "saved", id, done, problem });
   }
 
   /** The page is there: for the first time, or a new one after the panel went into another window. */
@@ -357,12 +368,14 @@ function refused(error: unknown): ServerError {
   return new ServerError(String(message ?? ""), String(hint ?? ""));
 }
 
-/** Write what a view saved where the user says. */
-async function save(name: string, data: string): Promise<void> {
+/** Write what a view saved where the user says; false where they say nowhere. */
+async function save(name: string, data: string): Promise<boolean> {
   const safe = name.replace(/[^\p{L}\p{N}._ -]/gu, "_").slice(0, 120) || "lmkit";
-  const folder = vscode.workspace.workspaceFolders?.[0]?.uri;
+  const folder = fileFolder()?.uri;
   const target = await vscode.window.showSaveDialog(
     folder ? { defaultUri: vscode.Uri.joinPath(folder, safe) } : {},
   );
-  if (target) await vscode.workspace.fs.writeFile(target, Buffer.from(data, "base64"));
+  if (!target) return false;
+  await vscode.workspace.fs.writeFile(target, Buffer.from(data, "base64"));
+  return true;
 }

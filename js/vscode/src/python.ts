@@ -1,5 +1,7 @@
 /** Which Python runs lmkit, and whether lmkit is in it. */
 import { execFile } from "node:child_process";
+import { homedir } from "node:os";
+import { join } from "node:path";
 import * as vscode from "vscode";
 
 /** The part of the Python extension's interface that is used; it may not be installed. */
@@ -18,9 +20,40 @@ type Environments = PythonExtension["environments"];
 const PYTHON_EXTENSION = "ms-python.python";
 const PROBE_MS = 20_000;
 
+/** The first folder of the workspace that is on this machine. */
+export function fileFolder(): vscode.WorkspaceFolder | undefined {
+  return vscode.workspace.workspaceFolders?.find(({ uri }) => uri.scheme === "file");
+}
+
+/** Whether the workspace has folders and none of them is on this machine: no process has its files. */
+export function isVirtual(): boolean {
+  const folders = vscode.workspace.workspaceFolders ?? [];
+  return folders.length > 0 && fileFolder() === undefined;
+}
+
+/**
+ * A path as it may be written in settings: `~`, `${userHome}`, `${workspaceFolder}` and `${env:NAME}`
+ * stand for what they do elsewhere in VS Code, and one that is not whole begins in the workspace's
+ * first folder. A bare name is looked up in the path.
+ */
+export function pathOf(
+  written: string,
+  folder: string | undefined,
+  home: string,
+  environment: Readonly<Record<string, string | undefined>>,
+): string {
+  const path = written
+    .replace(/^~(?=$|[\\/])/, () => home)
+    .replace(/\$\{userHome\}/g, () => home)
+    .replace(/\$\{workspaceFolder\}/g, (whole) => folder ?? whole)
+    .replace(/\$\{env:([^}]+)\}/g, (_, name: string) => environment[name] ?? "");
+  const whole = /^([\\/]|[A-Za-z]:[\\/])/.test(path);
+  return folder !== undefined && !whole && /[\\/]/.test(path) ? join(folder, path) : path;
+}
+
 /** The interpreter of an environment that the Python extension has chosen; "" where it has none. */
 async function chosenIn(environments: Environments): Promise<string> {
-  const resource = vscode.workspace.workspaceFolders?.[0]?.uri;
+  const resource = fileFolder()?.uri;
   const found = await environments.resolveEnvironment(
     environments.getActiveEnvironmentPath(resource),
   );
@@ -64,7 +97,7 @@ export class Pythons implements vscode.Disposable {
   readonly find = async (): Promise<string> => {
     this.#asked = true;
     const chosen = vscode.workspace.getConfiguration("lmkit").get<string>("pythonPath")?.trim();
-    if (chosen) return chosen;
+    if (chosen) return pathOf(chosen, fileFolder()?.uri.fsPath, homedir(), process.env);
     const environments = await this.#follow();
     try {
       const found = environments ? await chosenIn(environments) : "";

@@ -1,4 +1,5 @@
 /** In the extension host: lets saved outputs ask their notebook's kernel, once the user agrees. */
+import { randomUUID } from "node:crypto";
 import type { ErrorInfo } from "@lmkit/protocol";
 import type { Jupyter } from "@vscode/jupyter-extension";
 import * as vscode from "vscode";
@@ -6,6 +7,8 @@ import { isObject } from "./messages.ts";
 import { RefusedError } from "./refused.ts";
 import { RENDERER, type ToRenderer } from "./rest-messages.ts";
 
+/** This run of the extension. */
+const HOST = randomUUID();
 const JUPYTER = "ms-toolsai.jupyter";
 /** Questions of one notebook that may wait: its outputs have one each on its way. */
 const MOST_WAITING = 200;
@@ -26,6 +29,7 @@ export class Refills implements vscode.Disposable {
       vscode.workspace.onDidGrantWorkspaceTrust(tellAll),
       vscode.extensions.onDidChange(tellAll),
     ];
+    tellAll(); // there may be outputs that wait for an earlier run of the extension
   }
 
   dispose(): void {
@@ -122,14 +126,16 @@ function howWithoutJupyter(): string {
 }
 
 function offered(): ToRenderer {
+  return { type: "offered", note: noteNow(), host: HOST, language: vscode.env.language };
+}
+
+function noteNow(): string {
   if (!vscode.workspace.isTrusted) {
-    const note = vscode.l10n.t(
+    return vscode.l10n.t(
       "Saved view: this workspace is not trusted, so no kernel is asked for what is not saved.",
     );
-    return { type: "offered", note };
   }
-  const there = vscode.extensions.getExtension(JUPYTER) !== undefined;
-  return { type: "offered", note: there ? "" : howWithoutJupyter() };
+  return vscode.extensions.getExtension(JUPYTER) === undefined ? howWithoutJupyter() : "";
 }
 
 function infoOf(error: unknown): ErrorInfo {

@@ -10,7 +10,14 @@ export type FromRenderer =
   | { readonly type: "refill"; readonly id: string; readonly request: RefillRequest };
 
 export type ToRenderer =
-  /** Empty: the user may ask; else how the rest is had. */
-  | { readonly type: "offered"; readonly note: string }
+  | {
+      readonly type: "offered";
+      /** Empty: the user may ask; else how the rest is had. */
+      readonly note: string;
+      /** Another one owes no answer to what its forerunner was asked. */
+      readonly host: string;
+      /** Of VS Code, which its notebooks' pages do not say. */
+      readonly language: string;
+    }
   | { readonly type: "refilled"; readonly id: string; readonly found: unknown }
   | { readonly type: "refused"; readonly id: string; readonly error: ErrorInfo };

@@ -1,5 +1,5 @@
 /** In the renderer: what saved outputs lack, by way of the extension; one for all outputs of a page. */
-import { KernelError, type Rest } from "@lmkit/core";
+import { KernelError, type Rest, translator } from "@lmkit/core";
 import type { RefillRequest } from "@lmkit/protocol";
 import type { RendererContext } from "vscode-notebook-renderer";
 import type { FromRenderer, ToRenderer } from "./rest-messages.ts";
@@ -9,9 +9,14 @@ interface Waiting {
   reject(error: KernelError): void;
 }
 
-/** Null where there is nobody to ask, as in VS Code for the Web. */
+/**
+ * Null where there is nobody to ask, as in VS Code for the Web.
+ *
+ * @param speak called with VS Code's language once it is known
+ */
 export function extensionRest(
   context: Pick<RendererContext<unknown>, "postMessage" | "onDidReceiveMessage">,
+  speak: (language: string) => void = () => {},
 ): Rest | null {
   const { onDidReceiveMessage } = context;
   if (!context.postMessage || !onDidReceiveMessage) return null;
@@ -19,12 +24,27 @@ export function extensionRest(
   const told = new Set<(note: string) => void>();
   const waiting = new Map<string, Waiting>();
   let note: string | null = null;
+  let host: string | null = null;
   let count = 0;
   // Replies reach all that the renderer drew, of this notebook in another editor too.
   const mine = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
 
   onDidReceiveMessage((message: ToRenderer) => {
     if (message.type === "offered") {
+      const { language } = message;
+      speak(language);
+      if (host !== null && host !== message.host) {
+        const t = translator(language);
+        const info = {
+          code: "unanswered",
+          message: t("rest.unanswered"),
+          hint: t("rest.again"),
+          details: "",
+        };
+        for (const one of waiting.values()) one.reject(new KernelError(info));
+        waiting.clear();
+      }
+      host = message.host;
       note = message.note;
       for (const tell of [...told]) tell(note);
       return;
@@ -35,10 +55,10 @@ export function extensionRest(
     else one?.reject(new KernelError(message.error));
   });
 
+  post({ type: "offer" });
   return {
     offer(tell) {
       told.add(tell);
-      if (told.size === 1) post({ type: "offer" });
       if (note !== null) tell(note);
       return () => told.delete(tell);
     },

@@ -2,7 +2,7 @@
 import type { JobInfo, RunList } from "@lmkit/protocol";
 import * as vscode from "vscode";
 import { isObject } from "./messages.ts";
-import { probePython } from "./python.ts";
+import { fileFolder, isVirtual, probePython } from "./python.ts";
 import type { Server } from "./server.ts";
 
 const VIEW = "lmkit.runs";
@@ -78,7 +78,7 @@ export class Runs implements vscode.TreeDataProvider<JobInfo>, vscode.Disposable
       server.onState((state) => void (state === "running" && this.#first && this.refresh())),
       vscode.workspace.onDidGrantWorkspaceTrust(() => void this.refresh()),
     ];
-    const [folder] = vscode.workspace.workspaceFolders ?? [];
+    const folder = fileFolder();
     if (folder) {
       const files = vscode.workspace.createFileSystemWatcher(
         new vscode.RelativePattern(folder, MOVES),
@@ -144,13 +144,14 @@ export class Runs implements vscode.TreeDataProvider<JobInfo>, vscode.Disposable
   }
 
   async #look(): Promise<readonly JobInfo[]> {
-    if (!vscode.workspace.isTrusted) return [];
+    if (!vscode.workspace.isTrusted || isVirtual()) return [];
     let runs: readonly JobInfo[] = [];
     let state = "failed";
     try {
       // where lmkit is not there, the view above says so
       const running = this.server.state === "running";
-      if (running || (await probePython(await this.python())).state === "ready") {
+      const failed = this.server.state === "failed"; // the view above tries it again
+      if (running || (!failed && (await probePython(await this.python())).state === "ready")) {
         ({ runs } = await this.server.request<RunList>("runs/list"));
         state = "ready";
       }

@@ -4,6 +4,7 @@ import { type Initialized, PROTOCOL } from "@lmkit/protocol";
 import * as vscode from "vscode";
 import type { MessageConnection } from "vscode-jsonrpc/node";
 import { isObject } from "./messages.ts";
+import { fileFolder, isVirtual } from "./python.ts";
 
 const VERSION = "0.1.0";
 /** Deaths within this time after which it is not started again by itself. */
@@ -25,7 +26,7 @@ interface Running {
 }
 
 /** What keeps the process from answering, as far as a command can be offered for it. */
-export type Obstacle = "untrusted" | "no-python" | "missing" | "silent" | "server";
+export type Obstacle = "untrusted" | "virtual" | "no-python" | "missing" | "silent" | "server";
 
 /** A sentence for people, with what to do. */
 export class ServerError extends Error {
@@ -80,6 +81,8 @@ export class Server implements vscode.Disposable {
   /** The process is gone; its views with it. */
   readonly onEnded = this.#ended.event;
   state: ServerState = "stopped";
+  /** Why it is not there, where its state is "failed". */
+  failure: unknown = null;
 
   #running: Promise<Running> | null = null;
   #process: ChildProcess | null = null;
@@ -195,10 +198,16 @@ export class Server implements vscode.Disposable {
       const said = vscode.l10n.t("This workspace is not trusted.");
       return Promise.reject(new ServerError(said, hint, "untrusted"));
     }
+    if (isVirtual()) {
+      const hint = vscode.l10n.t("Open it from a machine with Python to run models in it.");
+      const said = vscode.l10n.t("The files of this workspace are on no machine with Python.");
+      return Promise.reject(new ServerError(said, hint, "virtual"));
+    }
     this.#running ??= this.#start().catch((error: unknown) => {
       const { message, hint } = errorOf(error);
       this.log.appendLine([message, hint].filter(Boolean).join(" "));
       this.#running = null;
+      this.failure = error;
       this.#become("failed");
       throw error;
     });
@@ -211,7 +220,7 @@ export class Server implements vscode.Disposable {
     const [rpc, python] = await Promise.all([import("vscode-jsonrpc/node"), this.python()]);
     this.#interpreter = python;
     this.#rest();
-    const cwd = vscode.workspace.workspaceFolders?.[0]?.uri.fsPath;
+    const cwd = fileFolder()?.uri.fsPath;
     this.log.appendLine(`Starting ${python} -m lmkit serve --stdio`);
     const child = spawn(python, ["-m", "lmkit", "serve", "--stdio"], {
       ...(cwd ? { cwd } : {}),
@@ -315,20 +324,21 @@ export class Server implements vscode.Disposable {
     const now = Date.now();
     this.#deaths = [...this.#deaths.filter((then) => now - then < SPELL_MS), now];
     const again = this.#deaths.length < MOST_DEATHS;
-    this.#become(again ? "stopped" : "failed");
+    if (again) this.#become("stopped");
     if (again) {
+      this.#ended.fire(); // panels open again, and that starts it
       this.#tell(
-        vscode.l10n.t("lmkit's Python process ended ({0}) and was started again.", how),
+        this.#running
+          ? vscode.l10n.t("lmkit's Python process ended ({0}) and was started again.", how)
+          : vscode.l10n.t("lmkit's Python process ended ({0}). It starts when it is needed.", how),
         false,
       );
-      this.#ended.fire(); // panels open again, and that starts it
     } else {
-      this.#running = Promise.reject(
-        new ServerError(
-          vscode.l10n.t("lmkit's Python process keeps ending."),
-          vscode.l10n.t("The log says why."),
-        ),
+      this.failure = new ServerError(
+        vscode.l10n.t("lmkit's Python process keeps ending."),
+        vscode.l10n.t("The log says why."),
       );
+      this.#running = Promise.reject(this.failure);
       this.#running.catch(() => {});
       this.#tell(
         vscode.l10n.t(
@@ -339,6 +349,7 @@ export class Server implements vscode.Disposable {
         ),
         true,
       );
+      this.#become("failed");
       this.#ended.fire();
     }
   }

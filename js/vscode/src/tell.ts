@@ -15,6 +15,8 @@ export function remedies(code: string): readonly Remedy[] {
       return [choose, showLog];
     case "untrusted":
       return [[vscode.l10n.t("Manage Workspace Trust"), "workbench.trust.manage"]];
+    case "virtual":
+      return [];
     case "silent":
       return [[vscode.l10n.t("Restart Python"), "lmkit.restart"], showLog];
     default:

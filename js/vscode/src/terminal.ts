@@ -1,23 +1,35 @@
 /** What is done in a terminal, where the user sees it: installing. */
 import * as vscode from "vscode";
+import { fileFolder } from "./python.ts";
 
-/** One argument for the shell of a terminal, quoted so that it stays one and nothing in it is run. */
-export function quoted(argument: string, windows: boolean): string {
-  if (/^[\w@%+=:,./\\-]+$/.test(argument) && !(argument.includes("\\") && !windows))
-    return argument;
-  return windows ? `"${argument.replace(/"/g, "")}"` : `'${argument.replace(/'/g, "'\\''")}'`;
-}
+const TYPE = "lmkit";
 
-/** The line that installs packages. */
-export function installLine(python: string, packages: readonly string[], windows: boolean): string {
-  const words = [python, "-m", "pip", "install", ...packages].map((word) => quoted(word, windows));
-  // PowerShell, the default there, runs a quoted program with the call operator only
-  const call = windows && words[0]?.startsWith('"') ? "& " : "";
-  return call + words.join(" ");
-}
-
-export function installInTerminal(python: string, ...packages: readonly string[]): void {
-  const terminal = vscode.window.createTerminal({ name: "lmkit" });
-  terminal.show();
-  terminal.sendText(installLine(python, packages, process.platform === "win32"), true);
+/**
+ * Run pip in a terminal until it ends. No shell is between: nothing in a path is read as a command.
+ *
+ * @returns once it has ended, well or not; the terminal stays and says which
+ */
+export async function installInTerminal(
+  python: string,
+  ...packages: readonly string[]
+): Promise<void> {
+  const folder = fileFolder();
+  const task = new vscode.Task(
+    { type: TYPE },
+    folder ?? vscode.TaskScope.Global,
+    `pip install ${packages.filter((word) => !word.startsWith("-")).join(" ")}`,
+    TYPE,
+    new vscode.ProcessExecution(python, ["-m", "pip", "install", ...packages]),
+  );
+  const { Always } = vscode.TaskRevealKind;
+  task.presentationOptions = { reveal: Always, panel: vscode.TaskPanelKind.Dedicated };
+  const ended = new Promise<void>((resolve) => {
+    const undo = vscode.tasks.onDidEndTask(({ execution }) => {
+      if (execution.task.definition.type !== TYPE || execution.task.name !== task.name) return;
+      undo.dispose();
+      resolve();
+    });
+  });
+  await vscode.tasks.executeTask(task);
+  await ended;
 }

@@ -3,7 +3,7 @@ import { ResponseError } from "vscode-jsonrpc";
 
 const { readState } = await import("../src/messages.ts");
 const { cellSource, magicLine, typedWord } = await import("../src/notebook.ts");
-const { installLine, quoted } = await import("../src/terminal.ts");
+const { pathOf } = await import("../src/python.ts");
 const { errorOf, ServerError } = await import("../src/server.ts");
 const { given } = await import("../src/choose.ts");
 const { remedies } = await import("../src/tell.ts");
@@ -60,24 +60,21 @@ test("an inserted cell is one that the magic reads", () => {
   expect(cellSource("news", "my model", "")).toBe('%%lm news --model "my model"\n');
 });
 
-test("what goes to a terminal stays one argument", () => {
-  expect(quoted("/usr/bin/python3", false)).toBe("/usr/bin/python3");
-  expect(quoted("/a b/$(rm -rf ~)/python", false)).toBe("'/a b/$(rm -rf ~)/python'");
-  expect(quoted("it's", false)).toBe("'it'\\''s'");
-  expect(quoted("a;b", false)).toBe("'a;b'");
-  expect(quoted("", false)).toBe("''");
-  expect(quoted("C:\\Python\\python.exe", true)).toBe("C:\\Python\\python.exe");
-  expect(quoted("C:\\Program Files\\python.exe", true)).toBe('"C:\\Program Files\\python.exe"');
-});
-
-test("what installs is one line that the terminal's shell runs", () => {
-  const packages = ["--upgrade", "lmkit-core"];
-  expect(installLine("/a b/python", packages, false)).toBe(
-    "'/a b/python' -m pip install --upgrade lmkit-core",
-  );
-  expect(installLine("C:\\P F\\python.exe", packages, true)).toBe(
-    '& "C:\\P F\\python.exe" -m pip install --upgrade lmkit-core',
-  );
+test("a path is read as settings of VS Code are written", () => {
+  const read = (written: string, folder?: string) =>
+    pathOf(written, folder, "/home/me", { CONDA: "/opt/conda" });
+  expect(read("/usr/bin/python3", "/w")).toBe("/usr/bin/python3");
+  expect(read("python3.12", "/w")).toBe("python3.12");
+  expect(read("~/venv/bin/python", "/w")).toBe("/home/me/venv/bin/python");
+  expect(read("${userHome}/v/python", "/w")).toBe("/home/me/v/python");
+  expect(read("${workspaceFolder}/.venv/bin/python", "/w $& x")).toBe("/w $& x/.venv/bin/python");
+  expect(read("${env:CONDA}/bin/python", "/w")).toBe("/opt/conda/bin/python");
+  expect(read(".venv/bin/python", "/w")).toBe("/w/.venv/bin/python");
+  expect(read("./.venv/bin/python", "/w")).toBe("/w/.venv/bin/python");
+  expect(read("C:\\Python\\python.exe", "/w")).toBe("C:\\Python\\python.exe");
+  // without a folder what needs one stays as it is written, and is named in the error
+  expect(read(".venv/bin/python")).toBe(".venv/bin/python");
+  expect(read("${workspaceFolder}/python")).toBe("${workspaceFolder}/python");
 });
 
 test("any failure has a sentence", () => {

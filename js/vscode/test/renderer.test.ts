@@ -63,7 +63,8 @@ test("an output that is no JSON is drawn as one that cannot be read", async () =
   made.disposeOutputItem();
 });
 
-test("what an output lacks is asked of the extension, by messages that name their question", async () => {
+/** A renderer beside an extension, and what it posts to it. */
+async function beside() {
   const posted: { type: string; id?: string; request?: { keys: string[] } }[] = [];
   let say: (message: unknown) => void = () => {};
   const made = await activate({
@@ -73,6 +74,13 @@ test("what an output lacks is asked of the extension, by messages that name thei
       return { dispose: () => {} };
     },
   } as unknown as Parameters<typeof activate>[0]);
+  return { made, posted, say: (message: unknown) => say(message) };
+}
+
+const offered = { type: "offered", note: "", host: "1", language: "en" };
+
+test("what an output lacks is asked of the extension, by messages that name their question", async () => {
+  const { made, posted, say } = await beside();
   const element = document.createElement("div");
   document.body.append(element);
   const live = { session: "s", view: "v", state: "d" };
@@ -89,7 +97,7 @@ test("what an output lacks is asked of the extension, by messages that name thei
   const button = (index: number) =>
     views_[index]?.shadowRoot?.querySelector('[data-lmkit="rest"]') as HTMLButtonElement;
   expect(button(0).hidden).toBe(true);
-  say({ type: "offered", note: "" });
+  say(offered);
   expect([button(0).hidden, button(1).hidden]).toEqual([false, false]);
   button(1).click();
   const asked = posted[1];
@@ -98,5 +106,51 @@ test("what an output lacks is asked of the extension, by messages that name thei
   say({ type: "refilled", id: asked?.id, found: { version: "0.1.0", state: "d" } });
   await vi.waitFor(() => expect(button(1).hidden).toBe(true));
   expect(button(0).hidden).toBe(false);
+  made?.disposeOutputItem?.();
+});
+
+test("an output speaks as VS Code does, once that is told", async () => {
+  const { made, say } = await beside();
+  const element = document.createElement("div");
+  document.body.append(element);
+  const live = { session: "s", view: "v", state: "d" };
+  const signal = new AbortController().signal;
+  await made?.renderOutputItem(
+    item("a", () => ({ ...given, live })),
+    element,
+    signal,
+  );
+  const run = () =>
+    element.querySelector('[data-lmkit="view"]')?.shadowRoot?.querySelector('[data-lmkit="run"]')
+      ?.textContent;
+  expect(run()).toBe("Run");
+  say({ ...offered, language: "zh-cn" });
+  expect(run()).toBe("运行");
+  expect(views(element)).toBe(1);
+  const there = element.firstElementChild;
+  say({ ...offered, language: "zh-cn", note: "a note" });
+  expect(element.firstElementChild).toBe(there); // nothing is drawn anew for the same language
+  made?.disposeOutputItem?.();
+});
+
+test("what an extension was asked before it was restarted is answered with a sentence", async () => {
+  const { made, posted, say } = await beside();
+  const element = document.createElement("div");
+  document.body.append(element);
+  const live = { session: "s", view: "v", state: "d" };
+  await made?.renderOutputItem(
+    item("a", () => ({ ...given, live })),
+    element,
+    new AbortController().signal,
+  );
+  const root = element.firstElementChild?.shadowRoot;
+  const button = root?.querySelector('[data-lmkit="rest"]') as HTMLButtonElement;
+  say(offered);
+  button.click();
+  expect(posted.at(-1)?.type).toBe("refill");
+  say({ ...offered, host: "2" });
+  await vi.waitFor(() => expect(root?.textContent).toContain("were restarted before the kernel"));
+  button.click(); // and it can be asked again
+  await vi.waitFor(() => expect(posted.filter(({ type }) => type === "refill")).toHaveLength(2));
   made?.disposeOutputItem?.();
 });

@@ -19,6 +19,11 @@ const CORE = Symbol.for("lmkit.core@1");
 const page = globalThis as unknown as Record<symbol, Promise<Core> | undefined>;
 const MESSAGE = "msg:custom";
 
+/** In the page's language: the core, with its table, is not there yet. */
+function words(english: string, chinese: string): string {
+  return document.documentElement.lang.startsWith("zh") ? chinese : english;
+}
+
 /** Asks this widget's kernel for the core; rejects when the widget goes before the answer has come. */
 function fetchCore(model: Model, gone: Promise<never>): Promise<Core> {
   let hear: Heard = () => {};
@@ -86,7 +91,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   // A view fits itself to its width, so it has none of its own to offer to an HBox. Of a Layout ipywidgets
   // clears what is not given, so "width" would not stay; where it is given, it comes later and wins.
   el.style.setProperty("inline-size", "100%");
-  el.textContent = "Loading lmkit\u2026";
+  el.textContent = words("Loading lmkit…", "正在加载 lmkit…");
   loadCore(model, gone).then(
     (core) => {
       if (left) return;
@@ -95,12 +100,14 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
       unmount = core.mountLive(el, where, channel);
     },
     (error) => {
-      if (!left) el.textContent = `lmkit's view could not be loaded: ${error?.message ?? error}`;
+      if (left) return;
+      const said = words("lmkit's view could not be loaded: ", "无法加载 lmkit 视图：");
+      el.textContent = said + (error?.message ?? error);
     },
   );
   return () => {
     left = true;
-    leave(new Error("The widget was closed."));
+    leave(new Error("closed")); // which nobody is shown
     unmount();
     channel.close();
   };

@@ -122,6 +122,15 @@ test("a failure is drawn as text, and the next widget asks again", async () => {
   await settled(() => expect(two.el.textContent).toBe("mounted two"));
 });
 
+test("what is said before the core is there is in the page's language", async () => {
+  document.documentElement.lang = "zh-CN";
+  const one = show("one");
+  expect(one.el.textContent).toBe("正在加载 lmkit…");
+  one.model.answer('throw new Error("no")');
+  await settled(() => expect(one.el.textContent).toBe("无法加载 lmkit 视图：no"));
+  document.documentElement.lang = "en";
+});
+
 test("the channel carries requests, answers with their buffers, and the end of the connection", async () => {
   const { model } = show("one");
   model.answer();

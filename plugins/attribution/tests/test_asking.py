@@ -64,6 +64,16 @@ def test_a_label_is_the_predicted_one_unless_named(bert: ModelTrace) -> None:
         assert found.value == pytest.approx(float(logits[0]), abs=1e-5)
 
 
+def test_each_of_several_labels_has_a_logit_of_its_own(tmp_path: Path) -> None:
+    trace = trace_of(tiny_bert(tmp_path, 3, problem_type="multi_label_classification"), CLASSIFIER)
+    logits = trace.output.logits[0]
+    for index, label in enumerate(trace.model.labels):
+        found = attribute(trace, "occlusion", target=label)
+        assert found.target == f"label {label}"
+        assert found.value == pytest.approx(float(logits[index]), abs=1e-5)
+        assert found.probability == pytest.approx(float(logits[index].sigmoid()), abs=1e-5)
+
+
 def test_a_spans_label_is_the_mean_over_its_tokens_in_its_scheme(tagger: ModelTrace) -> None:
     logits = tagger.output.logits[0]
     found = attribute(tagger, "occlusion", target="per", at="plot is")

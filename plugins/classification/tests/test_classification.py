@@ -77,7 +77,38 @@ def test_probabilities_are_those_of_transformers_pipeline(
         alone = kit.classify(text)
         same(alone.labels, numbers)
         assert alone.result.multi == (kind is not None or labels == 1)
-        assert alone.result.field == ("threshold" if alone.result.multi else "")
+        assert list(alone.labels.values()) == sorted(alone.labels.values(), reverse=True)
+
+
+def test_the_threshold_decides_what_the_report_on_a_data_set_decides(
+    session: Session, tmp_path: Path
+) -> None:
+    kit = Kit(session, tiny_bert(tmp_path / "two"), {})
+    done = kit.evaluate("classification", [{"text": one, "label": 0} for one in TEXTS])
+    place = {row["text"]: index for index, row in enumerate(done.rows)}
+    for text in TEXTS:
+        found = kit.classify(text, threshold=0.3).result
+        assert (found.multi, found.threshold) == (False, 0.3)
+        second = found.scores[int(found.field.removeprefix("threshold[").removesuffix("]"))]
+        assert second.label == "positive"  # by index, whichever is likelier
+        for threshold in (0.0, second.score - 1e-5, second.score + 1e-5, 0.9, 1.0):
+            done.report(row_threshold=threshold)
+            given = report(done)["Rows"].rows[place[text]][3]
+            assert (given == "positive") == (second.score >= threshold)
+
+    # where it decides nothing: the field is named, and no score
+    several = Kit(session, tiny_bert(tmp_path / "three", 3), {})
+    assert several.classify("a film").result.field == "threshold"
+    own = Kit(session, tiny_bert(tmp_path / "own", head=""), {})
+    assert own.zero_shot("a film", candidates="film, music, river").result.field == ""
+    assert own.zero_shot("a", candidates="film, music, river", several=True).result.field == (
+        "threshold"
+    )
+    both = own.zero_shot("a film", candidates="film, music").result
+    assert both.field == f"threshold[{[one.label for one in both.scores].index('music')}]"
+    number = Kit(session, tiny_bert(tmp_path / "one", 1, problem_type="regression"), {})
+    assert number.classify("a film").result.note == ""
+    assert "no threshold" in number.classify("a film", threshold=0.2).result.note
 
 
 def test_pairs_are_those_of_transformers_pipeline(session: Session, tmp_path: Path) -> None:
@@ -117,6 +148,34 @@ def test_bad_rows_are_named_and_the_rest_is_done(session: Session, tmp_path: Pat
     assert done.rows[1]["left_out"] > 0
     assert [row["gold"] for row in done.rows] == [["positive"], ["positive"], [], [], []]
     assert done.scores["rows scored"] == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "task", "values"),
+    [
+        ({}, "classification", {}),
+        ({"labels": 1, "problem_type": "regression"}, "classification", {}),
+        ({"head": ""}, "zero-shot", {"candidates": "film, music"}),
+        ({"labels": 3, **NLI}, "zero-shot", {"candidates": "film, music"}),
+    ],
+)
+def test_rows_that_were_cut_are_told_of(
+    session: Session, tmp_path: Path, head: Any, task: str, values: Any
+) -> None:
+    kit = Kit(session, tiny_bert(tmp_path, **head), {})
+    texts = ["a film", "the plot " * 400, "the river " * 90]
+    done = kit.evaluate(task, texts, **values)
+    cut = [row["left_out"] for row in done.rows]
+    assert cut[0] == 0
+    assert cut[1] > cut[2] > 100
+    note = f"2 rows were longer than the model reads; at least {sum(cut):,} tokens were left out."
+    assert done.note == note
+    table = report(done)["Rows"]
+    assert table.columns[-1] == "tokens left out"
+    assert [row[-1] for row in table.rows] == cut
+    whole = kit.evaluate(task, texts[:1], **values)
+    assert whole.note == ""
+    assert "tokens left out" not in report(whole)["Rows"].columns
 
 
 def test_right_labels_by_name_index_and_case() -> None:
@@ -207,7 +266,9 @@ def test_reports_without_right_labels_of_several_labels_and_of_numbers(
         ["class 0"], ["class 1", "class 2"], ["class 1"], ["class 0", "class 2"],
     ]  # fmt: skip
     assert "exact match" in done.scores
-    assert "Confusion" not in report(done)
+    confusion = report(done)["Confusion"]
+    assert confusion.rows == ("class 0", "class 1", "class 2")
+    assert [sum(row) for row in confusion.cells] == [4, 4, 4]
     done.report(row_threshold=0.0)
     assert done.scores["recall (macro)"] == 1.0
 

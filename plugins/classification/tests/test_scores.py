@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lmkit_classification.scores import calibration, class_scores, confusion, log_loss, roc
+from lmkit_classification.scores import (
+    calibration,
+    class_scores,
+    confusion,
+    decisions,
+    log_loss,
+    r_squared,
+    roc,
+)
 from sklearn import metrics
 
 SEEDS = st.integers(0, 10_000)
@@ -58,6 +66,25 @@ def test_several_labels(seed: int) -> None:
     there = (gold | given_labels).any(0)
     if there.all():  # scikit-learn counts a label that never occurs as 0; here it is left out
         assert found.macro("f1") == pytest.approx(macro, abs=1e-12)
+
+
+@settings(deadline=None)
+@given(SEEDS)
+def test_decisions_on_several_labels(seed: int) -> None:
+    gold, given_labels = np.random.default_rng(seed).random((2, 20, 3)) > 0.6
+    theirs = metrics.multilabel_confusion_matrix(gold, given_labels)
+    found = decisions(gold, given_labels)
+    np.testing.assert_array_equal(
+        found, theirs.reshape(3, 4)[:, [3, 2, 1, 0]]
+    )  # theirs: rest, spurious, missed, hits
+
+
+@settings(deadline=None)
+@given(SEEDS)
+def test_r_squared(seed: int) -> None:
+    gold, value = np.random.default_rng(seed).normal(size=(2, 12))
+    assert r_squared(gold, value) == pytest.approx(metrics.r2_score(gold, value), abs=1e-9)
+    assert r_squared(np.ones(3), value[:3]) is None
 
 
 @settings(deadline=None)

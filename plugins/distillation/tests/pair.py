@@ -75,7 +75,7 @@ FAULTS: dict[str, Callable[[RunFolder], AbstractContextManager[Any]]] = {
         "lmkit_distillation.report.write_report", raises(RuntimeError("no page"))
     ),
     "step": lambda folder: at_step(2, raises(ValueError("no such token"))),
-    "pause": lambda folder: at_step(0, lambda: pause(folder, 4.0)),
+    "pause": lambda folder: at_step(0, lambda: pause(folder, 10.0)),
     "killed": lambda folder: at_step(2, lambda: os.kill(os.getpid(), signal.SIGKILL)),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -38,8 +39,11 @@ from lmkit_distillation.recipe import recipe_from
 from lmkit_distillation.watched import info_of
 from safetensors.torch import load_file
 
+from lmkit.cli import main
 from lmkit.tools import KernelTools
 from tests.tiny import tiny_bert
+
+from .runs import failing
 
 ROOT = Path(__file__).parents[3]
 
@@ -271,6 +275,45 @@ def test_labels_that_do_not_fit_are_named_and_can_be_put_right(files: Path, tmp_
         run(recipe)
 
 
+def test_data_that_changed_is_named_and_what_it_held_goes_on(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    shutil.copy(files / "d.tsv", mine)
+    out = tmp_path / "run"
+    recipe = plain(files, out)
+    recipe["data"] = {"train": str(mine / "d.tsv"), "dev": str(files / "d.tsv")}
+    before = (mine / "d.tsv").read_text()
+    failing(recipe, monkeypatch, 2)
+    events = RunFolder(out).events_file.read_bytes()
+    (mine / "d.tsv").write_text(before.replace("plot", "film"))
+    with pytest.raises(RunFolderError, match=r"d\.tsv has changed since .*run began to learn"):
+        run(recipe)
+    there = Run(out)
+    with pytest.raises(RunFolderError, match="has changed"):  # the panel's Run asks this
+        there.folder.claim(recipe_from(recipe))
+    assert RunFolder(out).events_file.read_bytes() == events
+    assert main(["distill", "--resume", str(out)]) == 1
+    (mine / "d.tsv").write_text(before)
+    assert_the_same_bits(files, run(recipe))
+    (mine / "d.tsv").write_text(before + "one more\t1\n")
+    assert main(["distill", "--resume", str(out)]) == 1  # it is no longer that which is finished
+    (out / "data.json").unlink()  # a folder of an earlier version
+    assert main(["distill", "--resume", str(out)]) == 0
+
+
+def test_data_may_be_put_right_until_something_was_learnt_from_it(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "d.tsv").write_text("text\tlabel\nthe plot\t1\n")
+    recipe = plain(files, tmp_path / "run")
+    recipe["data"] = {"train": str(tmp_path / "d.tsv"), "dev": str(files / "d.tsv")}
+    failing(recipe, monkeypatch, 0)
+    shutil.copy(files / "d.tsv", tmp_path)
+    assert_the_same_bits(files, run(recipe))
+
+
 def test_a_start_that_fails_shows_in_the_panel(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,6 +389,32 @@ def test_interrupted_from_the_keyboard_it_says_so_in_a_sentence(
     assert Run(out).problem == last(out)["message"]
 
 
+def test_an_interrupt_while_a_checkpoint_is_written_stays_one(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal's handler may run in what torch's writer calls, whose end then fails."""
+
+    class Interrupted(io.BytesIO):
+        writes = 0
+
+        def write(self, data: Any) -> int:
+            self.writes += 1
+            if self.writes == 3:
+                raise KeyboardInterrupt
+            return super().write(data)
+
+    plainly = torch.save
+
+    def save(state: Any, file: Any) -> None:
+        plainly(state, Interrupted())
+
+    monkeypatch.setattr("lmkit_distillation.checkpoints.torch.save", save)
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(plain(files, out))
+    assert last(out)["message"].startswith("The run was interrupted at step 1")
+
+
 @contextmanager
 def limited(size: int) -> Iterator[list[str] | None]:
     """Words before a command that run it in a cgroup of so many bytes; None where none is ours.
@@ -398,7 +467,8 @@ def test_what_the_kernel_kills_for_memory_goes_on_with_half_the_texts(
         str(Path(__file__).with_name("dies.py")),
         str(tmp_path / "recipe.json"),
     ]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    environ = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     with limited(3 << 29) as before:
         words = [*words, str(counter)] if before is None else [*before, *words]
         done = subprocess.run(words, env=environ, capture_output=True, timeout=240)
@@ -407,6 +477,9 @@ def test_what_the_kernel_kills_for_memory_goes_on_with_half_the_texts(
     dead = folder.running
     assert dead is not None
     assert (dead["doing"], dead["step"]) == ("step", 2)
+    end = time.monotonic() + 60
+    while not folder.kills_file.exists() and time.monotonic() < end:
+        time.sleep(0.05)  # its witness is a process too, and on a loaded machine a late one
     assert died_of_memory(folder, None) == dead
 
     # The same death without a kill for memory, and with one of another process's later on.

@@ -23,6 +23,7 @@ from lmkit_distillation.losses.vocabulary import (
     reverse_kl,
 )
 from lmkit_distillation.recipe import Ramp
+from lmkit_distillation.setup_form import PRESETS
 
 
 def logits(seed: int, rows: int = 7, width: int = 11) -> torch.Tensor:
@@ -203,12 +204,20 @@ def test_layer_maps() -> None:
     assert layer_pairs("uniform", 3, 6) == ((0, 1), (1, 3), (2, 5))
     assert layer_pairs("uniform", 4, 6) == ((0, 1), (1, 2), (2, 4), (3, 5))
     assert layer_pairs("last", 3, 6) == ((0, 3), (1, 4), (2, 5))
+    assert layer_pairs("final", 3, 6) == ((2, 5),)
     assert layer_pairs("skip", 3, 6) == ((0, 1), (1, 3))
     assert layer_pairs(((0, 5),), 1, 6) == ((0, 5),)
     with pytest.raises(RecipeError, match="counted from 0"):
         layer_pairs(((0, 6),), 1, 6)
     with pytest.raises(RecipeError, match="pairs no layer"):
         layer_pairs("skip", 1, 6)
+
+
+@pytest.mark.parametrize("preset", ["MiniLM", "MiniLM v2"])
+def test_minilm_transfers_the_last_layer_alone(preset: str) -> None:
+    inner = [one for one in PRESETS[preset] if one["kind"] in ("attention", "relations")]
+    assert inner
+    assert all(layer_pairs(one["map"], 3, 6) == ((2, 5),) for one in inner)
 
 
 def test_weights_change_as_their_ramp_says() -> None:

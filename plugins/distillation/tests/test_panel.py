@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import IPython
+import numpy as np
+import pandas
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lmkit_distillation.client import Run
 from lmkit_distillation.curves import MOST, charts, note
+from lmkit_distillation.data import read_examples
 from lmkit_distillation.errors import DistillationError, RecipeError, RunFolderError
 from lmkit_distillation.folder import RunFolder
 from lmkit_distillation.history import History
 from lmkit_distillation.known import known_runs, remember
-from lmkit_distillation.recipe import load_recipe, recipe_from
-from lmkit_distillation.setup_form import PRESETS, recipe_of
+from lmkit_distillation.recipe import Recipe, load_recipe, recipe_from
+from lmkit_distillation.setup_form import PRESETS, planned
 from lmkit_distillation.task import Distillation
 from lmkit_distillation.toml import to_toml
 from lmkit_distillation.watched import WatchedRun, mode_of
 
 import lmkit
-from lmkit.api import Chart, FieldError
+from lmkit.api import Chart, FieldError, Text
 from lmkit.fields import defaults
+from lmkit.models.loading import one_at_a_time
+from lmkit.tools import KernelTools
 
 
 def step(number: int, **more: Any) -> dict[str, Any]:
@@ -40,6 +49,10 @@ def write(path: Path, *events: dict[str, Any]) -> None:
 
 def form(folder: Path, **values: Any) -> dict[str, Any]:
     return {**defaults(Distillation.fields), "folder": str(folder), **values}
+
+
+def recipe_of(values: dict[str, Any], teacher: str) -> Recipe:
+    return planned(values, teacher)[0]
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -103,13 +116,167 @@ def test_long_curves_are_averaged_and_say_where_they_are() -> None:
     assert note(history) == "loss 0.0005, 5 MB, accuracy 0.25, agreement 0.5"
 
 
+FURTHER = """
+[student]
+start = "config"
+hidden = 32
+dropout = 0.0
+[data]
+labelled = 0.5
+[train]
+epochs = 0.5
+micro_batch = 2
+precision = "bf16"
+best_by = "agreement"
+[cache]
+use = true
+top_k = 4
+[[loss]]
+kind = "jsd"
+beta = 0.25
+temperature = 3.0
+weight = { start = 0.0, end = 1.0, until = 0.5, shape = "cosine" }
+[report]
+exports = ["int8"]
+"""
+
+
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_recipe_shown_is_the_recipe_run(preset: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("further", ["", FURTHER], ids=["the form alone", "with further settings"])
+def test_the_recipe_shown_is_the_recipe_run(preset: str, further: str, tmp_path: Path) -> None:
     (tmp_path / 'odd "name".tsv').write_text("text\tlabel\na\t1\n")
-    values = form(tmp_path / "run", train=str(tmp_path / 'odd "name".tsv'), loss=preset, rate=1e-5)
+    train = str(tmp_path / 'odd "name".tsv')
+    values = form(
+        tmp_path / "run", train=train, unlabelled=train, loss=preset, rate=1e-5, patience=2,
+        steps=7 if further else 0, further=further,
+    )  # fmt: skip
     recipe = recipe_of(values, "starter:sentiment")
     (tmp_path / "recipe.toml").write_text(to_toml(recipe))
     assert load_recipe(tmp_path / "recipe.toml") == recipe
+    assert (recipe.data.unlabelled, recipe.train.patience) == (train, 2)
+    if further:
+        assert (recipe.student.start, recipe.student.hidden, recipe.student.layers) == (
+            "config", 32, 3,
+        )  # fmt: skip
+        assert (recipe.train.epochs, recipe.train.steps, recipe.train.precision) == (0.5, 0, "bf16")
+        assert [(one.kind, one.beta) for one in recipe.loss] == [("jsd", 0.25)]
+        assert recipe.report.exports == ("int8",)
+
+
+@pytest.mark.parametrize(
+    ("further", "error", "words"),
+    [
+        ("[train", FieldError, r"Further settings \(TOML\)"),
+        ('out = "elsewhere"', FieldError, "out is what Run folder says"),
+        ('teacher = { model = "m" }', FieldError, "teacher.model is what the panel's model says"),
+        ("train = 3", FieldError, "train must be a table"),
+        ("[train]\nrat = 1", RecipeError, "no key train.rat"),
+        ("[student]\nkeep = [2, 1]", RecipeError, "student.keep must name"),
+        ('loss = "kl"', RecipeError, "loss is 'kl'; it must be a list"),
+        ('[student]\nstart = "model"', RecipeError, "student.model and student.start"),
+    ],
+)
+def test_further_settings_that_do_not_fit_are_named(
+    further: str, error: type[Exception], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "train.tsv").write_text("text\tlabel\na\t1\n")
+    values = form(tmp_path / "run", train=str(tmp_path / "train.tsv"), further=further, copies=1)
+    with pytest.raises(error, match=words):
+        recipe_of(values, "m")
+
+
+def test_a_student_that_is_there_takes_the_place_of_layers(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("text\tlabel\na\t1\n")
+    other = '[student]\nstart = "model"\nmodel = "some/model"\nalign = "text"'
+    values = form(tmp_path / "run", train=str(tmp_path / "train.tsv"), further=other)
+    student = recipe_of(values, "m").student
+    assert (student.model, student.align, student.layers) == ("some/model", "text", 0)
+    kept = recipe_of({**values, "further": "[student]\nkeep = [0, 3]"}, "m").student
+    assert (kept.keep, kept.layers) == ((0, 3), 0)
+    alone = form(tmp_path / "run", further='[data]\nunlabelled = "texts.jsonl"')
+    assert recipe_of(alone, "m").data.unlabelled == str(Path("texts.jsonl").resolve())
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The variables of a notebook."""
+    found: dict[str, Any] = {}
+    shell = SimpleNamespace(user_ns=found)
+    monkeypatch.setitem(sys.modules, "IPython", IPython)
+    monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: shell)
+    return found
+
+
+class NoModel:
+    name = "m"
+
+
+def test_a_variable_is_written_once_the_run_is_claimed_and_under_its_content(
+    tmp_path: Path, variables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    started: list[str] = []
+    monkeypatch.setattr(Run, "resume", lambda self: started.append(self.folder.path.name))
+    model: Any = NoModel()
+    variables["train"] = [{"text": "a", "label": 1}]
+    (shown,) = Distillation().run(model, **form(out, train="train", preview=True))
+    assert isinstance(shown, Text)
+    assert not out.exists()
+    Distillation().run(model, **form(out, train="train"))
+    (kept,) = (out / "data").iterdir()
+    assert kept.name in shown.text
+    assert kept.read_text() == '{"text": "a", "label": 1}\n'
+    Distillation().run(model, **form(out, train="train"))  # the same rows: the same run
+    assert started == ["run", "run"]
+    variables["train"] = [{"text": "a", "label": 0}]
+    Distillation().run(model, **form(out, train="train", preview=True))
+    with pytest.raises(RunFolderError, match=r"another recipe; what differs: data\.train\."):
+        Distillation().run(model, **form(out, train="train"))
+    assert [one.name for one in (out / "data").iterdir()] == [kept.name]
+    assert started == ["run", "run"]
+
+
+def test_a_variable_in_a_folder_of_an_earlier_version_keeps_its_name(
+    tmp_path: Path, variables: dict[str, Any]
+) -> None:
+    variables["train"] = [{"text": "a", "label": 1}]
+    before = tmp_path / "run" / "data" / "train.jsonl"
+    before.parent.mkdir(parents=True)
+    before.write_text('{"text": "a", "label": 1}\n')
+    values = form(tmp_path / "run", train="train")
+    assert recipe_of(values, "m").data.train == str(before)
+    before.write_text('{"text": "b", "label": 1}\n')
+    assert recipe_of(values, "m").data.train != str(before)
+
+
+@pytest.mark.parametrize(
+    ("columns", "kind", "expected"),
+    [
+        ({"text": ["a", "b", "c"], "label": [1, None, 0]}, "classification", [1, None, 0]),
+        ({"text": ["a", "b"], "label": ["positive", None]}, "classification", [1, None]),
+        ({"text": ["a"], "label": [True]}, "classification", [1]),
+        ({"tokens": [np.array(["Ada", "ran"])]}, "ner", [None]),
+        (
+            {"tokens": [np.array(["Ada", "ran"]), np.array(["so"])],
+             "tags": [np.array([1, 0]), None]},
+            "ner", [(1, 0), None],
+        ),
+    ],
+    ids=["numbers", "names", "booleans", "words alone", "words and tags"],
+)  # fmt: skip
+def test_cells_of_a_frame_are_read_as_they_were(
+    columns: dict[str, Any], kind: str, expected: list[Any], tmp_path: Path,
+    variables: dict[str, Any],
+) -> None:  # fmt: skip
+    variables["frame"] = pandas.DataFrame(columns)
+    text, label = ("tokens", "tags") if kind == "ner" else ("text", "label")
+    values = form(tmp_path, train="frame", kind=kind, column=text, target=label)
+    recipe, (rows,) = planned(values, "m")
+    rows.write()
+    for table in (KernelTools().rows(recipe.data.train), KernelTools().rows(variables["frame"])):
+        found = read_examples(table, recipe, ["negative", "positive"])
+        assert [one.tags if kind == "ner" else one.label for one in found] == expected
+        assert found[0].words == (("Ada", "ran") if kind == "ner" else ())
 
 
 def test_the_form_asks_for_the_chat_template(tmp_path: Path) -> None:
@@ -271,6 +438,33 @@ def test_the_panel_starts_follows_and_ends_a_run(tmp_path: Path) -> None:
     assert again._panel.view.spec().job.state == "finished"
     assert remember(Run(tmp_path / "run")).state == "finished"
     again.close()
+
+
+def test_the_students_weights_are_loaded_while_nothing_else_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers changes state of the process as it loads, and a task may load meanwhile."""
+    run = Run(made(tmp_path / "run").path)
+    (tmp_path / "run" / "best").mkdir()
+    (tmp_path / "run" / "best" / "config.json").write_text("{}")
+    free: list[bool] = []
+
+    def look(folder: Path) -> Any:
+        def other() -> None:
+            got = one_at_a_time.acquire(blocking=False)
+            free.append(got)
+            if got:
+                one_at_a_time.release()
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        raise DistillationError("looked")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", look)
+    with pytest.raises(DistillationError, match="looked"):
+        WatchedRun(run, "a text").attention(KernelTools())
+    assert free == [False]
 
 
 def test_a_student_that_cannot_be_shown_is_loaded_once(

@@ -1,4 +1,4 @@
-"""Runs in half precision: near to float32, resumed in the same bits, a step that overflows is left out."""
+"""Half precision: near to float32, resumed in the same bits, a step that overflows left out."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ def test_the_page_shows_names_and_texts_as_text() -> None:
     assert body.count("<script") == body.count("\\<script") > 0
     changes = next(one for one in results(full) if isinstance(one, Table) and one.changes).changes
     assert changes[0] is not None
-    assert changes[0].values == {"text": evil}
+    assert changes[0].values == {"text": evil, "second": ""}
     kinds = {type(one) for one in pareto({"a": full, "b": full})}
     assert kinds == {Chart, Table}
 
@@ -207,6 +207,12 @@ def test_a_run_ends_in_a_whole_card_and_a_student_that_lmkit_takes(
     (int8,) = found["exports"]
     assert int8["problem"] == ""
     assert int8["name"] in found["speed"][0]
+    kept = tmp_path / "run" / int8["file"]
+    assert kept.stat().st_size == int8["bytes"]
+    assert all(
+        int8["file"] in one.read_text()
+        for one in (tmp_path / "run" / "report.html", student / "README.md")
+    )
     assert "## Licence" in (student / "README.md").read_text()
     # What is given to others says nothing of this machine.
     given = [tmp_path / "run" / "report.json", tmp_path / "run" / "report.html"]

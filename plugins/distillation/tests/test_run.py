@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -88,15 +87,11 @@ def launch(folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def kill_when(process: subprocess.Popen[bytes], ready: Any) -> None:
-    end = time.monotonic() + 300
-    while not ready() and process.poll() is None:
-        assert time.monotonic() < end
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert process.stderr is not None
-    process.stderr.close()
+def kill_in(folder: Path, moment: str) -> None:
+    """Go on with a run in a process that kills itself at this moment."""
+    script = str(Path(__file__).with_name("killed.py"))
+    done = subprocess.run([sys.executable, script, str(folder), moment], capture_output=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
 
 
 def test_killed_at_a_step_and_while_a_checkpoint_is_written_it_ends_in_the_same_bits(
@@ -106,13 +101,14 @@ def test_killed_at_a_step_and_while_a_checkpoint_is_written_it_ends_in_the_same_
     killed = RunFolder(tmp_path / "killed")
     killed.claim(recipe_from(plain(files, killed.path)))
 
-    def steps() -> int:
-        return max((e["step"] for e in killed.events() if e["kind"] == "step"), default=0)
-
-    kill_when(launch(killed.path), lambda: steps() >= 5)
+    kill_in(killed.path, "step")
     assert killed.running is not None
+    assert killed.events()[-1]["step"] == 5
+    kill_in(killed.path, "checkpoint")
     # Temporary folders of a checkpoint bear its name behind a dot until they are whole.
-    kill_when(launch(killed.path), lambda: any(killed.checkpoints.glob(".step-*")))
+    (half,) = killed.checkpoints.glob(".step-00000006-*")
+    assert (half / "state.pt").stat().st_size > 0
+    assert [one.name for one in killed.checkpoints.glob("step-*")] == ["step-00000003"]
     process = launch(killed.path)
     _, said = process.communicate()
     assert process.returncode == 0, said

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes a VS Code that runs in a browser, in FOLDER, from the npm registry alone: setup.sh FOLDER
 # The package's own installer refuses to run as root and builds what no test needs (kerberos, device
-# ids, terminals), so its steps are done here: packages as its own lock files say, then the three
-# native modules that the server loads. Needs a C++ compiler, make and Python.
+# ids), so its steps are done here: packages as its own lock files say, then the native modules that
+# the server loads. Needs a C++ compiler, make and Python.
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 folder="$1"
@@ -23,6 +23,8 @@ server="$folder/node_modules/code-server"
 cd "$server/lib/vscode"
 npm install "${quiet[@]}" --omit=dev
 npm rebuild --loglevel=error @vscode/spdlog native-watchdog
+# Terminals. Once it is built, a script of its own fails that only writes a list for other tools.
+npm rebuild --loglevel=silent node-pty || node -e 'require("node-pty")'
 ln -sfn node_modules node_modules.asar
 (cd extensions && npm install "${quiet[@]}" --omit=dev)
 node "$server/out/node/entry.js" --version --config "$folder/config.yaml" --user-data-dir "$folder/user"

@@ -52,9 +52,11 @@ export function analysis(
   let values: FieldValues = Object.fromEntries(
     info.fields.map((field) => [field.name, startValue(field, kept?.arguments ?? {})]),
   );
+  const asked = () => (store.state.asked?.view === info.name ? store.state.asked.values : {});
   if (kept && keptLens(kept, store.state)) {
     answers.set(questionOf(info, values, { ...store.state, ...kept.selection }), kept.results);
   }
+  values = { ...values, ...asked() };
   let asking: AbortController | null = null;
   let drawnScope = scope.child();
   let cancelLater: (() => void) | null = null;
@@ -186,6 +188,13 @@ export function analysis(
 
   scope.add(
     store.subscribe((state, before) => {
+      if (state.asked !== before.asked && state.asked?.view === info.name) {
+        // What the form holds besides is kept: the same method, for another label.
+        values = { ...values, ...theForm?.values(), ...asked() };
+        theForm?.take(values, true);
+        ask();
+        return;
+      }
       if (!info.follows.some((part) => state[part] !== before[part])) return;
       cancelLater?.();
       cancelLater = scope.later(ASK_DELAY, ask);

@@ -11,7 +11,7 @@ import {
 import type { Context } from "../context.ts";
 import type { Scope } from "../dom.ts";
 import { type Numbers, SHARES } from "../scale.ts";
-import { errorInfo, givesTiles, KernelError } from "../source.ts";
+import { errorInfo, givesTiles, KernelError, ownError } from "../source.ts";
 import type { Store, ViewState } from "../store.ts";
 import { topOf } from "./draw.ts";
 
@@ -159,9 +159,7 @@ export class HeadModel {
       (tile) => {
         if (abort.signal.aborted) return;
         if (tile.shape.length !== 2) {
-          this.#fail(
-            new Error(`The tile of this head has ${tile.shape.length} axes instead of 2.`),
-          );
+          this.#fail(ownError("ProtocolError", "error.axes", { n: tile.shape.length }));
           return;
         }
         this.tile = tile;

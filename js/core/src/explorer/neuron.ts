@@ -3,6 +3,7 @@
 import { MASKED } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, copyText, h, refill, type Scope, uniqueId } from "../dom.ts";
+import { errorText } from "../errors.ts";
 import { exact, quoted, three } from "../numbers.ts";
 import { colourOf, css, mapped } from "../scale.ts";
 import type { Store, ViewState } from "../store.ts";
@@ -428,7 +429,7 @@ export function neuron(
         refill(host, frame);
         redraw();
       });
-      pictureNote(host, vectors.error.message, retry, "picture-error");
+      pictureNote(host, errorText(vectors.error, t), retry, "picture-error");
       return;
     }
     drawPair();

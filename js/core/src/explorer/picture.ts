@@ -3,6 +3,7 @@
 import type { AttentionSpec, ViewInfo } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, h, refill, type Scope, uniqueId } from "../dom.ts";
+import { errorText } from "../errors.ts";
 import type { MessageKey } from "../messages.ts";
 import { restButton } from "../panel/rest.ts";
 import type { Store, ViewState } from "../store.ts";
@@ -243,7 +244,8 @@ export function picture(
       const retry = h("button", { type: "button" }, t("retry"));
       inner.on(retry, "click", () => model.load());
       const hint = model.error?.hint ? `\n${model.error.hint}` : "";
-      message(`${model.error?.message ?? t("error.title")}${hint}`, retry, "picture-error");
+      const said = model.error ? errorText(model.error, t) : t("error.title");
+      message(`${said}${hint}`, retry, "picture-error");
       return;
     }
     refill(stage);

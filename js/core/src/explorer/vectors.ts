@@ -10,7 +10,7 @@ import {
 } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import type { Scope } from "../dom.ts";
-import { errorInfo, KernelError } from "../source.ts";
+import { errorInfo, KernelError, ownError } from "../source.ts";
 
 export type VectorKind = "q" | "k" | "v" | "score";
 
@@ -72,7 +72,7 @@ export class Vectors {
   #take(tile: Tile, kind: VectorKind, first: number, last: number): void {
     const width = tile.shape[1] ?? 0;
     if (tile.shape.length !== 2 || tile.shape[0] !== last - first || tile.encoding !== "f32") {
-      this.#fail(new Error(`Tile ${tile.key} has not the shape that was asked for.`));
+      this.#fail(ownError("ProtocolError", "error.shape", { name: tile.key }));
       return;
     }
     const values = tile.values as Float32Array;

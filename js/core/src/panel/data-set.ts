@@ -4,7 +4,7 @@ import type { Change, DataSetSpec, FieldValue } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, h, refill, type Scope, uniqueId } from "../dom.ts";
 import { count } from "../numbers.ts";
-import { errorInfo, type FieldValues } from "../source.ts";
+import { errorInfo, errorText, type FieldValues } from "../source.ts";
 import type { Store, ViewState } from "../store.ts";
 import { visibleLabel, visibleProse } from "../text.ts";
 import { type Control, control, startValue } from "./form.ts";
@@ -91,8 +91,8 @@ export function dataSet(
   });
   problem.hidden = true;
   const say = (error: unknown) => {
-    const { message, hint } = errorInfo(error);
-    problem.textContent = visibleProse(`${message} ${hint}`.trim());
+    const info = errorInfo(error);
+    problem.textContent = visibleProse(`${errorText(info, t)} ${info.hint}`.trim());
     problem.hidden = false;
   };
   const note = h("p", { class: "note warn", "data-lmkit": "data-note", dir: "auto" });
@@ -267,6 +267,7 @@ export function dataSet(
           apply: state.live ? (change: Change) => handlers.apply(change) : null,
           step: null,
           fields: null,
+          explain: null,
         }),
       ),
     );

@@ -203,6 +203,8 @@ export interface Form {
     readonly running: boolean;
     readonly stopping: boolean;
   }): void;
+  /** Fields that have no effect now, by name, each with why: they cannot be set, and say so. */
+  rest(idle: ReadonlyMap<string, string>): void;
   focus(): void;
 }
 
@@ -297,6 +299,8 @@ export function form(
   host.append(element);
 
   let mode = { live: false, running: false, stopping: false };
+  let resting: ReadonlyMap<string, string> = new Map();
+  const reasons = new Map<string, HTMLElement>();
 
   /** The first field that is required and empty. */
   const missing = (): Control | undefined =>
@@ -349,8 +353,21 @@ export function form(
       mode = state;
       run.disabled = !state.live || state.running;
       stop.disabled = !state.running || state.stopping;
-      for (const item of controls) item.enable(state.live);
+      for (const item of controls) item.enable(state.live && !resting.has(item.field.name));
       element.classList.toggle("frozen", !state.live);
+    },
+    rest(idle) {
+      resting = idle;
+      for (const item of controls) {
+        const { name } = item.field;
+        reasons.get(name)?.remove();
+        const why = idle.get(name);
+        item.enable(mode.live && why === undefined);
+        if (why === undefined) continue;
+        const reason = h("span", { class: "note field-note", "data-lmkit": "field-idle" }, why);
+        reasons.set(name, reason);
+        item.element.append(reason);
+      }
     },
     focus() {
       controls[0]?.focus();

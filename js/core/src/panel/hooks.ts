@@ -13,3 +13,12 @@ export interface Fields {
   /** Called when values came from elsewhere; returns the undo. */
   subscribe(listener: () => void): () => void;
 }
+
+/** A view that says what speaks for a label of a result. */
+export interface Explain {
+  /** What the view is called. */
+  readonly title: string;
+  /** Whether the label is the model's own, and so one that the view can be asked of. */
+  knows(label: string): boolean;
+  open(label: string): void;
+}

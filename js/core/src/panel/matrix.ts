@@ -9,7 +9,8 @@ import { css, luminance, type Rgb } from "../scale.ts";
 import { head, visibleLabel, visibleProse } from "../text.ts";
 import type { Apply } from "./hooks.ts";
 
-const MOST = 60;
+/** As many labels as a report has, and the others in one. */
+const MOST = 61;
 const LONG = 24;
 /** The luminance on which black and white contrast alike: sqrt(1.05 * 0.05) - 0.05. */
 const EVEN = 0.179;

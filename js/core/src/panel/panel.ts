@@ -14,13 +14,15 @@ import { preferred } from "../preferences.ts";
 import { MAPPINGS } from "../scale.ts";
 import { errorInfo, type FieldValues, fingerprint, type SourceEvent } from "../source.ts";
 import { choiceOf, type Mapping, Store, selectionOf, type ViewState } from "../store.ts";
-import { visibleProse } from "../text.ts";
+import { visibleLabel, visibleProse } from "../text.ts";
+import { idleThreshold } from "./bars.ts";
 import { type DataSetView, dataSet } from "./data-set.ts";
+import { labelView, TARGET } from "./explain.ts";
 import { copyPython, sentence } from "./footer.ts";
 import { type Form, form, hiddenDefaults } from "./form.ts";
 import { drawHeader, savedText } from "./header.ts";
 import { help } from "./help.ts";
-import type { Apply, Fields } from "./hooks.ts";
+import type { Apply, Explain, Fields } from "./hooks.ts";
 import { jobBar } from "./job.ts";
 import { restButton } from "./rest.ts";
 import { drawResult, type ResultActions } from "./results.ts";
@@ -28,6 +30,9 @@ import { saveMenu } from "./save.ts";
 import { progressBar, statusLine } from "./status.ts";
 import type { EditedText } from "./token-edit.ts";
 import { tokenStrip } from "./tokens.ts";
+
+/** Of a view that a click opens so much comes into sight, in pixels. */
+const SEEN = 320;
 
 /** Draw a panel into `root` until `scope` ends. */
 export function panel(
@@ -111,6 +116,7 @@ export function panel(
     least: 0.05,
     hideSpecials: false,
     step: null,
+    asked: null,
   });
   savePlace.replaceWith(
     saveMenu(
@@ -266,6 +272,10 @@ export function panel(
   };
   const showForm = () => {
     drawData();
+    const idle = spec.results.map((one) => (one.kind === "labels" ? idleThreshold(one) : ""));
+    theForm?.rest(
+      new Map(idle.filter((name) => name !== "").map((name) => [name, t("result.idle")])),
+    );
     theForm?.show({
       live: source.state === "live",
       running: status.state === "running",
@@ -280,6 +290,28 @@ export function panel(
     store.set({ tokens: [stepRow(attention, step)], focus: null });
     store.set({ step });
   };
+
+  /** A click on a label asks the view that takes one, as a click on a span chooses its tokens. */
+  const explain = (): Explain | null =>
+    labelView(spec, (view, label) => {
+      // A view is asked of the pass, not of a lens on it.
+      if (store.state.lens !== "") store.set({ lens: "" });
+      store.set({
+        picture: view.name,
+        focus: null,
+        asked: { view: view.name, values: { [TARGET]: label } },
+      });
+      context.announce(
+        t("result.explain", { label: visibleLabel(label), view: visibleLabel(view.title) }),
+      );
+      scope.frame(() => {
+        const { bottom } = body.getBoundingClientRect();
+        // Where it is narrow, the map of heads stands above the view.
+        const shown = explorerHost.querySelector('[data-lmkit="analysis"]') ?? explorerHost;
+        const { top } = shown.getBoundingClientRect();
+        if (top > bottom - SEEN) body.scrollTop += top - bottom + SEEN;
+      })();
+    });
 
   const stop = () => {
     const target = status.run ?? run;
@@ -344,12 +376,19 @@ export function panel(
     const live = source.state === "live";
     const found = partial ?? spec.results;
     // The same results stand: a slider in them keeps the hand that moves it.
-    const wanted = JSON.stringify([found, live]);
+    const views = live ? spec.attention?.views : null;
+    const wanted = JSON.stringify([found, live, views]);
     if (wanted !== drawnResults) {
       drawnResults = wanted;
       resultScope.dispose();
       resultScope = scope.child();
-      const actions: ResultActions = { apply: live ? apply : null, step: toStep, fields };
+      const actions: ResultActions = {
+        apply: live ? apply : null,
+        step: toStep,
+        fields,
+        // What is found so far has no pass of its own yet.
+        explain: live && partial === null ? explain() : null,
+      };
       refill(
         shownResults,
         ...found.map((result) => drawResult(result, context, resultScope, store, actions)),
@@ -412,7 +451,7 @@ export function panel(
       { ...selectionOf(store.state), tokens: attention.selection.tokens },
       store.state,
     );
-    quietly(() => store.set({ ...choice, focus: null, step: null }));
+    quietly(() => store.set({ ...choice, focus: null, step: null, asked: null }));
     if (!lens) {
       drawSeen({ spec: attention, context });
       hold();

@@ -3,7 +3,7 @@
 import type { Export, PanelSpec } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { h, refill, type Scope, uniqueId } from "../dom.ts";
-import type { MessageKey } from "../messages.ts";
+import type { MessageKey, Translate } from "../messages.ts";
 import { errorInfo } from "../source.ts";
 import type { Store, ViewState } from "../store.ts";
 import { visibleProse } from "../text.ts";
@@ -11,6 +11,7 @@ import { visibleProse } from "../text.ts";
 type ExportFormat = Export["format"];
 
 const FORMATS: readonly ExportFormat[] = ["html", "svg", "png", "pdf", "npz", "json"];
+const JSON_MIME = "application/json";
 /** How long the browser may take to start reading the file. */
 const KEEP = 30_000;
 
@@ -25,7 +26,7 @@ export interface SaveHost {
 /** Let the browser save bytes under a name. */
 function download(name: string, blob: Blob, near: Node, scope: Scope): void {
   const url = URL.createObjectURL(blob);
-  const link = h("a", { href: url, download: name.replace(/[\\/]/g, "_"), hidden: true });
+  const link = h("a", { href: url, download: name, hidden: true });
   near.appendChild(link);
   link.click();
   link.remove();
@@ -38,19 +39,19 @@ function download(name: string, blob: Blob, near: Node, scope: Scope): void {
 }
 
 /** The picture on the page's own background: a canvas itself is transparent. */
-async function pixels(canvas: HTMLCanvasElement, background: string): Promise<Blob> {
+async function pixels(canvas: HTMLCanvasElement, background: string, t: Translate): Promise<Blob> {
   const copy = h("canvas");
   copy.width = canvas.width;
   copy.height = canvas.height;
   const drawing = copy.getContext("2d");
-  if (!drawing) throw new Error("This browser draws no picture here.");
+  if (!drawing) throw new Error(t("save.undrawn"));
   drawing.fillStyle = background;
   drawing.fillRect(0, 0, copy.width, copy.height);
   drawing.drawImage(canvas, 0, 0);
   return new Promise((resolve, reject) => {
     copy.toBlob((blob) => {
       if (blob) resolve(blob);
-      else reject(new Error("The picture could not be packed as PNG."));
+      else reject(new Error(t("save.unpacked")));
     }, "image/png");
   });
 }
@@ -134,7 +135,16 @@ export function saveMenu(host: SaveHost, context: Context, scope: Scope): HTMLEl
     if (refocus) button.focus({ preventScroll: true });
   };
 
-  const make = async (format: ExportFormat): Promise<{ name: string; notes: string }> => {
+  /** Hand a file over; false where the user says that it is to go nowhere. */
+  const give = async (name: string, file: Blob): Promise<boolean> => {
+    const safe = name.replace(/[\\/]/g, "_");
+    if (context.host.saveFile) return context.host.saveFile(safe, file);
+    download(safe, file, place, scope);
+    return true;
+  };
+  const make = async (
+    format: ExportFormat,
+  ): Promise<{ name: string; notes: string; given: boolean }> => {
     const spec = host.spec();
     const { layer, head, tokens, lens, picture, mapping } = host.store.state;
     if (source.state === "live") {
@@ -154,19 +164,18 @@ export function saveMenu(host: SaveHost, context: Context, scope: Scope): HTMLEl
       });
       const { buffer, byteOffset, byteLength } = file.data;
       const bytes = new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
-      download(file.name, new Blob([bytes], { type: file.mime }), place, scope);
-      return { name: file.name, notes: file.notes.join(" ") };
+      const given = await give(file.name, new Blob([bytes], { type: file.mime }));
+      return { name: file.name, notes: file.notes.join(" "), given };
     }
     const name = `attention-layer${layer}-head${head}.${format}`;
     if (format === "json") {
       const text = JSON.stringify(source.carried(spec));
-      download(name, new Blob([text], { type: "application/json" }), place, scope);
-    } else {
-      const canvas = host.canvas();
-      if (!canvas) throw new Error(t("save.nopicture"));
-      download(name, await pixels(canvas, context.theme.current.background), place, scope);
+      return { name, notes: "", given: await give(name, new Blob([text], { type: JSON_MIME })) };
     }
-    return { name, notes: "" };
+    const canvas = host.canvas();
+    if (!canvas) throw new Error(t("save.nopicture"));
+    const shown = await pixels(canvas, context.theme.current.background, t);
+    return { name, notes: "", given: await give(name, shown) };
   };
   const save = (format: ExportFormat) => {
     if (busy || !standing(format).able) return;
@@ -176,9 +185,9 @@ export function saveMenu(host: SaveHost, context: Context, scope: Scope): HTMLEl
     button.textContent = t("save.busy");
     context.announce(t("save.busy"));
     make(format)
-      .then(({ name, notes }) => {
+      .then(({ name, notes, given }) => {
         if (scope.disposed) return;
-        const said = `${t("save.done", { name })}. ${notes}`.trim();
+        const said = given ? `${t("save.done", { name })}. ${notes}`.trim() : t("save.nowhere");
         context.announce(visibleProse(said));
         button.title = visibleProse(said);
       })

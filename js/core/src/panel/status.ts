@@ -3,6 +3,7 @@
 import type { ErrorInfo, Progress, Status } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { copyText, h, refill, type Scope } from "../dom.ts";
+import { errorText } from "../errors.ts";
 import { timeLeft } from "../messages.ts";
 import { visibleProse } from "../text.ts";
 
@@ -14,9 +15,8 @@ function long(text: string): number | null {
 /** An error: what happened, the hint, and details to open and copy. */
 export function errorBox(error: ErrorInfo, context: Pick<Context, "t">, scope: Scope): HTMLElement {
   const { t } = context;
-  const whole = [error.message, error.hint, error.details]
-    .filter((part) => part !== "")
-    .join("\n\n");
+  const message = errorText(error, t);
+  const whole = [message, error.hint, error.details].filter((part) => part !== "").join("\n\n");
   const copy = h(
     "button",
     { type: "button", class: "quiet", "data-lmkit": "copy-details" },
@@ -35,8 +35,8 @@ export function errorBox(error: ErrorInfo, context: Pick<Context, "t">, scope: S
     { class: "error", role: "alert", "data-lmkit": "error", "data-code": error.code },
     h(
       "p",
-      { class: "error-message", dir: "auto", tabindex: long(error.message) },
-      visibleProse(error.message) || t("error.title"),
+      { class: "error-message", dir: "auto", tabindex: long(message) },
+      visibleProse(message) || t("error.title"),
     ),
     error.hint === ""
       ? null

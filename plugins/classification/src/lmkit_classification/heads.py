@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lmkit.api import LoadedModel, ModelError
+from lmkit.api import Labels, LabelScore, LoadedModel, ModelError
 
-__all__ = ["check_finite", "is_multi_label", "is_regression", "label_names", "probabilities"]
+__all__ = [
+    "bars",
+    "check_finite",
+    "gold_labels",
+    "is_multi_label",
+    "is_regression",
+    "label_names",
+    "probabilities",
+]
 
 
 def is_regression(model: LoadedModel) -> bool:
@@ -35,6 +43,39 @@ def probabilities(logits: Any, multi: bool) -> Any:
     """Softmax over the last axis, or a sigmoid each; in float32 whatever the model's dtype."""
     numbers = logits.float()
     return numbers.sigmoid() if multi else numbers.softmax(-1)
+
+
+def bars(
+    names: Sequence[str],
+    numbers: Sequence[float],
+    *,
+    multi: bool,
+    threshold: float,
+    fixed: bool = True,
+    note: str = "",
+) -> Labels:
+    """Labels with their probabilities, the likeliest first, under the field ``threshold``.
+
+    Of two labels that exclude each other the threshold decides for the second by index, as in the
+    report on a data set; the field then says which score that is (docs/plugins.md). Of more it
+    decides nothing.
+
+    Args:
+        names: The labels, by index.
+        numbers: Their probabilities.
+        multi: Whether each has one of its own.
+        threshold: The field's value.
+        fixed: Whether the model fixes the labels, so that a field without effect stays so.
+        note: What to say below.
+    """
+    order = sorted(range(len(names)), key=lambda one: -numbers[one])
+    field = "threshold" if multi or fixed else ""
+    if not multi and len(names) == 2:
+        field = f"threshold[{order.index(1)}]"
+    scores = tuple(
+        LabelScore(label=names[one], score=min(1.0, max(0.0, numbers[one]))) for one in order
+    )
+    return Labels(scores=scores, multi=multi, threshold=threshold, field=field, note=note)
 
 
 def check_finite(model: LoadedModel, logits: Any) -> None:

@@ -18,7 +18,9 @@ __all__ = [
     "calibration",
     "class_scores",
     "confusion",
+    "decisions",
     "log_loss",
+    "r_squared",
     "roc",
 ]
 
@@ -30,6 +32,18 @@ def confusion(gold: Ints, predicted: Ints, labels: int) -> Ints:
     """How many rows of each right label got each label; (labels, labels), right ones down."""
     counts = np.bincount(gold * labels + predicted, minlength=labels * labels)
     return counts.reshape(labels, labels)
+
+
+def decisions(gold: NDArray[np.bool_], given: NDArray[np.bool_]) -> Ints:
+    """Hits, missed, spurious and rest of each label; (labels, 4), each of them all rows in sum.
+
+    Args:
+        gold: Which labels each row has; (rows, labels).
+        given: Which it got; (rows, labels).
+    """
+    hits, support, predicted = (gold & given).sum(0), gold.sum(0), given.sum(0)
+    missed, spurious = support - hits, predicted - hits
+    return np.stack([hits, missed, spurious, len(gold) - hits - missed - spurious], axis=1)
 
 
 @dataclass(frozen=True)
@@ -153,3 +167,9 @@ def calibration(right: NDArray[np.bool_], probability: Floats, bins: int = 15) -
 def log_loss(probability: Floats) -> float:
     """Mean -ln p of the right answers; a zero counts as the smallest step above it."""
     return float(-np.log(np.maximum(probability, np.finfo(np.float64).eps)).mean())
+
+
+def r_squared(gold: Floats, value: Floats) -> float | None:
+    """Share of the right numbers' variance that is explained; None where they are all the same."""
+    spread = float(((gold - gold.mean()) ** 2).sum()) if len(gold) else 0.0
+    return 1 - float(((value - gold) ** 2).sum()) / spread if spread else None

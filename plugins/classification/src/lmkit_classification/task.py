@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from lmkit.api import (
     Column,
     Field,
-    Labels,
-    LabelScore,
     LoadedModel,
     Result,
     Row,
@@ -20,6 +18,7 @@ from lmkit.api import (
     Task,
 )
 from lmkit_classification.heads import (
+    bars,
     check_finite,
     gold_labels,
     is_multi_label,
@@ -27,10 +26,11 @@ from lmkit_classification.heads import (
     label_names,
     probabilities,
 )
-from lmkit_classification.wish import REPORT_FIELDS, Wish
+from lmkit_classification.wish import REPORT_FIELDS, UNMOVED, Wish
 
 __all__ = ["Classification"]
 
+NO_THRESHOLD = "A number has no threshold: that of the form decides nothing here."
 MOST_LABELS = 200
 """Labels whose probabilities are kept for each row of a data set; the likeliest, where more."""
 
@@ -55,10 +55,11 @@ class Classification(Task):
         Field.number(
             "threshold",
             label="Threshold",
-            help="Multi-label models: the probability from which a label counts.",
+            help="For multi-label models, and for the second of two labels: the probability "
+            "from which it counts.",
             minimum=0.0,
             maximum=1.0,
-            default=0.5,
+            default=UNMOVED,
         ),
     )
     columns = (
@@ -73,7 +74,7 @@ class Classification(Task):
     ) -> Result | Sequence[Result]:
         """One forward pass; softmax over the logits, or a sigmoid each for multi-label models.
 
-        A regression model has no labels: its numbers come as a table.
+        A regression model has no labels: its numbers come as a table, without a threshold.
         """
         trace = model.trace(text, pair or None)
         logits = trace.output.logits[0].float()
@@ -81,20 +82,13 @@ class Classification(Task):
         names = label_names(model, len(logits))
         if is_regression(model):
             return Table(
-                columns=("output", "value"), rows=tuple(zip(names, logits.tolist(), strict=True))
+                columns=("output", "value"),
+                rows=tuple(zip(names, logits.tolist(), strict=True)),
+                note=NO_THRESHOLD if threshold != UNMOVED else "",
             )
         multi = is_multi_label(model)
         numbers = probabilities(logits, multi).tolist()
-        scores = sorted(
-            (LabelScore(label=name, score=p) for name, p in zip(names, numbers, strict=True)),
-            key=lambda one: -one.score,
-        )
-        return Labels(
-            scores=tuple(scores),
-            multi=multi,
-            threshold=threshold,
-            field="threshold" if multi else "",
-        )
+        return bars(names, numbers, multi=multi, threshold=threshold)
 
     def run_rows(
         self, model: LoadedModel, rows: RowStream, *, threshold: float

@@ -13,12 +13,15 @@ __all__ = [
     "LEAST_SURE",
     "REPORT_FIELDS",
     "RIGHT",
+    "UNMOVED",
     "WRONG",
     "Wish",
 ]
 
 ALL, WRONG, RIGHT = "all rows", "wrong rows", "right rows"
 AS_GIVEN, HARDEST, LEAST_SURE = "as in the data set", "hardest first", "least sure first"
+UNMOVED = 0.5
+"""The threshold that is in force until the reader moves it."""
 
 REPORT_FIELDS: tuple[FieldSpec, ...] = (
     Field.number(
@@ -27,7 +30,7 @@ REPORT_FIELDS: tuple[FieldSpec, ...] = (
         help="For multi-label models and for two labels.",
         minimum=0.0,
         maximum=1.0,
-        default=0.5,
+        default=UNMOVED,
     ),
     Field.text(
         "query",
@@ -54,7 +57,7 @@ REPORT_FIELDS: tuple[FieldSpec, ...] = (
 class Wish:
     """What the report's fields hold."""
 
-    threshold: float = 0.5
+    threshold: float = UNMOVED
     query: str = ""
     slice_by: str = ""
     show: str = ALL

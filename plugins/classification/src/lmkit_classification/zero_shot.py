@@ -9,8 +9,6 @@ from lmkit.api import (
     Column,
     Field,
     FieldError,
-    Labels,
-    LabelScore,
     LoadedModel,
     ModelError,
     Result,
@@ -18,10 +16,11 @@ from lmkit.api import (
     RowOutput,
     RowProblem,
     RowResults,
+    RowSequence,
     RowStream,
     Task,
 )
-from lmkit_classification.heads import check_finite, gold_labels
+from lmkit_classification.heads import bars, check_finite, gold_labels
 from lmkit_classification.wish import REPORT_FIELDS, Wish
 
 __all__ = ["ZeroShot"]
@@ -63,7 +62,8 @@ class ZeroShot(Task):
         Field.number(
             "threshold",
             label="Threshold",
-            help="Where several may fit: the probability from which a label counts.",
+            help="Where several may fit, and for the second of two labels: the probability "
+            "from which it counts.",
             minimum=0.0,
             maximum=1.0,
             default=0.5,
@@ -107,16 +107,12 @@ class ZeroShot(Task):
             scores = entailments(model, found[None], several)[0]
             best = int(scores.argmax())
             model.trace(text, sentences[best])  # what the explorer shows: the likeliest label's
-        return Labels(
-            scores=tuple(
-                LabelScore(label=name, score=min(1.0, max(0.0, p)))
-                for name, p in sorted(
-                    zip(labels, scores.tolist(), strict=True), key=lambda pair: -pair[1]
-                )
-            ),
+        return bars(
+            labels,
+            scores.tolist(),
             multi=several,
             threshold=threshold,
-            field="threshold" if several else "",
+            fixed=False,
             note=said(model, several),
         )
 
@@ -142,7 +138,7 @@ class ZeroShot(Task):
             if isinstance(item, RowProblem):
                 yield item
                 continue
-            row, numbers = item
+            row, numbers, left_out = item
             gold, unknown = gold_labels(row.get("label"), labels, several)
             if unknown:
                 shown = ", ".join(repr(one[:60]) for one in unknown[:3])
@@ -160,6 +156,7 @@ class ZeroShot(Task):
                     "probabilities": dict(zip(labels, numbers, strict=True)),
                     "gold": gold,
                     "multi": several,
+                    "left_out": left_out,
                 },
             )
 
@@ -295,11 +292,19 @@ def _embedded(model: LoadedModel, texts: Sequence[str]) -> Any:
     for item in _vectors(model, rows, "Labels"):
         if isinstance(item, RowProblem):
             raise FieldError(f"{texts[item.row]!r}: {item.message}")
-        vectors[item[0].index] = item[1]
+        row, vector, _ = item
+        vectors[row.index] = vector
     return torch.stack([vectors[place] for place in range(len(texts))])
 
 
-def _vectors(model: LoadedModel, rows: Any, label: str) -> Iterator[tuple[Row, Any] | RowProblem]:
+def _cut(sequence: RowSequence) -> int:
+    """How many tokens the model did not read."""
+    return max(0, sequence.total - len(sequence.ids))
+
+
+def _vectors(
+    model: LoadedModel, rows: Any, label: str
+) -> Iterator[tuple[Row, Any, int] | RowProblem]:
     for batch in model.batches(rows, text="text", label=label):
         if isinstance(batch, RowProblem):
             yield batch
@@ -307,23 +312,24 @@ def _vectors(model: LoadedModel, rows: Any, label: str) -> Iterator[tuple[Row, A
         hidden = batch.output.last_hidden_state
         for place, sequence in enumerate(batch.sequences):
             own = hidden[place, batch.place(place)]
-            yield sequence.row, pooled(own)
+            yield sequence.row, pooled(own), _cut(sequence)
 
 
 def _by_similarity(
     model: LoadedModel, rows: RowStream, sentences: Sequence[str], several: bool
-) -> Iterator[tuple[Row, list[float]] | RowProblem]:
+) -> Iterator[tuple[Row, list[float], int] | RowProblem]:
     labels = _embedded(model, sentences)
     for item in _vectors(model, rows, "Rows"):
         if isinstance(item, RowProblem):
             yield item
         else:
-            yield item[0], similarities(item[1][None], labels, several)[0].tolist()
+            row, vector, cut = item
+            yield row, similarities(vector[None], labels, several)[0].tolist(), cut
 
 
 def _by_entailment(
     model: LoadedModel, rows: RowStream, sentences: Sequence[str], several: bool
-) -> Iterator[tuple[Row, list[float]] | RowProblem]:
+) -> Iterator[tuple[Row, list[float], int] | RowProblem]:
     """Each row once a label; a row is done when all its labels are."""
     import torch
 
@@ -335,6 +341,7 @@ def _by_entailment(
 
     waiting: dict[int, dict[int, Any]] = {}
     failed: set[int] = set()
+    cuts: dict[int, int] = {}  # each label's sentence leaves the text another room
     total = len(rows) * len(sentences)
     for batch in model.batches(expanded(), text="text", pair="sentence", total=total):
         if isinstance(batch, RowProblem):
@@ -348,8 +355,10 @@ def _by_entailment(
             row = sequence.row
             found = waiting.setdefault(row.index, {})
             found[row["place"]] = logits
+            cuts[row.index] = max(cuts.get(row.index, 0), _cut(sequence))
             if len(found) < len(sentences):
                 continue
             del waiting[row.index]
             stacked = torch.stack([found[place] for place in range(len(sentences))])
-            yield row["row"], entailments(model, stacked[None], several)[0].tolist()
+            chances = entailments(model, stacked[None], several)[0].tolist()
+            yield row["row"], chances, cuts.pop(row.index)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from lmkit.api import Axis, Change, Chart, Series, Table
 from lmkit_distillation.schema import check_report
 
-__all__ = ["lines", "pareto", "results"]
+if TYPE_CHECKING:
+    from lmkit_distillation.compare import Point
+
+__all__ = ["exports", "lines", "pareto", "results"]
 
 _METRICS = (
     ("accuracy", "Accuracy"),
@@ -23,7 +27,8 @@ _MISSING = "–"
 def results(report: dict[str, Any]) -> tuple[Table | Chart, ...]:
     """The card, most important first.
 
-    A row of the regressions sets the field ``text`` of its panel: the text that both models read.
+    A row of the regressions sets the fields ``text`` and ``second`` of its panel: what both models
+    read.
 
     Raises:
         ReportError: it is not a report of this version.
@@ -45,10 +50,28 @@ def results(report: dict[str, Any]) -> tuple[Table | Chart, ...]:
     if card.get("speed"):
         found.append(_speed(card["speed"]))
     if card.get("exports"):
-        found.append(_exports(card))
+        found.append(exports(card))
     if quality.get("regressions"):
         found.append(_regressions(quality["regressions"]))
+    if card.get("compared"):
+        found += _beside(card["compared"])
     return tuple(found)
+
+
+def _beside(rows: Sequence[dict[str, Any]]) -> tuple[Table | Chart, ...]:
+    """The student beside those of other runs."""
+    from lmkit_distillation.compare import Point
+
+    names = [f.name for f in fields(Point)]
+    every = [
+        Point(**{name: row[name] for name in names})
+        if not row.get("own")
+        else Point(**{name: row[name] for name in names} | {"name": f"{row['name']} (this run)"})
+        for row in rows
+    ]
+    note = "Runs beside this one, of the same task and on the same test texts. "
+    note += "Each was timed at its own end. "
+    return _plotted(every, note)
 
 
 def pareto(cards: Mapping[str, dict[str, Any]]) -> tuple[Table | Chart, ...]:
@@ -60,9 +83,14 @@ def pareto(cards: Mapping[str, dict[str, Any]]) -> tuple[Table | Chart, ...]:
     Raises:
         ReportError: one is not a report of this version.
     """
-    from lmkit_distillation.compare import Point, front, points
+    from lmkit_distillation.compare import points
 
-    every = points({name: check_report(card, name) for name, card in cards.items()})
+    return _plotted(points({name: check_report(card, name) for name, card in cards.items()}))
+
+
+def _plotted(every: Sequence[Point], note: str = "") -> tuple[Table | Chart, ...]:
+    from lmkit_distillation.compare import front
+
     best = front(every)
     cost, metric = (every[0].cost_name, every[0].metric) if every else ("cost", "quality")
 
@@ -74,7 +102,7 @@ def pareto(cards: Mapping[str, dict[str, Any]]) -> tuple[Table | Chart, ...]:
         title="Students compared",
         columns=("Run", metric.capitalize(), cost, "Parameters", "On the front"),
         rows=tuple(row(point) for point in every),
-        note="On the front: no other is at least as good in both and better in one.",
+        note=note + "On the front: no other is at least as good in both and better in one.",
     )
     line = Series(
         label="Pareto front",
@@ -210,7 +238,8 @@ def _speed(rows: Sequence[dict[str, Any]]) -> Chart:
     )
 
 
-def _exports(card: dict[str, Any]) -> Table:
+def exports(card: dict[str, Any]) -> Table:
+    """The other forms of the student, a row each."""
     speed = card.get("speed") or ()
     batches = [one["batch"] for one in speed]
     body: list[tuple[Any, ...]] = []
@@ -228,6 +257,7 @@ def _exports(card: dict[str, Any]) -> Table:
                 "" if key is None else f"{key} {_with_interval(quality, key)}",
                 None if row.get("bytes") is None else round(row["bytes"] / 1e6, 2),
                 *(None if t is None else round(t * 1e3, 3) for t in times),
+                str(row.get("file") or ""),
                 str(row.get("problem") or ""),
             )
         )
@@ -238,19 +268,86 @@ def _exports(card: dict[str, Any]) -> Table:
             "Quality",
             "MB",
             *(f"Median ms at batch {size}" for size in batches),
+            "File",
             "Why not",
         ),
         rows=tuple(body),
+        note="Files are in the run folder. How each is loaded: docs/distillation.md.",
     )
+
+
+_CLIP = 600
+"""Characters of a prompt or completion that a table shows."""
 
 
 def _regressions(rows: Sequence[dict[str, Any]]) -> Table:
+    """Cards that were written before rows had a number, or a pair, are shown too."""
+    if "teacher_loss" in rows[0]:
+        return _lost_most(rows)
+    numbered, paired = (any(name in r for r in rows) for name in ("row", "pair"))
     return Table(
         title="What the teacher had right and the student has wrong",
-        columns=("Text", "Label", "Student says", "Student's loss"),
-        rows=tuple(
-            (str(r["text"]), str(r["label"]), str(r["student"]), round(r["loss"], 3)) for r in rows
+        columns=(
+            "Text",
+            *["Second text"] * paired,
+            "Label",
+            "Student says",
+            "Student's loss",
+            *["Row"] * numbered,
         ),
-        changes=tuple(Change(values={"text": str(r["text"])}) for r in rows),
-        note="The surest first. A click shows the attention of both models on that text.",
+        rows=tuple(
+            (
+                str(r["text"]),
+                *[str(r.get("pair", ""))] * paired,
+                str(r["label"]),
+                str(r["student"]),
+                round(r["loss"], 3),
+                *[r.get("row")] * numbered,
+            )
+            for r in rows
+        ),
+        changes=_clicks(rows),
+        note="The surest first. A click shows the attention of both models on that text."
+        + _NUMBERED * numbered,
     )
+
+
+_NUMBERED = " Rows are counted from 0."
+
+
+def _lost_most(rows: Sequence[dict[str, Any]]) -> Table:
+    prompted = any("completion" in r for r in rows)
+    shown = ("prompt", "completion") if prompted else ("text",)
+    unit = "bits a character" if rows[0].get("unit") == "character" else "loss a token"
+    return Table(
+        title="Where the student lost most",
+        columns=(
+            *(name.capitalize() for name in shown),
+            f"Teacher, {unit}",
+            f"Student, {unit}",
+            "Student's more",
+            "Row",
+        ),
+        rows=tuple(
+            (
+                *(_clipped(str(r.get(name, ""))) for name in shown),
+                round(r["teacher_loss"], 4),
+                round(r["loss"], 4),
+                round(r["change"], 4),
+                r.get("row"),
+            )
+            for r in rows
+        ),
+        changes=_clicks(rows),
+        note="A click shows the attention of both models on that text." + _NUMBERED,
+    )
+
+
+def _clicks(rows: Sequence[dict[str, Any]]) -> tuple[Change, ...]:
+    return tuple(
+        Change(values={"text": str(r["text"]), "second": str(r.get("pair", ""))}) for r in rows
+    )
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _CLIP else f"{text[:_CLIP]} …"

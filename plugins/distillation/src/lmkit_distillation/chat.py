@@ -13,7 +13,7 @@ from typing import Any
 
 from lmkit_distillation.errors import DataError, DistillationError
 
-__all__ = ["Turn", "chat_ids", "check_template", "template_mark", "turns_of"]
+__all__ = ["Turn", "chat_ids", "chat_text", "check_template", "template_mark", "turns_of"]
 
 Turn = tuple[str, str]
 """Role and content of a message."""
@@ -107,6 +107,21 @@ def chat_ids(
     else:  # a token reaches over the border; the model that answers has read the prompt alone
         rest = _tokens(tokenizer, whole[len(prompt) :])
     return ids + _closed(tokenizer, rest), len(ids)
+
+
+def chat_text(tokenizer: Any, turns: Sequence[Turn], place: str = "") -> str:
+    """A chat as the template writes it, for a tokenizer that is then called as on any text.
+
+    Raises:
+        DataError: the template refuses these messages.
+    """
+    whole = _written(tokenizer, turns, place, opened=False)
+    begin = tokenizer.bos_token
+    if begin and whole.startswith(begin):
+        ids = list(tokenizer(whole)["input_ids"])
+        if ids[:2] == [tokenizer.bos_token_id] * 2:  # it adds what the template has written
+            return whole.removeprefix(begin)
+    return whole
 
 
 def _closed(tokenizer: Any, answer: list[int]) -> list[int]:

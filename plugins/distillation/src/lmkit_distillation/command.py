@@ -80,6 +80,7 @@ class Distill(Command):
             recipe = load_recipe(options.recipe, options.set)
         done = Run(recipe.out)
         if done.state == "finished" and done.folder.recipe().fingerprint() == recipe.fingerprint():
+            done.folder.check_data(recipe)
             sys.stdout.write(f"{done.folder.path} is finished.\n{done.folder.student}\n")
             return 0
         from transformers.utils import logging

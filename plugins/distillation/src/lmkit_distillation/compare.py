@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +13,15 @@ from lmkit_distillation.errors import ReportError
 from lmkit_distillation.folder import write_text, writing
 from lmkit_distillation.schema import VERSION, read_report
 
-__all__ = ["Point", "compare_runs", "front", "points", "write_comparison"]
+__all__ = [
+    "Comparison",
+    "Point",
+    "compare_runs",
+    "front",
+    "named",
+    "points",
+    "write_comparison",
+]
 
 
 @dataclass(frozen=True)
@@ -96,14 +105,82 @@ def compare_runs(folders: Sequence[Path | str]) -> dict[str, dict[str, Any]]:
     """The reports of run folders by name; folders of one name get their parent's before it.
 
     Raises:
-        ReportError: a folder has no report of this version.
+        ReportError: a folder has no report of this version, or they are of different test texts.
     """
-    paths = [Path(one).resolve() for one in folders]
-    names = [p.name for p in paths]
+    cards = {path: read_report(path) for path in dict.fromkeys(Path(f).resolve() for f in folders)}
+    # Reports of before don't say on which texts.
+    if len({card["texts_mark"] for card in cards.values() if card.get("texts_mark")}) > 1:
+        raise ReportError(
+            "These runs were measured on different test texts; their students can't be compared.",
+            hint="Give them the same data.test.",
+        )
+    return named(cards)
+
+
+def named(cards: Mapping[Path, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Reports by the names of their folders, in their order; see :func:`compare_runs`."""
+    names = [path.name for path in cards]
     return {
-        (p.name if names.count(p.name) == 1 else f"{p.parent.name}/{p.name}"): read_report(p)
-        for p in paths
+        (p.name if names.count(p.name) == 1 else f"{p.parent.name}/{p.name}"): card
+        for p, card in cards.items()
     }
+
+
+class Comparison:
+    """Several students and their teachers side by side; in a notebook it shows itself.
+
+    Args:
+        cards: Reports by the name of their run.
+
+    Attributes:
+        points: Each model's quality and cost, teachers first.
+        front: Those that no other beats in both, cheapest first.
+
+    Raises:
+        ReportError: the runs can't be compared.
+    """
+
+    def __init__(self, cards: Mapping[str, dict[str, Any]]) -> None:
+        self._cards = cards
+        self.points = points(cards)
+        self.front = front(self.points)
+
+    def __repr__(self) -> str:
+        """A line for each model, those on the front with a star."""
+        width = max((len(one.name) for one in self.points), default=0)
+        return "\n".join(
+            f"{'*' if one in self.front else ' '} {one.name:{width}}  {one.metric} "
+            f"{one.quality:.4f}  {one.cost_name} {one.cost:,.4g}"
+            for one in self.points
+        )
+
+    def _repr_html_(self) -> str:
+        # In a frame: the page's style is of whole pages.
+        page = html.escape(self._page())
+        return (
+            f'<iframe sandbox srcdoc="{page}" title="Students compared" '
+            'style="width:100%;height:44rem;border:0"></iframe>'
+        )
+
+    def save(self, target: Path | str) -> None:
+        """Write the page, and beside it the same as JSON.
+
+        Raises:
+            RunFolderError: the page can't be written.
+        """
+        target = Path(target)
+        body = [{**asdict(one), "front": one in self.front} for one in self.points]
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_text(target, self._page())
+            told = json.dumps({"version": VERSION, "points": body})
+            write_text(target.with_suffix(".json"), told)
+
+    def _page(self) -> str:
+        from lmkit_distillation.card_views import pareto
+        from lmkit_distillation.page import to_page
+
+        return to_page("Students compared", "", pareto(self._cards))
 
 
 def write_comparison(cards: Mapping[str, dict[str, Any]], target: Path | str) -> str:
@@ -113,20 +190,6 @@ def write_comparison(cards: Mapping[str, dict[str, Any]], target: Path | str) ->
         ReportError: the runs can't be compared.
         RunFolderError: the page can't be written.
     """
-    from lmkit_distillation.card_views import pareto
-    from lmkit_distillation.page import to_page
-
-    every = points(cards)
-    best = front(every)
-    target = Path(target)
-    body = [{**asdict(one), "front": one in best} for one in every]
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_text(target, to_page("Students compared", "", pareto(cards)))
-        write_text(target.with_suffix(".json"), json.dumps({"version": VERSION, "points": body}))
-    width = max(len(one.name) for one in every)
-    return "\n".join(
-        f"{'*' if one in best else ' '} {one.name:{width}}  {one.metric} {one.quality:.4f}  "
-        f"{one.cost_name} {one.cost:,.4g}"
-        for one in every
-    )
+    found = Comparison(cards)
+    found.save(target)
+    return repr(found)

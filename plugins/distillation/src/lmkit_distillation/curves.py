@@ -25,8 +25,8 @@ def charts(history: History) -> list[Result]:
     x = Axis(title="step", low=0, high=float(max(history.total, history.step)))
     parts = sorted({name for one in steps for name in one.get("parts", {})})
     loss = [_line("loss", steps, _got("loss"))]
-    if len(parts) > 1:
-        loss += [_line(name, steps, _got("parts", name)) for name in parts]
+    if len(parts) > 1 or history.post_rotary:
+        loss += [_line(_shown(name, history), steps, _got("parts", name)) for name in parts]
     dev = _line("dev loss", evaluations, _got("loss"))
     if any(value is not None for value in dev.y):
         loss.append(dev)
@@ -70,6 +70,10 @@ def note(history: History) -> str:
         last = history.evaluations[-1]
         said += [f"{name} {_short(last[name])}" for name in _SHARES if name in last]
     return ", ".join(said)
+
+
+def _shown(part: str, history: History) -> str:
+    return f"{part} (post-rotary)" if part in history.post_rotary else part
 
 
 def _line(

@@ -7,6 +7,8 @@ it in any order and in any file.
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -101,8 +103,10 @@ def read_examples(table: RowTable, recipe: Recipe, labels: Sequence[str]) -> lis
     folded = {name.casefold(): index for index, name in enumerate(labels)}
 
     def label_of(value: Any, place: str, column: str) -> int:
-        if isinstance(value, bool):
-            value = int(value)
+        if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
+            value = int(value)  # pandas makes whole numbers floats where one is missing
+        elif isinstance(value, str) and value not in known:
+            value = re.sub(r"^\s*(\d+)\.0+\s*$", r"\1", value)  # and writes them so
         number = isinstance(value, int) or (isinstance(value, str) and value.strip().isdigit())
         if number and str(value) not in known and 0 <= int(value) < len(labels):
             return int(value)
@@ -128,7 +132,7 @@ def read_examples(table: RowTable, recipe: Recipe, labels: Sequence[str]) -> lis
         else:
             pair = _cell(row, data.pair, place) if data.pair else ""
             raw = row.get(data.label)
-            no_label = recipe.task == "generation" or raw is None or str(raw).strip() == ""
+            no_label = recipe.task == "generation" or _missing(raw)
             label = None if no_label else label_of(raw, place, data.label)
             found.append(Example(_cell(row, data.text, place), pair, label, place=place))
     if not found:
@@ -141,7 +145,7 @@ def _ner(row: Mapping[str, Any], data: Data, place: str, label_of: Any) -> Examp
     if not words:
         raise DataError(f"{place}: {data.tokens} is empty.")
     raw = row.get(data.tags)
-    if raw is None or raw == "":
+    if _missing(raw):
         return Example(words=words, place=place)
     given = list(raw) if isinstance(raw, list | tuple) else str(raw).split()
     if len(given) != len(words):
@@ -171,6 +175,15 @@ def _chat(row: Mapping[str, Any], data: Data, place: str) -> Example:
             "or with the assistant's answer to it.",
         )
     return Example(text, answer, before=tuple(before), place=place)
+
+
+def _missing(value: Any) -> bool:
+    """Whether a cell says nothing; pandas' own words for that are known by their names."""
+    if isinstance(value, float):
+        return math.isnan(value)
+    if isinstance(value, str):
+        return not value.strip()
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _listed(value: Any, place: str, column: str) -> tuple[str, ...]:
@@ -223,6 +236,7 @@ class Encoded:
             or of a text without prompt, were read up to it; ``NOWHERE`` where no count fits.
         shared: Places where both have read the same characters.
         sampled: Whether the student has just written it, so that no cache knows it.
+        source: Of dev and test texts: the example as the data have it, for the report.
     """
 
     id: str
@@ -236,6 +250,7 @@ class Encoded:
     read: tuple[int, ...] = ()
     shared: tuple[bool, ...] = ()
     sampled: bool = False
+    source: Example | None = None
 
 
 class Coder:

@@ -37,6 +37,7 @@ from lmkit_distillation.data import (
     collate,
     epoch_order,
 )
+from lmkit_distillation.data_marks import data_marks
 from lmkit_distillation.errors import (
     DistillationError,
     NotFiniteError,
@@ -99,6 +100,7 @@ class Engine:
         self.best: float | None = None
         self.best_step = 0
         self.without_better = 0
+        self._told = False
 
     # from start to end
 
@@ -134,6 +136,8 @@ class Engine:
 
         self.folder.claim(self.recipe)
         self.folder.put_back()
+        # Before anything is read: what changes later is then seen at the next start.
+        self.data_marks = data_marks(self.recipe.data)
 
     def _begin(self) -> None:
         """Answer what the last process died of before its mark is gone."""
@@ -182,6 +186,8 @@ class Engine:
         # The folder of another machine may lack them.
         micro.changes = self.peers.led(lambda: micro.changes)
         self._resume()
+        # Read and found fit by now. Until then data that is wrong may be put right.
+        self.peers.led(lambda: self.folder.keep_data(self.data_marks))
         self.peers.led(
             lambda: self._log(
                 "start",
@@ -352,6 +358,9 @@ class Engine:
     def _forget(self) -> None:
         if self.folder.events_file.exists():
             self.folder.forget_after(self.step)
+        if self.board is not None:
+            with writing(self.folder.path):
+                self.board.forget_after(self.step)
         self._say(f"step {self.step} of {self.total}")
 
     def _checkpoint(self) -> None:
@@ -416,6 +425,7 @@ class Engine:
     ) -> bool:
         """The leader alone: write the step down, evaluate, keep a checkpoint; True at the end."""
         self._report_step(parts, norm, speed, micro, own=own)
+        self._tell_of_rotary()
         at_end = self.step == self.total
         evaluate = bool(self.dev) and (self.step % self.evaluate_every == 0 or at_end)
         save = self.step % self.checkpoint_every == 0 or at_end
@@ -427,6 +437,22 @@ class Engine:
         if enough or save:
             self._checkpoint()
         return enough
+
+    @property
+    def post_rotary(self) -> list[str]:
+        """The parts of the loss that hold positions too, known once a pass was made."""
+        turned = self.ask_student.rotary or self.ask_teacher.rotary
+        return self.objective.relations if turned else []
+
+    def _tell_of_rotary(self) -> None:
+        """Once a run. The parts keep their names, by which a resumed run's curves go on."""
+        if self._told or not self.post_rotary:
+            return
+        self._told = True
+        if not any(event["kind"] == "post-rotary" for event in self.folder.events()):
+            words = "Relations of queries and keys are taken after rotary positions were turned "
+            words += "into them (post-rotary), so they hold positions too."
+            self._log("post-rotary", parts=self.post_rotary, message=words)
 
     def _texts_of(self, step: int) -> list[Encoded]:
         epoch, place = divmod(step, self.per_epoch)

@@ -1,4 +1,4 @@
-"""Other forms of the student: int8 weights, and ONNX.
+"""Other forms of the student: int8 weights, and ONNX, kept in ``exports/`` of the run folder.
 
 Each is made, asked the same texts as the student, and becomes a row of the card. What can't be made
 or run is a row that says why: a form is never worth losing a report for.
@@ -18,8 +18,9 @@ import torch
 from torch import nn
 
 from lmkit_distillation.data import Batch
+from lmkit_distillation.folder import new_folder
 
-__all__ = ["FORMS", "Export", "make_exports"]
+__all__ = ["FORMS", "Export", "keep_exports", "make_exports"]
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,31 @@ class Export:
         logits: Logits of a batch, (B, L, V) or (B, classes); None where it can't run.
         bytes: Size of its file.
         problem: Why it can't run.
+        file: Name of its file; empty where there is none.
     """
 
     name: str
     logits: Callable[[Batch], torch.Tensor] | None = None
     bytes: int | None = None
     problem: str = ""
+    file: str = ""
+
+
+def keep_exports(
+    names: Sequence[str], model: nn.Module, example: Batch, target: Path
+) -> list[Export]:
+    """The forms asked for, their files in the folder ``target``, which is new, whole, or not there.
+
+    Args: as of :func:`make_exports`.
+
+    Raises:
+        RunFolderError: the folder can't be written.
+    """
+    with new_folder(target) as making:
+        found = make_exports(names, model, example, making)
+    if not any(one.file for one in found):
+        target.rmdir()
+    return found
 
 
 def make_exports(
@@ -53,12 +73,15 @@ def make_exports(
     plain = copy.deepcopy(model).cpu().float().eval()
     found = []
     for name in names:
+        before = set(folder.iterdir())
         try:
             found.append(FORMS[name](plain, example.to("cpu"), folder))
         # Whatever a backend or an exporter raises, the row says it.
         except Exception as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             found.append(Export(name, problem=lines[0][:300]))
+            for file in set(folder.iterdir()) - before:  # half a form is none
+                file.unlink()
     return found
 
 
@@ -81,7 +104,7 @@ def _int8(model: nn.Module, example: Batch, folder: Path) -> Export:
         return found
 
     logits(example)
-    return Export("int8", logits, target.stat().st_size)
+    return Export("int8", logits, target.stat().st_size, file=target.name)
 
 
 class _Logits(nn.Module):
@@ -133,7 +156,7 @@ def _onnx(model: nn.Module, example: Batch, folder: Path) -> Export:
 
     logits(example)
     size = sum(one.stat().st_size for one in folder.glob("student.onnx*"))
-    return Export("onnx", logits, size)
+    return Export("onnx", logits, size, file=target.name)
 
 
 FORMS: dict[str, Callable[[nn.Module, Batch, Path], Export]] = {"int8": _int8, "onnx": _onnx}

@@ -1,6 +1,7 @@
 """The run folder: everything of a run, written so that no kill can lose what was there.
 
     recipe.json       the recipe, with its fingerprint
+    data.json         a sum of each data file, as the training began with it
     events.jsonl      what happened: one JSON object a line, each with its step and time
     micro.jsonl       from which step on which micro-batch size holds
     running.json      which process runs, since when, and where it is
@@ -9,6 +10,7 @@
     checkpoints/      step-00000012: complete by the rename that gives it this name
     best/             the best student so far, likewise
     student/          the finished student, a plain Hugging Face folder
+    exports/          its other forms: int8.pt, student.onnx
     report.json, report.html
     tensorboard/      the same curves for TensorBoard
 
@@ -32,8 +34,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from lmkit_distillation.data_marks import changed
 from lmkit_distillation.errors import RunFolderError
-from lmkit_distillation.recipe import Recipe, recipe_from
+from lmkit_distillation.recipe import WITHOUT_WEIGHT, Recipe, recipe_from
 
 __all__ = ["RunFolder", "digest", "new_folder", "read_lines", "write_text"]
 
@@ -52,6 +55,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.best = self.path / "best"
         self.student = self.path / "student"
+        self.exports = self.path / "exports"
         self.kills_file = self.path / "kills"
 
     # the recipe
@@ -60,20 +64,43 @@ class RunFolder:
         """Make the folder this recipe's, or see that it is.
 
         Raises:
-            RunFolderError: it holds the run of another recipe, or can't be written.
+            RunFolderError: it holds the run of another recipe, or one that began with other data,
+                or can't be written.
         """
         known = self._recipe_file()
         mark = recipe.fingerprint()
         if known is not None and known.get("fingerprint") != mark:
+            differing = _differing(known["recipe"], recipe.as_dict())
+            told = f"; what differs: {', '.join(differing[:5])}" if differing else ""
             raise RunFolderError(
-                f"{self.path} holds the run of another recipe.",
-                hint="Give this recipe an 'out' of its own (--set out=runs/other), "
-                "or delete that folder.",
+                f"{self.path} holds the run of another recipe{told}.", hint=_ELSEWHERE
             )
+        self.check_data(recipe)
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             body = {"fingerprint": mark, "recipe": recipe.as_dict()}
             write_text(self.path / "recipe.json", json.dumps(body, indent=1))
+
+    def check_data(self, recipe: Recipe) -> None:
+        """See that the data is what the run has learnt from; where nothing was learnt, any is.
+
+        Raises:
+            RunFolderError: a file holds something else.
+        """
+        known = read_json(self.path / "data.json")
+        there = any(any(self.checkpoints.glob(one)) for one in ("step-*", f".step-*{_ASIDE}"))
+        if not isinstance(known, dict) or not there:
+            return
+        found = changed(known, recipe.data)
+        if found:
+            raise RunFolderError(
+                f"{found[0]} has changed since {self.path} began to learn from it.",
+                hint=f"Put back what it held. {_ELSEWHERE}",
+            )
+
+    def keep_data(self, marks: Mapping[str, str]) -> None:
+        """Keep the sums of the data that is learnt from."""
+        write_text(self.path / "data.json", json.dumps(marks, indent=1))
 
     def put_back(self) -> None:
         """Give folders that :func:`new_folder` had set aside as it was killed their names again."""
@@ -158,12 +185,30 @@ class RunFolder:
         (self.path / "running.json").unlink(missing_ok=True)
 
 
+_ELSEWHERE = "Give this recipe an 'out' of its own (--set out=runs/other), or delete that folder."
+
+
+def _differing(known: Any, recipe: Mapping[str, Any], where: str = "") -> list[str]:
+    """The keys whose values two recipes don't share, among those that decide the weights."""
+    found = []
+    for name, value in recipe.items():
+        key = where + name
+        other = known.get(name) if isinstance(known, dict) else None
+        if key in WITHOUT_WEIGHT:
+            continue
+        if isinstance(value, dict) and isinstance(other, dict):
+            found += _differing(other, value, f"{key}.")
+        elif other is not None and json.dumps(other) != json.dumps(value):
+            found.append(key)
+    return found
+
+
 # writing that survives
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what a file system says into one sentence."""
+    """Turn what a file system says into one sentence; an interrupt stays one."""
     try:
         yield
     except RunFolderError:
@@ -171,6 +216,8 @@ def writing(path: Path) -> Iterator[None]:
     except Exception as error:
         # torch and safetensors raise errors of their own, of which the system's is the context or
         # which have its number among their words.
+        if _interrupted(error):
+            raise KeyboardInterrupt from error
         code = _system_error(error)
         if code in _FULL:
             raise RunFolderError(
@@ -196,6 +243,14 @@ def _system_error(error: BaseException) -> int | None:
         seen = seen.__cause__ or (seen.__context__ if isinstance(seen, RuntimeError) else None)
     found = re.search(r"\(os error (\d+)\)", str(error))  # Rust's form
     return int(found[1]) if found else None
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Whether it was the user: an interrupt in torch's writer is the context of its own error."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, KeyboardInterrupt):
+        seen = seen.__cause__ or (seen.__context__ if isinstance(seen, RuntimeError) else None)
+    return seen is not None
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:

@@ -31,6 +31,7 @@ class History:
         end: The last of "finished", "failed" and "stopped", unless a start came after it; else "".
         problem: What the last failure said, and what to do about it.
         began: At which step the present process began, and when.
+        post_rotary: Parts of the loss that were taken after rotary positions.
         preparing: What is made ready before the first step, and how far it is; "" once it is over.
     """
 
@@ -42,6 +43,7 @@ class History:
     problem: str = ""
     began: tuple[int, float] = (0, 0.0)
     preparing: str = ""
+    post_rotary: frozenset[str] = frozenset()
     _offset: int = 0
     _file: tuple[int, int] = (0, 0)
 
@@ -88,7 +90,7 @@ class History:
     def _forget(self) -> None:
         self.steps, self.evaluations = [], []
         self.total, self.end, self.problem, self.began = 0, "", "", (0, 0.0)
-        self.preparing = ""
+        self.preparing, self.post_rotary = "", frozenset()
         self._offset = 0
 
     def _take(self, event: dict[str, Any]) -> None:
@@ -107,6 +109,8 @@ class History:
         elif kind in ("prepare", "cache") and "done" in event:
             what = event.get("what", "the teacher answers")
             self.preparing = f"{what}: {event['done']} of {event.get('total')}"[:120]
+        elif kind == "post-rotary" and isinstance(event.get("parts"), list):
+            self.post_rotary = frozenset(map(str, event["parts"]))
         elif kind in ("pause", "continue"):
             # the pause is no part of the pace
             self.began = (step, float(event["time"]))

@@ -7,8 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lmkit_distillation.card_views import lines
+from lmkit.api import Table
+from lmkit_distillation.card_views import exports, lines
 from lmkit_distillation.shared import base_name
+from lmkit_distillation.usage import use_lines
 
 __all__ = ["model_card"]
 
@@ -44,10 +46,13 @@ def model_card(card: dict[str, Any]) -> str:
     )
     if groups:
         parts.append("## By label\n\n" + _groups(groups))
+    if card.get("exports"):
+        parts.append("## Other forms\n\n" + _forms(exports(card)))
+    command, code = use_lines()
     parts.append(
         "## Use\n\nThe folder is a plain Hugging Face model: `AutoTokenizer` and the auto class of "
-        "its task read it, and lmkit takes its path wherever it takes a model "
-        "(`lmkit explore --model PATH`)."
+        "its task read it, and lmkit takes its path wherever it takes a model. In the folder of "
+        f"this file:\n\n```bash\n{command}\n```\n\n```python\n{code}\n```"
     )
     if card.get("recipe"):
         # Nothing in a recipe can end the block: a fence is longer than any run of its own sign.
@@ -71,6 +76,15 @@ def _groups(groups: Sequence[dict[str, Any]]) -> str:
     return (
         f"| Label | In the texts | Teacher | Student | Change |\n|---|---:|---:|---:|---:|\n{rows}"
     )
+
+
+def _forms(table: Table) -> str:
+    rows = [table.columns, *table.rows]
+    shown = [
+        f"| {' | '.join(_cell('' if one is None else str(one)) for one in row)} |" for row in rows
+    ]
+    shown.insert(1, "|---" * len(table.columns) + "|")
+    return "\n".join(shown) + "\n\nFiles are named from the folder above this one."
 
 
 def _cell(text: str) -> str:

@@ -54,12 +54,16 @@ class Inside:
         recipe: Says what is needed.
         tools: Lends the capture.
         head: Of a causal model; None for classifiers.
+
+    Attributes:
+        rotary: Whether the queries and keys of the last pass were captured after rotary positions.
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe, tools: Tools, head: Head | None) -> None:
         self.model, self.head, self.tools = model, head, tools
         self.hidden = any(one.kind in ("hidden", "embedding") for one in recipe.loss)
         self.attention = any(one.kind in ATTENTION_KINDS for one in recipe.loss)
+        self.rotary = False
 
     def __call__(self, batch: Batch, inputs: dict[str, torch.Tensor]) -> Seen:
         """One pass; with gradients where they are on."""
@@ -86,6 +90,7 @@ class Inside:
             seen.hidden = output.hidden_states
         if trace is not None:
             seen.attention = [trace.tensors(i) for i in range(len(trace.layers))]
+            self.rotary = any(one.rotary for one in seen.attention)
         return seen
 
 
@@ -128,6 +133,15 @@ class Objective(nn.Module):
             name: found[name] / max(1, self._count(one, counts))
             for name, one in zip(self.names, self.losses, strict=True)
         }
+
+    @property
+    def relations(self) -> list[str]:
+        """The parts that compare relations of queries or of keys, which rotary positions turn."""
+        return [
+            name
+            for name, one in zip(self.names, self.losses, strict=True)
+            if one.kind == "relations" and {"q", "k"} & set(one.of)
+        ]
 
     def weights(self, progress: float) -> dict[str, float]:
         """The weight of each part after a share of the training."""

@@ -33,6 +33,7 @@ vertical-align:top}
 tr:last-child td{border-bottom:0}
 thead th{background:var(--card);font-weight:600;font-size:.85rem;color:var(--soft)}
 th.t,td.t{text-align:left;overflow-wrap:anywhere;min-width:9rem}
+td.t{white-space:pre-line}
 .bad{color:var(--bad)}.good{color:var(--good)}
 .note{color:var(--soft);font-size:.85rem;margin:.5rem 0 0}
 svg{display:block;width:100%;max-width:44rem;height:auto;background:var(--card);

@@ -43,7 +43,7 @@ LossKind = Literal[
     "ce", "kl", "reverse-kl", "jsd", "logit-mse", "uld", "hidden", "embedding", "attention",
     "relations",
 ]  # fmt: skip
-MapName = Literal["uniform", "last", "skip"]
+MapName = Literal["uniform", "last", "final", "skip"]
 LayerPairs = tuple[tuple[int, int], ...]
 T = TypeVar("T")
 
@@ -52,6 +52,17 @@ VOCABULARY_KINDS = frozenset({"ce", "kl", "reverse-kl", "jsd", "logit-mse", "uld
 TEACHER_KINDS = frozenset({"kl", "reverse-kl", "jsd", "logit-mse", "uld"})
 NAMELESS_KINDS = frozenset({"ce", "uld"})
 """Losses that take no token of the one model for one of the other."""
+WITHOUT_WEIGHT = frozenset(
+    {
+        "out",
+        "report",
+        "train.keep_checkpoints",
+        "train.checkpoint_every",
+        "cache.folder",
+        "cache.shard",
+    }
+)
+"""Keys that do not decide the student's weights: a run goes on whatever they say."""
 ATTENTION_KINDS = frozenset({"attention", "relations"})
 
 
@@ -361,13 +372,9 @@ class Recipe:
     def fingerprint(self) -> str:
         """Of all that decides the student's weights: neither folder, nor speed, nor report."""
         plain = self.as_dict()
-        for section, key in (
-            ("train", "keep_checkpoints"),
-            ("train", "checkpoint_every"),
-            ("cache", "folder"),
-            ("cache", "shard"),
-        ):
-            del plain[section][key]
+        for name in WITHOUT_WEIGHT:
+            *path, key = name.split(".")
+            del (plain[path[0]] if path else plain)[key]
         # What came later is named only where it does something: runs of before go on.
         augment, sequences = plain["data"].pop("augment"), plain.pop("sequences")
         on_policy = plain.pop("on_policy")
@@ -379,7 +386,6 @@ class Recipe:
             plain["sequences"] = _without(sequences, "folder", "batch")
         if self.on_policy.lambda_:
             plain["on_policy"] = on_policy
-        del plain["out"], plain["report"]
         return sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 

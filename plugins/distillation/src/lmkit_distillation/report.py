@@ -7,20 +7,19 @@ shows them; the model card in the student's folder says the same in short.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from lmkit_distillation.card_views import results
 from lmkit_distillation.cost import Forward, flops_of, peak_of, sample_batches, speed_of
-from lmkit_distillation.data import IGNORED, Batch, Encoded, collate
+from lmkit_distillation.data import Batch, Encoded, collate
 from lmkit_distillation.energy import energy_of
 from lmkit_distillation.evaluate import Answers, answers
-from lmkit_distillation.exports import Export, make_exports
+from lmkit_distillation.examples import lost_most, mistakes
+from lmkit_distillation.exports import Export, keep_exports
 from lmkit_distillation.folder import write_text, writing
 from lmkit_distillation.memory import peak_bytes
 from lmkit_distillation.model_card import model_card
@@ -30,6 +29,8 @@ from lmkit_distillation.page import to_page
 from lmkit_distillation.quality import quality_of, with_intervals
 from lmkit_distillation.schema import VERSION, check_report
 from lmkit_distillation.shared import base_name, without_paths
+from lmkit_distillation.siblings import Siblings, compared, mark_of
+from lmkit_distillation.usage import explore_lines
 
 if TYPE_CHECKING:
     from lmkit_distillation.engine import Engine
@@ -44,10 +45,12 @@ def write_report(run: Engine, texts: Sequence[Encoded]) -> dict[str, Any]:
         "version": VERSION,
         "task": recipe.task,
         "teacher": base_name(recipe.teacher.model),
+        "teacher_is_folder": Path(recipe.teacher.model).expanduser().is_dir(),
         "student": f"{run.folder.path.resolve().name}/{run.folder.student.name}",
         "best_step": run.best_step,
         "steps": run.step,
         "texts": len(texts),
+        "texts_mark": mark_of(texts),
         "parameters": run._parameters(),
         "bytes": {
             "student": _size(run.folder.student),
@@ -56,9 +59,11 @@ def write_report(run: Engine, texts: Sequence[Encoded]) -> dict[str, Any]:
         "peak_memory": peak_bytes(run.device),
     }
     if texts:
-        with tempfile.TemporaryDirectory(prefix="lmkit-exports-") as kept:
-            _measure(run, texts, card, Path(kept))
+        _measure(run, texts, card)
     card = _told(card, run)
+    beside = compared(card, run.folder.path, Siblings(run.folder.path)())
+    if beside:
+        card["compared"] = beside
     check_report(card)
     with writing(run.folder.path):
         write_text(run.folder.path / "report.json", json.dumps(card, indent=1))
@@ -82,23 +87,22 @@ def _told(card: dict[str, Any], run: Engine) -> dict[str, Any]:
     }
 
 
-def _measure(run: Engine, texts: Sequence[Encoded], card: dict[str, Any], folder: Path) -> None:
+def _measure(run: Engine, texts: Sequence[Encoded], card: dict[str, Any]) -> None:
     recipe = run.recipe
     asked = {
         "teacher": run._ask(texts, teacher=True),
         "student": run._ask(texts),
     }
+    characters = _characters(run, texts) if recipe.by_characters else None
     card["quality"] = quality_of(
         asked["teacher"],
         asked["student"],
         run.pair.labels,
         recipe.task,
         recipe.report.resamples,
-        _characters(run, texts) if recipe.by_characters else None,
+        characters,
     )
-    if run.pair.labels and asked["teacher"].targets.shape == asked["student"].targets.shape:
-        found = _regressions(run, texts, asked["teacher"], asked["student"])
-        card["quality"]["regressions"] = found
+    card["quality"]["regressions"] = _regressions(run, texts, asked, characters)
     forwards: dict[str, Forward] = {
         "teacher": _forward(run.pair.teacher, "teacher_inputs"),
         "student": _forward(run.pair.student, "inputs"),
@@ -110,7 +114,7 @@ def _measure(run: Engine, texts: Sequence[Encoded], card: dict[str, Any], folder
     }
     if recipe.report.exports:
         example = collate([texts[0], texts[-1]], *run.pads)
-        made = make_exports(recipe.report.exports, run.pair.student, example, folder)
+        made = keep_exports(recipe.report.exports, run.pair.student, example, run.folder.exports)
         card["exports"] = [_row(run, texts, export, forwards) for export in made]
     if not recipe.report.speed:
         return
@@ -159,6 +163,8 @@ def _row(
 ) -> dict[str, Any]:
     """A form's row; one that runs is measured with the others from here on."""
     row: dict[str, Any] = {"name": export.name, "bytes": export.bytes, "problem": export.problem}
+    if export.file:
+        row["file"] = f"{run.folder.exports.name}/{export.file}"
     logits = export.logits
     if logits is None:
         return row
@@ -210,29 +216,20 @@ def _memory(run: Engine, batches: Sequence[Batch]) -> dict[str, Any]:
 
 
 def _regressions(
-    run: Engine, texts: Sequence[Encoded], teacher: Answers, student: Answers
+    run: Engine,
+    texts: Sequence[Encoded],
+    asked: dict[str, Answers],
+    characters: tuple[list[int], list[int]] | None,
 ) -> list[dict[str, Any]]:
-    """Texts that the teacher had right and the student has wrong, the surest mistakes first."""
-    worse = (
-        (student.targets != IGNORED)
-        & (teacher.predicted == student.targets)
-        & (student.predicted != student.targets)
-    )
-    places = np.flatnonzero(worse)
-    order = places[np.argsort(-student.loss[places], kind="stable")]
-    labels = run.pair.labels
-    found: dict[int, dict[str, Any]] = {}  # a text with several mistakes is one example
-    for i in order:
-        index = int(student.text[i])
-        if index not in found and len(found) < 10:
-            words = run.pair.tokenizer.decode(texts[index].ids, skip_special_tokens=True)
-            found[index] = {
-                "text": words,
-                "label": labels[student.targets[i]],
-                "student": labels[student.predicted[i]],
-                "loss": float(student.loss[i]),
-            }
-    return list(found.values())
+    """The worst examples of the task."""
+    teacher, student = asked["teacher"], asked["student"]
+    if run.recipe.task == "generation":
+        chat = run.recipe.data.chat
+        read = (texts, teacher, student, run.pair.tokenizer)
+        return lost_most(*read, chat=chat, characters=characters)
+    if teacher.targets.shape != student.targets.shape:
+        return []
+    return mistakes(texts, teacher, student, run.pair.labels, run.pair.tokenizer)
 
 
 def _size(folder: Path) -> int:
@@ -260,15 +257,10 @@ def to_html(card: dict[str, Any]) -> str:
     """
     shown = results(card)
     wrong = (card.get("quality") or {}).get("regressions") or ()
-    code = ["import lmkit"] if wrong else []
-    code += [
-        f"lmkit.compare({card['teacher']!r}, {card['student']!r}, text={row['text']!r})"
-        for row in wrong[:3]
-    ]
     return to_page(
         f"What the student kept of {card['teacher']}",
         f"{Path(card['student']).parent.name}: {card['task']}, {card['steps']:,} steps, the best "
         f"after {card['best_step']:,}.",
         shown,
-        code,
+        explore_lines(card, wrong),
     )

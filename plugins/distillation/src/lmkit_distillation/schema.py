@@ -35,6 +35,17 @@ _OPTIONAL: dict[str, type] = {
     "energy": dict,
     "exports": list,
     "recipe": dict,
+    "teacher_is_folder": bool,
+    "texts_mark": str,
+    "compared": list,
+}
+_POINT: dict[str, type] = {
+    "name": str,
+    "quality": float,
+    "cost": float,
+    "parameters": int,
+    "metric": str,
+    "cost_name": str,
 }
 _BOTH = ("parameters", "bytes")
 
@@ -67,9 +78,18 @@ def check_report(found: Any, where: str = "The report") -> dict[str, Any]:
     if quality is not None:
         for who in ("teacher", "student"):
             _check_kind(quality.get(who), dict, f"quality.{who}", where)
+        if quality.get("regressions") is not None:
+            _check_kind(quality["regressions"], list, "quality.regressions", where)
+            for row in quality["regressions"]:
+                _check_kind(row, dict, "quality.regressions", where)
+                _check_kind(row.get("text"), str, "text of quality.regressions", where)
     for name in ("speed", "exports"):
         for row in found.get(name) or ():
             _check_kind(row, dict, name, where)
+    for row in found.get("compared") or ():
+        _check_kind(row, dict, "compared", where)
+        for part, kind in _POINT.items():
+            _check_kind(row.get(part), kind, f"{part} of compared", where)
     return dict(found)
 
 
@@ -96,5 +116,12 @@ def read_report(path: Path | str) -> dict[str, Any]:
 
 def _check_kind(value: Any, kind: type, name: str, where: str) -> None:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        words = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
+        words = {
+            dict: "an object",
+            list: "a list",
+            str: "a text",
+            int: "a whole number",
+            bool: "true or false",
+            float: "a number",
+        }
         raise ReportError(f"{name!r} in {where} is not {words[kind]}.")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lmkit.api import Field, FieldError, FieldSpec
-from lmkit_distillation.folder import write_text, writing
 from lmkit_distillation.recipe import TEACHER_KINDS, Recipe, recipe_from
+from lmkit_distillation.variables import KeptRows, rows_of
 
-__all__ = ["FIELDS", "PRESETS", "recipe_of"]
+__all__ = ["FIELDS", "PRESETS", "asks", "planned"]
 
 PRESETS: dict[str, tuple[dict[str, Any], ...]] = {
     "soft labels": ({"kind": "kl", "temperature": 2.0},),
@@ -35,9 +34,10 @@ PRESETS: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "MiniLM": (
         {"kind": "kl"},
-        {"kind": "attention", "measure": "kl", "map": "last"},
-        {"kind": "relations", "of": ["v"], "map": "last"},
+        {"kind": "attention", "measure": "kl", "map": "final"},
+        {"kind": "relations", "of": ["v"], "map": "final"},
     ),
+    "MiniLM v2": ({"kind": "kl"}, {"kind": "relations", "map": "final"}),
 }
 """Losses by the name that the form has for them."""
 
@@ -74,7 +74,13 @@ FIELDS: tuple[FieldSpec, ...] = (
         help="Student minus teacher: their attention on this text, anew after each better"
         " evaluation. Empty: none.",
         required=False,
-        multiline=False,
+    ),
+    Field.text(
+        "second",
+        label="Second watched text",
+        help="For models that read two texts at once.",
+        required=False,
+        later=True,
     ),
     Field.integer("layers", label="Student layers", minimum=1, maximum=64, default=3),
     Field.choice("loss", tuple(PRESETS), label="Loss"),
@@ -94,6 +100,14 @@ FIELDS: tuple[FieldSpec, ...] = (
         "test",
         label="Test texts",
         help="For the report alone; by default the dev texts.",
+        required=False,
+        multiline=False,
+        later=True,
+    ),
+    Field.text(
+        "unlabelled",
+        label="Unlabelled texts",
+        help="On these the teacher alone speaks. A file or a variable, as training texts.",
         required=False,
         multiline=False,
         later=True,
@@ -176,6 +190,15 @@ FIELDS: tuple[FieldSpec, ...] = (
         later=True,
     ),
     Field.integer(
+        "patience",
+        label="Patience",
+        help="Evaluations without a better one before it stops; 0: to the end.",
+        minimum=0,
+        maximum=10_000,
+        default=0,
+        later=True,
+    ),
+    Field.integer(
         "seconds",
         label="Seconds of timing",
         help="How long the report measures speed.",
@@ -185,12 +208,43 @@ FIELDS: tuple[FieldSpec, ...] = (
         later=True,
     ),
     Field.integer("seed", label="Seed", minimum=0, maximum=2**31 - 1, default=0, later=True),
+    Field.text(
+        "further",
+        label="Further settings (TOML)",
+        help="Anything else of a recipe; goes before the fields. docs/distillation.md names the"
+        " keys.",
+        placeholder='[student]\nstart = "config"\nhidden = 384',
+        required=False,
+        later=True,
+    ),
     Field.boolean("preview", label="Only show the recipe", later=True),
 )
 
 
-def recipe_of(values: Mapping[str, Any], teacher: str) -> Recipe:
-    """The recipe that the form makes; a variable is written into the run folder first.
+_FILES = (
+    ("train", "Training texts"),
+    ("unlabelled", "Unlabelled texts"),
+    ("dev", "Dev texts"),
+    ("test", "Test texts"),
+)
+_FIELDS_OF = (("out", "Run folder"), ("task", "Task"), ("teacher.model", "the panel's model"))
+"""Keys that further settings can't name, and what says them."""
+
+
+def asks(values: Mapping[str, Any]) -> bool:
+    """Whether a form describes a run; else it only names the folder of one."""
+    return any(values[name].strip() for name in ("train", "unlabelled", "further"))
+
+
+def planned(values: Mapping[str, Any], teacher: str) -> tuple[Recipe, list[KeptRows]]:
+    """What the form makes; nothing is written.
+
+    Args:
+        values: Of :data:`FIELDS`.
+        teacher: Name of the model that is learnt from.
+
+    Returns:
+        The recipe, and the rows of variables of the notebook that it names by their files.
 
     Raises:
         FieldError: naming the field.
@@ -208,76 +262,101 @@ def recipe_of(values: Mapping[str, Any], teacher: str) -> Recipe:
         "generation": {"prompt": texts, "completion": labels} if prompted else {"text": texts},
     }[kind]
     data: dict[str, Any] = {**columns, "chat": values["chat"]}
-    losses = [dict(one) for one in PRESETS[values["loss"]]]
+    further = _further(values["further"])
+    losses = further.get("loss", [dict(one) for one in PRESETS[values["loss"]]])
     if values["copies"]:
-        # Without a loss that asks the teacher, what the source's label says is all that is known.
-        asked = any(one["kind"] in TEACHER_KINDS for one in losses)
         data["augment"] = {
             "copies": values["copies"],
             "masked": values["masked"].strip(),
-            "labels": "teacher" if asked else "copy",
+            "labels": "teacher" if _asks_teacher(losses) else "copy",
         }
-    for name, label in (("train", "Training texts"), ("dev", "Dev texts"), ("test", "Test texts")):
+    variables: list[KeptRows] = []
+    for name, label in _FILES:
         if values[name].strip():
-            data[name] = _file(values[name].strip(), label, folder / "data" / f"{name}.jsonl")
-    if "train" not in data:
+            data[name] = _file(values[name].strip(), label, folder / "data", name, variables)
+    said = further.get("data", {})
+    if not any(name in given for given in (data, said) for name in ("train", "unlabelled")):
         raise FieldError(
             "Training texts: name a file or a variable of the notebook.",
             hint="To look at a run that is there, give its Run folder alone.",
         )
     length = {"steps": values["steps"]} if values["steps"] else {"epochs": float(values["epochs"])}
-    return recipe_from(
-        {
-            "task": kind,
-            "out": str(folder),
-            "seed": values["seed"],
-            "teacher": {"model": teacher},
-            "student": {"layers": values["layers"]},
-            "data": data,
-            "loss": losses,
-            "train": {
-                **length,
-                "batch": values["batch"],
-                "rate": values["rate"],
-                "evaluate_every": values["every"],
-            },
-            "sequences": {"use": values["written"]},
-            "on_policy": {"lambda": values["own"]},
-            "report": {"seconds": float(values["seconds"]), "speed": values["seconds"] > 0},
-        }
-    )
+    student = {"layers": values["layers"]}
+    # What the fields always say gives way to what contradicts it.
+    own = further.get("student", {})
+    if isinstance(own.get("keep"), list) or own.get("start") == "model":
+        student = {}
+    if "epochs" in further.get("train", {}):
+        length = {}
+    plain = {
+        "task": kind,
+        "out": str(folder),
+        "seed": values["seed"],
+        "teacher": {"model": teacher},
+        "student": student,
+        "data": data,
+        "loss": losses,
+        "train": {
+            **length,
+            "batch": values["batch"],
+            "rate": values["rate"],
+            "evaluate_every": values["every"],
+            "patience": values["patience"],
+        },
+        "sequences": {"use": values["written"]},
+        "on_policy": {"lambda": values["own"]},
+        "report": {"seconds": float(values["seconds"]), "speed": values["seconds"] > 0},
+    }
+    return recipe_from(_merged(plain, further)), variables
 
 
-def _file(given: str, label: str, target: Path) -> str:
+def _further(text: str) -> dict[str, Any]:
+    """Further settings as plain values, whose sections are tables."""
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise FieldError(
+            f"Further settings (TOML): {error}.",
+            hint="A recipe's keys, in lines such as [train] and precision = 'bf16'.",
+        ) from error
+    for key, says in _FIELDS_OF:
+        section, _, name = key.rpartition(".")
+        table = found.get(section) if section else found
+        if isinstance(table, dict) and name in table:
+            raise FieldError(f"Further settings (TOML): {key} is what {says} says.")
+    for section in ("student", "data", "train"):
+        if not isinstance(found.get(section, {}), dict):
+            raise FieldError(f"Further settings (TOML): {section} must be a table.")
+    return found
+
+
+def _asks_teacher(losses: Any) -> bool:
+    """Without a loss that asks the teacher, what a source's label says is all that is known."""
+    if not isinstance(losses, list):
+        return True  # whoever checks the recipe says what it must be
+    return any(isinstance(one, dict) and one.get("kind") in TEACHER_KINDS for one in losses)
+
+
+def _merged(plain: Mapping[str, Any], further: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables key by key; all else is replaced."""
+    made = dict(plain)
+    for key, value in further.items():
+        before = made.get(key)
+        both = isinstance(before, Mapping) and isinstance(value, Mapping)
+        made[key] = _merged(before, value) if both else value  # type: ignore[arg-type]
+    return made
+
+
+def _file(given: str, label: str, folder: Path, part: str, variables: list[KeptRows]) -> str:
     path = Path(given).expanduser()
     if path.exists():
         return str(path.resolve())
-    rows = _rows(given) if re.fullmatch(r"[^\W\d]\w*", given) else None
+    rows = rows_of(given) if re.fullmatch(r"[^\W\d]\w*", given) else None
     if rows is None:
         raise FieldError(
             f"{label}: there is neither a file nor a variable {given!r}.",
             hint="Paths are taken from the notebook's folder.",
         )
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_text(target, "".join(json.dumps(row, default=str) + "\n" for row in rows))
-    return str(target.resolve())
-
-
-def _rows(name: str) -> Sequence[Mapping[str, Any]] | None:
-    """The rows of a notebook's variable; None where there is none that holds rows."""
-    if "IPython" not in sys.modules:
-        return None
-    from IPython.core.getipython import get_ipython
-
-    shell: Any = get_ipython()
-    value: Any = None if shell is None else shell.user_ns.get(name)
-    if value is None:
-        return None
-    if callable(getattr(value, "to_dict", None)) and hasattr(value, "columns"):
-        value = value.to_dict("records")
-    elif callable(getattr(value, "to_list", None)) and hasattr(value, "column_names"):
-        value = value.to_list()  # a Hugging Face data set
-    if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
-        return value
-    return None
+    kept = KeptRows.of(rows, folder, part)
+    variables.append(kept)
+    return str(kept.path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lmkit.api import Job, LoadedModel, Result, Task, Text, follow
 from lmkit_distillation.client import Run
 from lmkit_distillation.known import remember
-from lmkit_distillation.setup_form import FIELDS, recipe_of
+from lmkit_distillation.setup_form import FIELDS, asks, planned
 from lmkit_distillation.toml import shown_recipe
 
 if TYPE_CHECKING:
@@ -38,17 +38,19 @@ class Distillation(Task):
             FieldError: a field that does not fit.
             DistillationError: the folder holds the run of another recipe, or can't be written.
         """
-        there = self.job(values) if not values["train"].strip() else None
+        there = None if asks(values) else self.job(values)
         if there is not None:
             follow(there)
             return there.results()
-        recipe = recipe_of(values, model.name)
+        recipe, variables = planned(values, model.name)
         if values["preview"]:
             return [Text(title="Recipe", text=shown_recipe(recipe))]
         run = remember(Run(recipe.out))
         run.folder.claim(recipe)
+        for rows in variables:
+            rows.write()
         run.resume()
-        watched = _watched(run, values["text"])
+        watched = _watched(run, values["text"], values["second"])
         follow(watched)
         return watched.results()
 
@@ -58,10 +60,10 @@ class Distillation(Task):
         folder = Path(given).expanduser()
         if not given or not (folder / "recipe.json").is_file():
             return None
-        return _watched(remember(Run(folder)), str(values["text"]))
+        return _watched(remember(Run(folder)), str(values["text"]), str(values["second"]))
 
 
-def _watched(run: Run, text: str) -> WatchedRun:
+def _watched(run: Run, text: str, pair: str) -> WatchedRun:
     from lmkit_distillation.watched import WatchedRun
 
-    return WatchedRun(run, text)
+    return WatchedRun(run, text, pair)

@@ -84,7 +84,9 @@ class Texts:
         return texts
 
     def measured(self, path: str) -> list[Encoded]:
-        """Dev or test texts; the teacher writes the completions that they lack where it writes.
+        """Dev or test texts in the order of the data, each with its source.
+
+        The teacher writes the completions that they lack where it writes.
 
         Raises:
             DataError: as :meth:`training`.
@@ -102,7 +104,7 @@ class Texts:
         written = self._by_teacher([examples[i] for i in lacking]) if lacking else []
         for i, one in zip(lacking, written, strict=True):
             found[i] = one
-        return found
+        return [replace(one, source=from_) for one, from_ in zip(found, examples, strict=True)]
 
     # reading
 

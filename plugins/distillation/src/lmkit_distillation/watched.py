@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,8 @@ from lmkit_distillation.curves import charts, note
 from lmkit_distillation.errors import DistillationError
 from lmkit_distillation.folder import read_json
 from lmkit_distillation.history import History
+from lmkit_distillation.known import known_runs
+from lmkit_distillation.siblings import Siblings, compared
 from lmkit_distillation.toml import shown_recipe
 
 if TYPE_CHECKING:
@@ -75,12 +76,14 @@ class WatchedRun(Job):
     Args:
         run: The run.
         text: What both models read for the explorer; empty: no attention.
+        pair: A second text behind it; empty: none.
     """
 
-    def __init__(self, run: Run, text: str = "") -> None:
+    def __init__(self, run: Run, text: str = "", pair: str = "") -> None:
         self.run = run
-        self._text = text
+        self._text, self._pair = text, pair or None
         self._history = History(run.folder.events_file)
+        self._siblings = Siblings(run.folder.path)
         self._recipe: Recipe | None = None
         self._student: tuple[int, int] | None = None
 
@@ -89,9 +92,13 @@ class WatchedRun(Job):
         return info_of(self.run, self._history)
 
     def results(self) -> Sequence[Result]:
-        """The report card where there is one, the curves, and the recipe."""
+        """The report card where there is one, beside those of other runs, curves, the recipe."""
         card = self.run.report if self._history.end == "finished" else None
-        found: list[Result] = [] if card is None else list(results(card))
+        found: list[Result] = []
+        if card is not None:
+            others = self._siblings(one.folder.path for one in known_runs())
+            beside = compared(card, self.run.folder.path, others)
+            found += results({**card, "compared": beside or card.get("compared")})
         found += charts(self._history)
         return [*found, Text(title="Recipe", text=shown_recipe(self._plan()))]
 
@@ -129,11 +136,11 @@ class WatchedRun(Job):
 
         recipe = self._plan()
         kind = CLASSES[recipe.task]
-        with _quietly():
+        with tools.loading():
             tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
             student = getattr(transformers, kind).from_pretrained(folder).eval()
-        ours = tools.model(student, kind, tokenizer=tokenizer).trace(self._text)
-        theirs = tools.model(recipe.teacher.model, kind).trace(self._text)
+        ours = tools.model(student, kind, tokenizer=tokenizer).trace(self._text, self._pair)
+        theirs = tools.model(recipe.teacher.model, kind).trace(self._text, self._pair)
         trace: Any = DifferenceTrace(ours, theirs)  # type: ignore[arg-type]
         trace.own_lenses = (
             SideLens("first-alone", "Only the student", second=False),
@@ -145,20 +152,6 @@ class WatchedRun(Job):
         if self._recipe is None:
             self._recipe = self.run.folder.recipe()
         return self._recipe
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without transformers' progress bars, which would land in some cell of the user's."""
-    from transformers.utils import logging
-
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def mode_of(plain: Mapping[str, Any]) -> str:

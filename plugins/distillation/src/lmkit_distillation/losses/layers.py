@@ -14,9 +14,9 @@ def layer_pairs(chosen: str | LayerPairs, student: int, teacher: int) -> LayerPa
     """Pairs (student's layer, teacher's layer), both from 0.
 
     ``uniform``: the last with the last, the others at the same share of the depth (TinyBERT).
-    ``last``: the last layers of both in order. ``skip``: each student layer but the last with
-    every k-th of the teacher's, k = teacher // student (PKD-Skip, Sun et al. 2019,
-    arXiv:1908.09355).
+    ``last``: the last layers of both in order. ``final``: the last layer alone (MiniLM, Wang et
+    al. 2020, arXiv:2002.10957). ``skip``: each student layer but the last with every k-th of the
+    teacher's, k = teacher // student (PKD-Skip, Sun et al. 2019, arXiv:1908.09355).
 
     Raises:
         RecipeError: a pair names a layer that is not there, or there are none.
@@ -34,6 +34,8 @@ def layer_pairs(chosen: str | LayerPairs, student: int, teacher: int) -> LayerPa
     elif chosen == "last":
         common = min(student, teacher)
         pairs = tuple((student - common + i, teacher - common + i) for i in range(common))
+    elif chosen == "final":
+        pairs = ((student - 1, teacher - 1),)
     else:
         every = max(1, teacher // student)
         pairs = tuple((i, every * (i + 1) - 1) for i in range(student - 1))
