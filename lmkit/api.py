@@ -40,6 +40,7 @@ from lmkit.protocol.messages import (
     Matrix,
     NumberField,
     Page,
+    Reply,
     Result,
     Series,
     Span,
@@ -94,6 +95,7 @@ __all__ = [
     "RegisterCommand",
     "RegisterTask",
     "RegisterView",
+    "Reply",
     "Result",
     "Row",
     "RowBatch",
@@ -284,6 +286,14 @@ class Column:
         return _column("text", name, label, help, required)
 
     @staticmethod
+    def chat(name: str, *, label: str = "", help: str = "", required: bool = True) -> ColumnSpec:  # noqa: A002
+        """A text, or a list of messages with ``role`` and ``content``: ``str``, the latter as JSON.
+
+        So a text field of the form holds it too.
+        """
+        return _column("chat", name, label, help, required)
+
+    @staticmethod
     def label(name: str, *, label: str = "", help: str = "", required: bool = False) -> ColumnSpec:  # noqa: A002
         """The right label: its name (``str``) or index (``int``); a ``float`` for a regression."""
         return _column("label", name, label, help, required)
@@ -305,7 +315,7 @@ class Column:
 
 
 def _column(
-    kind: Literal["text", "label", "labels", "words", "spans"],
+    kind: Literal["text", "label", "labels", "words", "spans", "chat"],
     name: str,
     label: str,
     help: str,  # noqa: A002
@@ -482,6 +492,11 @@ class LoadedModel(ABC):
         return type(self.model).__name__
 
     @property
+    def longest(self) -> int:
+        """Most tokens that it reads at once, special ones included; 0 where that is not known."""
+        return 0
+
+    @property
     def free_memory(self) -> int:
         """Bytes that are free on its device now; 0 where that is not known."""
         return 0
@@ -608,6 +623,28 @@ class LoadedModel(ABC):
         """
         raise ModelError(f"{self.name} does not write text.")
 
+    def complete_all(
+        self,
+        prompts: Sequence[str | Sequence[Mapping[str, Any]]],
+        *,
+        max_new_tokens: int = 40,
+        chat: bool = False,
+        **options: Any,
+    ) -> tuple[Completion, ...]:
+        """As :meth:`complete`, of several prompts at once, greedily.
+
+        They are filled up to the longest where the model's family can tell the filling from a
+        prompt, and written one after the other elsewhere. Texts are those of :meth:`complete` but
+        where two tokens are equally likely to the last digits of the model's type.
+
+        Raises:
+            FieldError: nothing is left of one of the prompts after tokenisation.
+        """
+        return tuple(
+            self.complete(one, max_new_tokens=max_new_tokens, chat=chat, **options)
+            for one in prompts
+        )
+
 
 class Task:
     """What a plugin can do with a model. Declare it once; everything else follows.
@@ -676,6 +713,17 @@ class Task:
         """
         raise TypeError(f"{type(self).__name__} defines no report_rows(self, done, *, ...).")
 
+    def from_python(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Values of fields as a Python call gives them, as those that the fields hold.
+
+        For what is an object in Python and a text in the form: a list of messages, say. The fields
+        check what comes back.
+
+        Raises:
+            FieldError: a value that is none of the field's.
+        """
+        return values
+
     def job(self, values: Mapping[str, Any]) -> Job | None:
         """The job that a panel opened with these values looks at before anything is run.
 
@@ -684,16 +732,26 @@ class Task:
         """
         return None
 
-    def without_names(self, model: LoadedModel, texts: Sequence[str]) -> Sequence[str]:
+    def without_names(
+        self,
+        model: LoadedModel,
+        texts: Sequence[str],
+        *,
+        known: Sequence[str] = (),
+        kinds: str = "",
+    ) -> Sequence[str]:
         """The texts with placeholders in place of names, for ``lmkit strip --names``.
 
         Args:
             model: One of the task's auto class.
             texts: Texts of one notebook, none of them blank. A name gets the same placeholder in
                 all of them.
+            known: Texts that are no prose (data, paths, tags of a page): only names that are known
+                from others are replaced in them. Given with ``--sources`` alone.
+            kinds: Which kinds of names, as the user wrote it behind ``--kinds``; empty for all.
 
         Returns:
-            As many texts, in the same order.
+            The new ``texts``, then the new ``known``, as many and in the same order.
 
         Raises:
             LmkitError: a text could not be read; nothing is written then.

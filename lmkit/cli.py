@@ -247,31 +247,53 @@ def _strip(words: list[str]) -> int:
     parser.add_argument(
         "--names", action="store_true", help="keep the texts of forms, names replaced"
     )
+    parser.add_argument(
+        "--sources",
+        action="store_true",
+        help="with --names: also in strings, comments, magics, markdown and printed outputs",
+    )
+    parser.add_argument("--kinds", default="", help="with --names: only these: PER,LOC")
     parser.add_argument("--model", default="", help="with --names: the model that finds them")
     options = arguments.parse(parser, words)
     if options.out and len(options.notebook) > 1:
         raise arguments.OptionError("--out takes one notebook.")
-    if options.model and not options.names:
-        raise arguments.OptionError("--model goes with --names.")
+    for name in ("model", "kinds", "sources"):
+        if getattr(options, name) and not options.names:
+            raise arguments.OptionError(f"--{name} goes with --names.")
     from lmkit.strip import strip_file
 
-    replace = _names_replacer(options.model) if options.names else None
+    replace = _names_replacer(options.model, options.kinds) if options.names else None
     changed = 0
     for name in options.notebook:
         out = Path(options.out) if options.out else None
-        found = strip_file(Path(name), out, write=not options.check, replace=replace)
-        changed += found.changed
+        found = strip_file(
+            Path(name),
+            out,
+            write=not options.check,
+            replace=replace,
+            replace_all=replace if options.sources else None,
+        )
+        changed += found.changed + len(found.rewritten)
         done = "to strip" if options.check else "stripped"
-        _print([f"{name}: {found.changed} of {found.outputs} outputs {done}; sources unchanged"])
+        kept = "sources unchanged"
+        if options.sources:
+            verb = "names to replace" if options.check else "names replaced"
+            kept = f"{verb} in {_places(found.rewritten) or 'no other place'}"
+        _print([f"{name}: {found.changed} of {found.outputs} outputs {done}; {kept}"])
         if found.left:
             quoted = "Names of them stand" if replace else "Their texts stand"
-            shown, more = found.left[:PLACES], len(found.left) - PLACES
-            places = ", ".join([*shown, *([f"{more} more places"] if more > 0 else [])])
-            _print([f"  {quoted} elsewhere too, which is yours to change: {places}"])
+            _print([f"  {quoted} elsewhere too, which is yours to change: {_places(found.left)}"])
+        if found.unseen:
+            _print([f"  Pictures are not looked into: {_places(found.unseen)}"])
     return 1 if options.check and changed else 0
 
 
-def _names_replacer(source: str) -> Callable[[Sequence[str]], Sequence[str]]:
+def _places(places: Sequence[str]) -> str:
+    more = len(places) - PLACES
+    return ", ".join([*places[:PLACES], *([f"{more} more places"] if more > 0 else [])])
+
+
+def _names_replacer(source: str, kinds: str) -> Callable[..., Sequence[str]]:
     """What an installed task makes of texts with names; its model is loaded with the first."""
     from lmkit.api import Task
     from lmkit.errors import UnknownTaskError
@@ -287,9 +309,12 @@ def _names_replacer(source: str) -> Callable[[Sequence[str]], Sequence[str]]:
         )
     task = found()
 
-    def replace(texts: Sequence[str]) -> Sequence[str]:
+    def replace(texts: Sequence[str], known: Sequence[str] = ()) -> Sequence[str]:
         model = current_session().models.get(source or task.default_model, task.auto_class)
-        return task.without_names(model, texts)
+        # A plugin of before these options takes the texts alone.
+        asked: dict[str, Any] = {"known": known} if known else {}
+        asked |= {"kinds": kinds} if kinds else {}
+        return task.without_names(model, texts, **asked)
 
     return replace
 

@@ -457,7 +457,7 @@ def _with_body(
     twice = sorted(given.keys() & values.keys())
     if twice:
         raise TaskError(f"{twice[0]} was given twice, with and without its name.")
-    return {**given, **values}
+    return dict(registered.task().from_python({**given, **values}))
 
 
 def _call_doc(registered: RegisteredTask) -> str:

@@ -4,7 +4,8 @@ Of each output of lmkit the texts, tiles, pictures and alt texts go, in all of i
 ran, with which model and settings, stays. Sources of cells and other outputs are not touched: where
 they quote what was taken out, :attr:`Stripped.left` says so.
 With ``--names`` the texts of the forms stay too, with placeholders in place of names, and the other
-forms of the output (page, picture, words) are made anew from them.
+forms of the output (page, picture, words) are made anew from them. With ``--sources`` besides, so
+do the texts in sources of cells and in other outputs (:mod:`lmkit.cell_texts`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 import msgspec
 
+from lmkit.cell_texts import pictures_in, rewrite_texts, strings_in
 from lmkit.errors import LmkitError, ProtocolError
 from lmkit.protocol.codec import MIME, decode_bundle
 from lmkit.protocol.messages import Bundle, PanelSpec, Status, Text, TextField
@@ -30,11 +32,13 @@ from lmkit.transports.mimebundle import forms
 
 __all__ = [
     "Replace",
+    "ReplaceAll",
     "Rewrite",
     "StripError",
     "Stripped",
     "blank",
     "named",
+    "named_everywhere",
     "strip_file",
     "strip_notebook",
 ]
@@ -45,6 +49,9 @@ NAMES_NOTE = "Names, results and attention were taken out of this output by lmki
 
 Replace = Callable[[Sequence[str]], Sequence[str]]
 """Makes texts without names of texts, as many and in the same order."""
+
+ReplaceAll = Callable[[Sequence[str], Sequence[str]], Sequence[str]]
+"""As :data:`Replace`, of texts to find names in, and of others in which only those are replaced."""
 
 Rewrite = Callable[[Bundle], Mapping[str, Any]]
 """Makes the forms that an output keeps, MIME type -> value, from its saved view."""
@@ -62,11 +69,15 @@ class Stripped:
 
     ``left`` are places of the file outside lmkit's outputs that quote what was in them: sources of
     cells, what was printed. With names replaced: those that quote a name.
+    ``rewritten`` are the places outside them that have placeholders now, and ``unseen`` the cells
+    with pictures, which nothing reads.
     """
 
     outputs: int
     changed: int
     left: tuple[str, ...] = ()
+    rewritten: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
 
 def blank(bundle: Bundle) -> dict[str, Any]:
@@ -88,6 +99,55 @@ def named(notebook: Any, replace: Replace) -> Rewrite:
     Raises:
         StripError: it is no notebook, or ``replace`` gives another number of texts.
     """
+    texts = _form_texts(notebook)
+    replaced = list(replace(texts)) if texts else []
+    return _with_texts(_paired(texts, replaced))
+
+
+def named_everywhere(notebook: Any, replace: ReplaceAll) -> Stripped:
+    """Put placeholders in place of names, in forms, sources, printed outputs and metadata.
+
+    Args:
+        notebook: As for :func:`strip_notebook`; it is changed.
+        replace: Replaces the names.
+
+    Raises:
+        StripError: it is no notebook, or ``replace`` gives another number of texts.
+    """
+    read: dict[str, None] = dict.fromkeys(_form_texts(notebook))
+    known: dict[str, None] = {}
+
+    def collect(text: str, prose: bool) -> str:
+        (read if prose else known).setdefault(text)
+        return text
+
+    rewrite_texts(copy.deepcopy(notebook), collect, _is_ours)
+    texts = [*read, *known]
+    replaced = list(replace(list(read), list(known))) if texts else []
+    _paired(texts, replaced)
+    new = dict(zip(read, replaced[: len(read)], strict=True))
+    others = dict(zip(known, replaced[len(read) :], strict=True))
+    done = strip_notebook(notebook, _with_texts(new))
+    places = rewrite_texts(
+        notebook, lambda text, prose: (new if prose else others).get(text, text), _is_ours
+    )
+    # What is a name of the code, or was cut in two by it, is still there.
+    found = list(strings_in(notebook))
+    again = list(replace([], [text for _, text in found])) if found else []
+    pairs = zip(found, again, strict=True)
+    left = dict.fromkeys(place for (place, text), other in pairs if text != other)
+    return dataclasses.replace(
+        done, left=tuple(left), rewritten=places, unseen=tuple(pictures_in(notebook, _is_ours))
+    )
+
+
+def _is_ours(output: Mapping[str, Any]) -> bool:
+    data = output.get("data")
+    return isinstance(data, dict) and MIME in data
+
+
+def _form_texts(notebook: Any) -> list[str]:
+    """The texts of the forms of all outputs, each once."""
     texts: dict[str, None] = {}
 
     def collect(bundle: Bundle) -> Mapping[str, Any]:
@@ -98,10 +158,17 @@ def named(notebook: Any, replace: Replace) -> Rewrite:
         return {}
 
     strip_notebook(copy.deepcopy(notebook), collect)
-    replaced = list(replace(list(texts))) if texts else []
+    return list(texts)
+
+
+def _paired(texts: Sequence[str], replaced: Sequence[str]) -> dict[str, str]:
     if len(replaced) != len(texts) or not all(isinstance(one, str) for one in replaced):
         raise StripError("The names were not replaced: texts are missing from what came back.")
-    known = dict(zip(texts, replaced, strict=True))
+    return dict(zip(texts, replaced, strict=True))
+
+
+def _with_texts(known: Mapping[str, str]) -> Rewrite:
+    """A rewriting that keeps these texts of forms."""
 
     def rewrite(bundle: Bundle) -> Mapping[str, Any]:
         kept = _emptied(bundle, known, NAMES_NOTE)
@@ -213,7 +280,12 @@ def _strip_widgets(notebook: dict[str, Any]) -> bool:
 
 
 def strip_file(
-    path: Path, out: Path | None = None, *, write: bool = True, replace: Replace | None = None
+    path: Path,
+    out: Path | None = None,
+    *,
+    write: bool = True,
+    replace: Replace | None = None,
+    replace_all: ReplaceAll | None = None,
 ) -> Stripped:
     """Strip a notebook file; replaced in one step, and left as it is where nothing is to be done.
 
@@ -222,6 +294,7 @@ def strip_file(
         out: Another file to write to.
         write: False only counts.
         replace: Keeps the texts of forms, with names replaced (:func:`named`).
+        replace_all: Replaces names outside lmkit's outputs too (:func:`named_everywhere`).
 
     Raises:
         StripError: it cannot be read or written, or is no notebook.
@@ -232,12 +305,15 @@ def strip_file(
         raise StripError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (ValueError, RecursionError) as error:
         raise StripError(f"{path} is no notebook: {error}.") from error
-    rewrite = blank if replace is None else named(notebook, replace)
-    before = _pieces(notebook)
-    stripped = strip_notebook(notebook, rewrite)
-    left = places_with(notebook, before - _pieces(notebook))
-    stripped = dataclasses.replace(stripped, left=left)
-    if write and (stripped.changed or out is not None):
+    if replace_all is not None:
+        stripped = named_everywhere(notebook, replace_all)
+    else:
+        rewrite = blank if replace is None else named(notebook, replace)
+        before = _pieces(notebook)
+        stripped = strip_notebook(notebook, rewrite)
+        left = places_with(notebook, before - _pieces(notebook))
+        stripped = dataclasses.replace(stripped, left=left)
+    if write and (stripped.changed or stripped.rewritten or out is not None):
         _replace(out or path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
     return stripped
 

@@ -5,6 +5,7 @@ A cell that is not is told by row and column, and its row left out; the others g
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -22,7 +23,17 @@ READ_AT_ONCE = 1_024
 """Rows read from the source at a time."""
 _USUAL = {
     "text": ("sentence", "content", "review", "document", "body", "sentence1", "premise", "input"),
-    "prompt": ("text", "instruction", "question", "sentence", "content", "document", "input"),
+    "prompt": (
+        "text",
+        "instruction",
+        "question",
+        "sentence",
+        "content",
+        "document",
+        "input",
+        "messages",
+        "conversation",
+    ),
     "expected": ("answer", "completion", "target", "summary", "output", "highlights", "response"),
     "pair": ("sentence2", "hypothesis", "second", "text_pair", "question"),
     "words": ("tokens", "word", "token"),
@@ -143,6 +154,9 @@ def check_cell(spec: ColumnSpec, value: Any) -> Any:
         return None
     if spec.kind == "text":
         return _text(value, spec)
+    if spec.kind == "chat":
+        chat = _chat(value)
+        return _text(value if chat is None else chat, spec)
     if spec.kind == "label":
         return _label(value)
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
@@ -158,6 +172,7 @@ def check_cell(spec: ColumnSpec, value: Any) -> Any:
 
 _KINDS = {
     "text": "a text",
+    "chat": "a text or a list of messages",
     "label": "a label",
     "labels": "a list of labels",
     "words": "a list of words",
@@ -182,6 +197,20 @@ def _text(value: Any, spec: ColumnSpec) -> str | None:
             raise ValueError("The text is empty.")
         return None
     return value
+
+
+def _chat(value: Any) -> str | None:
+    """A list of messages as JSON; None for anything else."""
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        return None
+    made = []
+    for number, one in enumerate(value, 1):
+        part = one if isinstance(one, Mapping) else {}
+        role, content = part.get("role"), part.get("content")
+        if not isinstance(role, str) or not isinstance(content, str):
+            raise ValueError(f"Message {number} has no role and content, both texts.")
+        made.append({"role": role, "content": content})
+    return json.dumps(made, ensure_ascii=False) if made else ""
 
 
 def _label(value: Any) -> str | int | float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -35,10 +36,12 @@ __all__ = [
     "described",
     "new_seed",
     "one_by_one",
+    "pads",
     "turns_of",
     "write",
     "write_on",
     "write_only",
+    "write_together",
 ]
 
 Turn = tuple[str, int, int]
@@ -462,6 +465,69 @@ def write_only(loaded: HuggingFaceModel, recipe: Recipe) -> tuple[int, ...]:
         output = model.generate(**inputs, **options)
     sequences = output if isinstance(output, torch.Tensor) else output.sequences
     return tuple(sequences[0].tolist()[len(loaded.begun(recipe)) :])
+
+
+def pads(model: Any, encoder_decoder: bool) -> bool:
+    """Whether prompts of different lengths can be read at once, told apart from their filling.
+
+    An encoder masks it. A decoder alone needs positions that begin with each prompt, which
+    ``generate`` gives where ``forward`` takes them, and no state that the filling passes through.
+    """
+    root = _root(model)
+    taken = inspect.signature(root.forward).parameters
+    if encoder_decoder:
+        return "attention_mask" in taken
+    stateful = bool(getattr(root, "_is_stateful", False))
+    return {"attention_mask", "position_ids"} <= set(taken) and not stateful
+
+
+def write_together(
+    loaded: HuggingFaceModel,
+    encoded: Sequence[Encoded],
+    options: Mapping[str, Any],
+    encoder_decoder: bool,
+) -> tuple[tuple[int, ...], ...]:
+    """The ids that the model writes after each prompt, greedily and in one batch.
+
+    Raises:
+        Cancelled: the user pressed Stop; heard at each token.
+    """
+    import torch
+
+    model = loaded.model
+    work = current_work()
+    stops = set(_stops(_root(model), options))
+    filling = next(iter(stops), 0)
+    width = max(len(one.ids) for one in encoded)
+    each = [loaded.generation_inputs(one) for one in encoded]
+    inputs = {}
+    for name in ("input_ids", "attention_mask"):
+        rows = []
+        for one, given in zip(encoded, each, strict=True):
+            row = given.get(name)
+            row = torch.ones_like(given["input_ids"]) if row is None else row
+            room = width - len(one.ids)
+            value = filling if name == "input_ids" else 0
+            side = (0, room) if encoder_decoder else (room, 0)
+            rows.append(torch.nn.functional.pad(row, side, value=value))
+        inputs[name] = torch.cat(rows)
+
+    def heard(input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        if work is not None:
+            work.check()
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+    given = {**options, "do_sample": False, "num_beams": 1, "num_return_sequences": 1}
+    given["stopping_criteria"] = [*(given.get("stopping_criteria") or ()), heard]
+    with in_eval_mode(model), torch.no_grad():
+        output = model.generate(**inputs, pad_token_id=filling, **given)
+    sequences = output if isinstance(output, torch.Tensor) else output.sequences
+    start = 1 if encoder_decoder else width
+    found = []
+    for row in sequences[:, start:].tolist():
+        end = next((at + 1 for at, one in enumerate(row) if one in stops), len(row))
+        found.append(tuple(row[:end]))
+    return tuple(found)
 
 
 def _longer(layer: LayerInfo, fed: int, encoder_decoder: bool) -> LayerInfo:

@@ -23,10 +23,12 @@ from lmkit.models.generation_trace import (
     described,
     new_seed,
     one_by_one,
+    pads,
     turns_of,
     write,
     write_on,
     write_only,
+    write_together,
 )
 from lmkit.models.hardware import free_memory, memory_errors
 from lmkit.models.heads import unwrapped
@@ -302,6 +304,42 @@ class HuggingFaceModel(LoadedModel):
                 _, text = append_generated(parts.tokenizer, before, "", ids)
         return Completion(text, ids, len(encoded.ids), encoded.total)
 
+    def complete_all(
+        self,
+        prompts: Sequence[str | Sequence[Mapping[str, Any]]],
+        *,
+        max_new_tokens: int = 40,
+        chat: bool = False,
+        **options: Any,
+    ) -> tuple[Completion, ...]:
+        """See :meth:`lmkit.api.LoadedModel.complete_all`."""
+        work = current_work()
+        if work is not None:
+            work.check()
+        with self.hold():
+            parts = self._ready()
+            own = _has_decoder_input(unwrapped(parts.model))
+            if len(prompts) < 2 or not pads(parts.model, own):
+                return super().complete_all(
+                    prompts, max_new_tokens=max_new_tokens, chat=chat, **options
+                )
+            encoded = [self._prompted(parts, one, chat, max_new_tokens)[2] for one in prompts]
+            with (
+                waiting_for(_lock_of(parts.model)),
+                memory_errors(self.name, self.device, "these texts"),
+                self._failures(),
+            ):
+                written = write_together(
+                    self, encoded, {**options, "max_new_tokens": max_new_tokens}, own
+                )
+            made = []
+            with waiting_for(_lock_of(parts.tokenizer)):
+                for one, ids in zip(encoded, written, strict=True):
+                    before = Encoded({"input_ids": []}, (), (), (), 0) if own else one
+                    _, text = append_generated(parts.tokenizer, before, "", ids)
+                    made.append(Completion(text, ids, len(one.ids), one.total))
+        return tuple(made)
+
     def _prompted(
         self,
         parts: Parts,
@@ -356,6 +394,12 @@ class HuggingFaceModel(LoadedModel):
     def kind(self) -> str:
         """Class of the model below wrappers; known also while it is unloaded."""
         return self.facts.kind
+
+    @property
+    def longest(self) -> int:
+        """Most tokens that it reads at once; see :attr:`LoadedModel.longest`."""
+        parts = self._ready()
+        return longest_input(unwrapped(parts.model), parts.tokenizer)[0]
 
     @property
     def free_memory(self) -> int:

@@ -562,12 +562,25 @@ class ChosenToken(Struct, frozen=True, kw_only=True):
     step: Index | None = None
 
 
+class Reply(Struct, frozen=True, kw_only=True):
+    """How a chat goes on: what is written under an answer is the user's next message.
+
+    ``messages`` are those so far, the answer the last, as a JSON list of objects with ``role`` and
+    ``content``. The field ``field`` is set to them and the new one, ``values`` besides, and the
+    task is run.
+    """
+
+    field: Name
+    messages: LongText
+    values: dict[str, FieldValue] = {}
+
+
 class TokenChoices(Struct, frozen=True, kw_only=True, tag="token-choices", tag_field="kind"):
     """A text token by token, each shaded by how likely, likeliest or undecided it was.
 
     Resting on a token shows its numbers and alternatives; a click on an alternative carries out
     its :class:`Change`. ``streaming``: more is to come. ``text`` is what the judged tokens say
-    together, which is not always what they say one by one.
+    together, which is not always what they say one by one. ``reply``: it is an answer in a chat.
     """
 
     tokens: Annotated[tuple[ChosenToken, ...], Meta(max_length=1_000_000)]
@@ -576,6 +589,7 @@ class TokenChoices(Struct, frozen=True, kw_only=True, tag="token-choices", tag_f
     title: Line = ""
     note: Line = ""
     streaming: bool = False
+    reply: Reply | None = None
 
 
 class TreeNode(Struct, frozen=True, kw_only=True):
@@ -646,13 +660,13 @@ class ColumnSpec(Struct, frozen=True, kw_only=True):
     """A column that a task reads from a data set.
 
     ``kind`` says what its cells are: a text, a label (its name or its index), several labels,
-    words, or spans of the text.
+    words, spans of the text, or a chat: a text, or messages as JSON.
     """
 
     name: Name
     label: Line = ""
     help: Line = ""
-    kind: Literal["text", "label", "labels", "words", "spans"] = "text"
+    kind: Literal["text", "label", "labels", "words", "spans", "chat"] = "text"
     required: bool = False
 
 

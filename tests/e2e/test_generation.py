@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,8 +70,53 @@ def test_write_stop_branch_and_look_into_layers(
     expect(view.locator('[data-lmkit="tree-box"][data-best]').first).to_be_visible(timeout=60_000)
     notebook.shot("generation-beams", notebook.cell(2))
 
-    # A click on a beam that was given up writes on from there.
+    # So does a click on an alternative of a token of the best, and on a beam that was given up.
+    view.locator('[data-lmkit="choice"]').nth(3).click()
+    view.locator('button[data-lmkit="alternative"]').first.click()
+    expect(view.locator('select[data-field="strategy"]')).to_have_value("greedy", timeout=60_000)
+    expect(view.locator('[data-lmkit="choice"].forced')).to_have_count(1, timeout=60_000)
+    view.locator('select[data-field="strategy"]').select_option("beams")
+    part(view, "run").click()
+    expect(view.locator('[data-lmkit="tree-box"][data-best]').first).to_be_visible(timeout=60_000)
     view.locator('[data-lmkit="tree-box"]:not([data-best])').last.click()
     expect(view.locator('select[data-field="strategy"]')).to_have_value("greedy", timeout=60_000)
     expect(view.locator('[data-lmkit="choice"].forced')).to_have_count(1, timeout=60_000)
     notebook.shot("generation-beam-branch", notebook.cell(2))
+
+
+TEMPLATE = (
+    "{% for m in messages %}<|s|>{{ m['role'] }}\n{{ m['content'] }}<|e|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|s|>assistant\n{% endif %}"
+)
+
+
+def test_a_reply_goes_on_with_the_chat(
+    lab: Lab, tmp_path: Path, open_notebook: Callable[..., Notebook]
+) -> None:
+    from transformers import AutoTokenizer
+
+    path = tiny_llama(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(path)
+    cells = [
+        code(f"%load_ext lmkit\nimport lmkit\nkit = lmkit.load({str(path)!r})"),
+        code("p = kit.panel('generation', 'the plot', max_new_tokens=6)\np"),
+    ]
+    notebook = open_notebook(write(lab.root / "chat.ipynb", cells))
+    notebook.run_all()
+    view = notebook.view(1)
+    part(view, "run").click()
+    box = part(view, "reply-text")
+    expect(box).to_be_visible(timeout=60_000)
+    box.fill('and the "river"')
+    box.press("Enter")
+    prompt = view.locator('textarea[data-field="prompt"]')
+    expect(prompt).to_have_value(re.compile("river"), timeout=60_000)
+    talk = json.loads(prompt.input_value())
+    assert [one["role"] for one in talk] == ["user", "assistant", "user"]
+    assert talk[0]["content"] == "the plot"
+    assert talk[2]["content"] == 'and the "river"'
+    expect(part(view, "reply-text")).to_have_value("", timeout=60_000)
+    expect(view.locator('[data-lmkit="choice"]').first).to_be_visible()
+    notebook.shot("generation-reply", notebook.cell(1))

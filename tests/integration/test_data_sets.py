@@ -228,10 +228,14 @@ def test_rows_of_generation_that_were_cut_are_told_of(tmp_path: Path, mode: str)
     finally:
         session.stop()
     cut = done.rows[1]["left_out"]
-    assert "1 row was longer than the model reads" in done.note
-    assert f"{cut:,} tokens" in done.note
     (table,) = (one for one in done.results if one.title == "Rows")
     assert isinstance(table, Table)
+    if mode == "score":  # read whole, in windows
+        assert (cut, done.note) == (0, "")
+        assert "tokens left out" not in table.columns
+        return
+    assert "1 row was longer than the model reads" in done.note
+    assert f"{cut:,} tokens" in done.note
     assert table.columns[-1] == "tokens left out"
     assert [row[-1] for row in table.rows] == [0, cut]
 

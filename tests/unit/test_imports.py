@@ -19,7 +19,7 @@ CHAIN = (
     "declarations", "fields", "cells", "hookspecs", "host", "runner", "trace_cache", "tile_queue",
     "lending", "jobs", "open_views", "task_runs", "session", "home", "kernel_session", "tools",
     "fonts", "transports", "saving", "attention", "explorer", "evaluation", "kit", "arguments",
-    "reports", "completion", "scaffold", "remains", "strip", "serve", "magics", "cli",
+    "reports", "completion", "scaffold", "remains", "cell_texts", "strip", "serve", "magics", "cli",
 )  # fmt: skip
 ROOMS = {
     "capture": {"errors", "protocol"},

@@ -38,6 +38,8 @@ export const MESSAGES = {
   "choices.plain": ["Run the cell to go on from an alternative.", "运行单元格后可从候选词元继续。"],
   "choices.probability": ["probability {value}", "概率 {value}"],
   "choices.rank": ["rank {n}", "第 {n} 位"],
+  "choices.reply": ["Reply", "回复"],
+  "choices.reply.label": ["Your next message in this chat", "您在此对话中的下一条消息"],
   "choices.shade": ["Shaded by", "着色依据"],
   "copy.details": ["Copy details", "复制详情"],
   "copy.done": ["Copied", "已复制"],

@@ -350,3 +350,72 @@ describe("a chart", () => {
 function texts(view: Mounted): string[] {
   return view.all("row").map((row) => row.querySelector("td")?.textContent ?? "");
 }
+
+describe("a reply in a chat", () => {
+  const answer = (more: object = {}) => ({
+    kind: "token-choices",
+    tokens: [{ token: { text: "Paris", raw: "Paris" }, probability: 0.5 }],
+    text: "Paris",
+    reply: {
+      field: "text",
+      messages: JSON.stringify([
+        { role: "user", content: "Capital?" },
+        { role: "assistant", content: 'Paris "so"' },
+      ]),
+      values: { preset: "free" },
+    },
+    ...more,
+  });
+  const key = (view: Mounted, name: string, more: object = {}) =>
+    view
+      .one("reply-text")
+      .dispatchEvent(
+        new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true, ...more }),
+      );
+
+  test("asks with the chat so far and one more message", async () => {
+    const { view, kernel } = await shown(answer());
+    const box = view.one<HTMLTextAreaElement>("reply-text");
+    view.one("reply").click();
+    box.value = "  \n";
+    key(view, "Enter");
+    expect(runs(kernel)).toEqual([]);
+    box.value = 'And "Rome"?\nSay.';
+    key(view, "Enter", { shiftKey: true });
+    key(view, "Enter", { isComposing: true });
+    expect(runs(kernel)).toEqual([]);
+    key(view, "Enter");
+    const [run] = runs(kernel) as unknown as { values: Record<string, string> }[];
+    expect(run?.values["preset"]).toBe("free");
+    expect(JSON.parse(run?.values["text"] ?? "")).toEqual([
+      { role: "user", content: "Capital?" },
+      { role: "assistant", content: 'Paris "so"' },
+      { role: "user", content: 'And "Rome"?\nSay.' },
+    ]);
+  });
+
+  test("is not offered where nothing can run, nor where there is no chat", async () => {
+    const streaming = await shown(answer({ streaming: true }));
+    expect(streaming.view.all("reply")).toEqual([]);
+    const plain = await shown(answer({ reply: null }));
+    expect(plain.view.all("reply")).toEqual([]);
+    const spec = specOf(answer());
+    const data = JSON.parse(
+      JSON.stringify({ version: "0.1.0", spec, live, heads: 72, headsCarried: 0 }),
+    );
+    const saved = new Mounted((element) => mountBundle(element, data, null, options));
+    expect(saved.all("choice")).toHaveLength(1);
+    expect(saved.all("reply")).toEqual([]);
+  });
+
+  test("of what is no list of messages is not sent", async () => {
+    for (const messages of ["no JSON", '{"a": 1}']) {
+      const { view, kernel } = await shown(
+        answer({ reply: { field: "text", messages, values: {} } }),
+      );
+      view.one<HTMLTextAreaElement>("reply-text").value = "x";
+      view.one("reply").click();
+      expect(runs(kernel)).toEqual([]);
+    }
+  });
+});

@@ -74,7 +74,7 @@ def test_greedy_is_the_pipelines_text_with_its_scores(llama: lmkit.Kit) -> None:
 def test_sampling_is_generate_with_the_same_seed_and_leaves_the_users_alone(
     llama: lmkit.Kit,
 ) -> None:
-    settings = {"temperature": 0.7, "top_k": 20, "top_p": 0.9, "min_p": 0.01}
+    settings = {"temperature": 0.7, "top_k": 20, "top_p": 0.9, "min_p": 0.05}
     penalty = {"repetition_penalty": 1.2}
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
@@ -148,6 +148,45 @@ def test_a_node_of_the_tree_is_written_on_from(llama: lmkit.Kit, begun: bool) ->
     said = llama.loaded("generation").tokenizer.decode([begin[-1]])
     assert node.text == said
     assert on.results[0].tokens[len(begin) - 1].forced
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_alternative_of_a_beam_is_gone_on_from_greedily(llama: lmkit.Kit, begun: bool) -> None:
+    made = write(llama, strategy="beams", beams=3)
+    prompt = len(ids_of(made)) - 12
+    first: tuple[int, ...] = ()
+    if begun:
+        first = tuple(ids_of(made)[prompt : prompt + 2])
+        made = write(llama, strategy="beams", beams=3, begin=json.dumps(first))
+    place = 5
+    token = made.results[0].tokens[place]
+    other = next(one for one in token.alternatives if one.text != token.token.text)
+    assert other.change is not None
+    assert other.change.values["strategy"] == "greedy"
+    begin = json.loads(other.change.values["begin"])
+    assert begin[:-1] == ids_of(made)[prompt : prompt + place]
+    on = llama.run("generation", **other.change.values)
+    assert ids_of(on)[prompt : prompt + len(begin)] == begin
+    assert on.results[0].tokens[place].forced
+    loaded = llama.loaded("generation")
+    given = torch.tensor([[*ids_of(made)[:prompt], *begin]])
+    wanted = loaded.model.generate(
+        given,
+        attention_mask=torch.ones_like(given),
+        do_sample=False,
+        max_new_tokens=12 - len(begin),
+    )
+    assert ids_of(on) == wanted[0].tolist()
+
+
+@pytest.mark.parametrize("strategy", ["greedy", "beams"])
+def test_a_long_prompt_is_not_in_every_alternative(llama: lmkit.Kit, strategy: str) -> None:
+    prompt = "the plot is thin . " * 6_000
+    made = write(llama, prompt, strategy=strategy, max_new_tokens=4)
+    other = made.results[0].tokens[1].alternatives[2].change
+    assert len(json.dumps(other.values)) < 1_000
+    branch = llama.run("generation", prompt, **other.values)
+    assert branch.results[0].tokens[1].forced
 
 
 def test_an_encoder_decoder_model_writes_and_does_not_score(t5: lmkit.Kit) -> None:

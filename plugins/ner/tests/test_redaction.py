@@ -49,6 +49,23 @@ def test_names_are_replaced_as_words_of_their_own() -> None:
     assert made.text == "[PERSON 1] and Anna, [PERSON 1]'s; Joann. [PERSON 2]和[PERSON 2]明。"
 
 
+def test_words_of_a_persons_name_are_replaced_alone_where_asked() -> None:
+    texts = ["Ada de Vries-Lovelace met Bank of Rome.", "Vries-Lovelace, Ada's; de Adams in Rome."]
+    marks = [
+        [mark(texts[0], "Ada de Vries-Lovelace"), mark(texts[0], "Bank of Rome", "ORG")],
+        [],
+    ]  # fmt: skip
+    assert Key().redact_all(texts, marks)[1].text == texts[1]
+    key = Key()
+    made = [one.text for one in key.redact_all(texts, marks, parts=True)]
+    assert made == [
+        "[PERSON 1] met [ORGANISATION 1].",
+        "[PERSON 2], [PERSON 3]'s; de Adams in Rome.",
+    ]
+    assert [key.restore(one) for one in made] == texts
+    assert Key().redact_all(texts, marks, {"ORG"}, parts=True)[1].text == texts[1]
+
+
 def test_only_some_kinds() -> None:
     key = Key()
     text = "Ada in Rome"

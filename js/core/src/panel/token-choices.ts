@@ -1,6 +1,6 @@
 /** A text token by token: how likely each was, and what could have stood in its place. */
 
-import type { Alternative, ChosenToken, TokenChoices } from "@lmkit/protocol";
+import type { Alternative, Change, ChosenToken, Reply, TokenChoices } from "@lmkit/protocol";
 import type { Context } from "../context.ts";
 import { bdi, h, refill, type Scope, uniqueId } from "../dom.ts";
 import type { MessageKey } from "../messages.ts";
@@ -36,6 +36,53 @@ function said(text: string): string {
     return text.includes("\n") ? `${visibleToken(start.text)}\n` : visibleToken(start.text);
   }
   return `${visibleProse(start.text)}${start.cut ? "…" : ""}`;
+}
+
+/** What a reply sets and runs: the chat so far with one more message of the user's. */
+export function replied(reply: Reply, said: string): Change | null {
+  let messages: unknown;
+  try {
+    messages = JSON.parse(reply.messages);
+  } catch {
+    return null;
+  }
+  if (!Array.isArray(messages)) return null;
+  const prompt = JSON.stringify([...messages, { role: "user", content: said }]);
+  return { values: { ...reply.values, [reply.field]: prompt }, run: true };
+}
+
+/** A line to write the user's next message into: Enter sends it, Shift+Enter breaks the line. */
+function replyForm(
+  reply: Reply,
+  context: Context,
+  scope: Scope,
+  apply: (change: Change) => void,
+): Node {
+  const { t } = context;
+  const box = h("textarea", {
+    class: "reply-text",
+    rows: 1,
+    dir: "auto",
+    "data-lmkit": "reply-text",
+    "aria-label": t("choices.reply.label"),
+    placeholder: t("choices.reply.label"),
+  });
+  const send = () => {
+    const said = box.value.trim();
+    const change = said === "" ? null : replied(reply, said);
+    if (change === null) box.focus();
+    else apply(change);
+  };
+  const button = h("button", { type: "button", "data-lmkit": "reply" }, t("choices.reply"));
+  scope.on(button, "click", send);
+  scope.on<KeyboardEvent>(box, "keydown", (event) => {
+    // The notebook's own keys stay out of it; what an input method composes is not sent.
+    event.stopPropagation();
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    send();
+  });
+  return h("div", { class: "reply" }, box, button);
 }
 
 export function tokenChoices(
@@ -223,6 +270,8 @@ export function tokenChoices(
   drawDetail();
   scope.add(theme.subscribe(paint));
   const cut = result.tokens.length - tokens.length;
+  const { reply } = result;
+  const answered = reply !== null && actions.apply !== null && !result.streaming;
   return [
     ...(judged.length > 0 && !result.streaming ? [bar] : []),
     text,
@@ -231,5 +280,6 @@ export function tokenChoices(
     ...(result.note === ""
       ? []
       : [h("p", { class: "note", dir: "auto" }, visibleProse(visibleLabel(result.note)))]),
+    ...(answered ? [replyForm(reply, context, scope, actions.apply)] : []),
   ];
 }

@@ -344,16 +344,31 @@ export interface Matrix {
  *
  * Resting on a token shows its numbers and alternatives; a click on an alternative carries out
  * its :class:`Change`. ``streaming``: more is to come. ``text`` is what the judged tokens say
- * together, which is not always what they say one by one.
+ * together, which is not always what they say one by one. ``reply``: it is an answer in a chat.
  */
 export interface TokenChoices {
   kind: "token-choices";
   measure: "entropy" | "probability" | "rank";
   note: string;
+  reply: Reply | null;
   streaming: boolean;
   text: string;
   title: string;
   tokens: ChosenToken[];
+}
+/**
+ * How a chat goes on: what is written under an answer is the user's next message.
+ *
+ * ``messages`` are those so far, the answer the last, as a JSON list of objects with ``role`` and
+ * ``content``. The field ``field`` is set to them and the new one, ``values`` besides, and the
+ * task is run.
+ */
+export interface Reply {
+  field: string;
+  messages: string;
+  values: {
+    [k: string]: string | boolean | number | null;
+  };
 }
 /**
  * One token of a text with what the model thought of it.
@@ -794,11 +809,11 @@ export interface DataSetSpec {
  * A column that a task reads from a data set.
  *
  * ``kind`` says what its cells are: a text, a label (its name or its index), several labels,
- * words, or spans of the text.
+ * words, spans of the text, or a chat: a text, or messages as JSON.
  */
 export interface ColumnSpec {
   help: string;
-  kind: "label" | "labels" | "spans" | "text" | "words";
+  kind: "chat" | "label" | "labels" | "spans" | "text" | "words";
   label: string;
   name: string;
   required: boolean;

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lmkit.api import Axis, Change, Chart, Result, Row, RowOutput, RowResults, Series, Table
+from lmkit_generation.prompts import transcript
 from lmkit_generation.rows import ORDERS
 from lmkit_generation.scoring import perplexity_of
 
@@ -66,6 +67,7 @@ def _written(done: RowResults) -> Table:
             ("expected text contained", float(np.mean([one["contains"] for one in judged]))),
         ]
     note = "" if judged else "Map the column of the expected texts for exact matches."
+    note = f"{note} {done.outputs[0].get('settings', '')}".strip()
     return Table(title="Scores", columns=("measure", "value"), rows=tuple(rows), note=note)
 
 
@@ -139,7 +141,7 @@ def _rows(done: RowResults, query: str, order: str, scored: bool) -> Table:
 
 def _cells(row: Row, output: RowOutput, scored: bool, expected: bool) -> tuple[Any, ...]:
     own = (_shown(output["perplexity"]),) if scored else (_short(output["written"]),)
-    cells: tuple[Any, ...] = (row.index, _short(row["prompt"]), *own, output["tokens"])
+    cells: tuple[Any, ...] = (row.index, _short(transcript(row["prompt"])), *own, output["tokens"])
     if expected and not scored:
         match = output.get("match")
         said = None if match is None else "yes" if match else "no"

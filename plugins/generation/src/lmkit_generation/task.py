@@ -15,6 +15,7 @@ from lmkit.api import (
     FieldError,
     GeneratedText,
     LoadedModel,
+    Reply,
     Result,
     Row,
     RowOutput,
@@ -28,13 +29,16 @@ from lmkit.api import (
     stopped,
 )
 from lmkit_generation.beams import BeamWatch
-from lmkit_generation.prompts import PRESETS, made_of
+from lmkit_generation.prompts import PRESETS, json_of, made_of, reply_to
 from lmkit_generation.rows import ORDERS, scored_rows, written_rows
 from lmkit_generation.scoring import score
+from lmkit_generation.settings import in_force, options_of
 
 __all__ = ["Generation"]
 
 _MOST_PREFIX = 4096
+_MOST_CARRIED = 2_000
+"""Characters of a field that each alternative of each token carries."""
 _TITLE = "What the model wrote"
 
 
@@ -48,7 +52,12 @@ class Generation(Task):
     auto_class = "AutoModelForSeq2SeqLM|AutoModelForCausalLM"
     default_model = "starter:chat"
     fields = (
-        Field.text("prompt", label="Prompt", placeholder="What the model reads"),
+        Field.text(
+            "prompt",
+            label="Prompt",
+            placeholder="What the model reads",
+            help="A text; or a chat as a JSON list of messages with role and content.",
+        ),
         Field.choice("preset", PRESETS, label="Preset", help="Put around the prompt."),
         Field.choice(
             "mode",
@@ -107,6 +116,19 @@ class Generation(Task):
             "seed", label="Seed", help="Of the draws: the same seed gives the same text.",
             minimum=0, maximum=2**31 - 1, default=0, later=True,
         ),
+        Field.integer(
+            "stride",
+            label="Stride",
+            help="Scoring a text longer than the model reads: each further window scores so many "
+            "tokens; with fewer each has more before it.",
+            minimum=1, maximum=4096, default=512, later=True,
+        ),
+        Field.integer(
+            "batch",
+            label="Rows at once",
+            help="Data sets: greedy texts of so many rows are written together; the same texts.",
+            minimum=1, maximum=256, default=1, later=True,
+        ),
         Field.integer("beams", label="Beams", minimum=2, maximum=16, default=4, later=True),
         Field.text(
             "stop_at",
@@ -127,7 +149,7 @@ class Generation(Task):
     )  # fmt: skip
 
     columns = (
-        Column.text("prompt", label="Prompt"),
+        Column.chat("prompt", label="Prompt", help="A text, or a list of messages."),
         Column.text(
             "expected", label="Expected", required=False, help="What it should write, if anything."
         ),
@@ -140,6 +162,17 @@ class Generation(Task):
         Field.choice("order", ORDERS, label="Order"),
     )  # fmt: skip
 
+    def from_python(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A prompt may be a list of messages; the form holds it as JSON.
+
+        Raises:
+            FieldError: something in the list is no message.
+        """
+        prompt = values.get("prompt")
+        if isinstance(prompt, Sequence) and not isinstance(prompt, str | bytes):
+            return {**values, "prompt": json_of(prompt)}
+        return values
+
     def run(self, model: LoadedModel, **values: Any) -> Result | Sequence[Result]:
         """Write or score, as ``mode`` says; see the fields for the rest.
 
@@ -149,7 +182,7 @@ class Generation(Task):
         """
         stopped()  # from now on a Stop ends the text after its token, and keeps it
         if values["mode"] == "score":
-            return score(model, values["prompt"])
+            return score(model, values["prompt"], values["stride"])
         return _write(model, values)
 
     def run_rows(
@@ -157,8 +190,8 @@ class Generation(Task):
     ) -> Iterator[tuple[Row, RowOutput] | RowProblem]:
         """Write after each row's prompt, as :meth:`run` does; or score the prompts in batches."""
         if values["mode"] == "score":
-            return scored_rows(model, rows)
-        return written_rows(model, rows, values, _options(values, model.tokenizer))
+            return scored_rows(model, rows, values["stride"])
+        return written_rows(model, rows, values, options_of(values, model))
 
     def report_rows(
         self, done: RowResults, *, query: str, order: str, **_: Any
@@ -189,7 +222,7 @@ def _write(model: LoadedModel, values: Mapping[str, Any]) -> Sequence[Result]:
         tokens = tuple(_chosen(one, 0, (), None) for one in so_far)
         show(TokenChoices(tokens=tokens, title=_TITLE, streaming=True))
 
-    options = _options(values, tokenizer)
+    options = options_of(values, model)
     if beams:
         options["logits_processor"] = [watch]
     trace = model.trace_generation(
@@ -201,7 +234,13 @@ def _write(model: LoadedModel, values: Mapping[str, Any]) -> Sequence[Result]:
         on_token=None if beams else told,
         **options,
     )
-    choices = _choices(trace, values, len(begin))
+    choices = _choices(
+        trace,
+        values,
+        len(begin),
+        in_force(model, values["strategy"]),
+        reply_to(prompt, trace.completion),
+    )
     if not beams:
         return (choices,)
 
@@ -226,31 +265,6 @@ def _write(model: LoadedModel, values: Mapping[str, Any]) -> Sequence[Result]:
     return (choices, tree)
 
 
-def _options(values: Mapping[str, Any], tokenizer: Any) -> dict[str, Any]:
-    """The arguments of ``generate`` for a strategy."""
-    options: dict[str, Any] = {"do_sample": False, "num_beams": 1}
-    if values["strategy"] == "sample":
-        options |= {
-            "do_sample": True,
-            "temperature": values["temperature"],
-            "top_k": values["top_k"],
-            "top_p": values["top_p"],
-            "min_p": values["min_p"] or None,
-        }
-    elif values["strategy"] == "beams":
-        options |= {"num_beams": values["beams"], "num_return_sequences": values["beams"]}
-    if values["repetition_penalty"] != 1.0:
-        options["repetition_penalty"] = values["repetition_penalty"]
-    stops = [one.replace("\\n", "\n") for one in values["stop_at"].splitlines() if one.strip()]
-    if len(stops) > 50 or any(len(one) > 200 for one in stops):
-        raise FieldError(
-            "Stop sequences are at most 50, of 200 characters each.", hint="Leave some out."
-        )
-    if stops:
-        options |= {"stop_strings": stops, "tokenizer": tokenizer}
-    return options
-
-
 def _ids_of(text: str) -> tuple[int, ...]:
     if not text.strip():
         return ()
@@ -268,16 +282,33 @@ def _ids_of(text: str) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def _choices(trace: GeneratedText, values: Mapping[str, Any], begun: int) -> TokenChoices:
+def _choices(
+    trace: GeneratedText, values: Mapping[str, Any], begun: int, note: str, reply: Reply | None
+) -> TokenChoices:
     written = trace.written
     ids = tuple(one.token_id for one in written)
-    again = values["strategy"] != "beams"
+    carried = _carried(values)
     tokens = tuple(
-        _chosen(one, at, ids[:at], dict(values) if again else None, forced=at == begun - 1)
+        _chosen(one, at, ids[:at], carried, forced=at == begun - 1)
         for at, one in enumerate(written)
     )
-    note = f"Written from the prompt on: {trace.restarted}." if begun and trace.restarted else ""
-    return TokenChoices(tokens=tokens, text=trace.completion, title=_TITLE, note=note)
+    if begun and trace.restarted:
+        note = f"Written from the prompt on: {trace.restarted}. {note}".strip()
+    return TokenChoices(tokens=tokens, text=trace.completion, title=_TITLE, note=note, reply=reply)
+
+
+def _carried(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that each alternative brings back into the form, so that it goes on from its text.
+
+    A long prompt would stand ten times for each token in page and notebook: the form's own stays.
+    Of a search one beam is gone on from, greedily, as in its tree.
+    """
+    kept = {
+        name: value
+        for name, value in values.items()
+        if not isinstance(value, str) or len(value) <= _MOST_CARRIED
+    }
+    return {**kept, "strategy": "greedy"} if values["strategy"] == "beams" else kept
 
 
 def _chosen(
@@ -289,7 +320,7 @@ def _chosen(
     forced: bool = False,
 ) -> ChosenToken:
     """One written token; each alternative leads to a run that begins with it."""
-    most = 0 if values is None else max(values["max_new_tokens"], at + 2)
+    most = 0 if values is None else max(int(values["max_new_tokens"]), at + 2)
     return ChosenToken(
         token=Token(text=one.token.text, raw=one.token.raw, special=one.token.special),
         probability=None if one.probability is None else min(1.0, one.probability),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from lmkit.api import (
+    Column,
     Field,
     FieldError,
     LoadedModel,
     ModelError,
     Result,
     Row,
+    RowOutput,
     RowProblem,
+    RowResults,
+    RowStream,
     Span,
     Spans,
     Table,
@@ -22,6 +26,7 @@ from lmkit.api import (
 from lmkit_ner.aggregation import Strategy
 from lmkit_ner.reading import TokenPlaces, clean, read_rows, read_text
 from lmkit_ner.recognise import STRATEGY, STRIDE
+from lmkit_ner.redact_rows import redacted_rows, report_redacted, restored_rows
 from lmkit_ner.redaction import kernel_key, placeholder_kind
 from lmkit_ner.tags import Mark
 
@@ -55,6 +60,7 @@ class Redact(Task):
         STRATEGY,
         STRIDE,
     )
+    columns = (Column.text("text", label="Text"),)
 
     def run(
         self, model: LoadedModel, *, text: str, do: str, kinds: str, strategy: str, stride: int
@@ -71,13 +77,8 @@ class Redact(Task):
             title = "Restored" if marks else "Nothing to restore: this kernel made none of these"
         else:
             wanted = read_kinds(kinds, model.labels)
-            # Tokens on their own would cut names into pieces.
-            joined = "simple" if strategy == "none" else strategy
             reading = read_text(model, text, stride)
-            found = [
-                (one.start, one.end, one.label)
-                for one in reading.entities(cast("Strategy", joined))
-            ]
+            found = [(one.start, one.end, one.label) for one in reading.entities(_joined(strategy))]
             made = kernel_key.redact(reading.text, found, wanted)
             new, marks = made.text, made.marks
             title = "Redacted"
@@ -90,8 +91,45 @@ class Redact(Task):
         )
         return Spans(text=new, spans=spans, title=title), _table(new, marks)
 
-    def without_names(self, model: LoadedModel, texts: Sequence[str]) -> Sequence[str]:
-        """The texts of a notebook with placeholders, by this process's key."""
+    def run_rows(
+        self,
+        model: LoadedModel,
+        rows: RowStream,
+        *,
+        do: str,
+        kinds: str,
+        strategy: str,
+        stride: int,
+    ) -> Iterator[tuple[Row, RowOutput] | RowProblem]:
+        """The texts with placeholders, or with the names that this kernel replaced.
+
+        Raises:
+            FieldError: a kind that the model does not know, or several processes.
+        """
+        if do == "restore":
+            return restored_rows(rows, kernel_key)
+        wanted = read_kinds(kinds, model.labels)
+        return redacted_rows(model, rows, kernel_key, wanted, _joined(strategy), stride)
+
+    def report_rows(self, done: RowResults, **_: object) -> Sequence[Result]:
+        """How many placeholders, by kind, and the texts."""
+        return report_redacted(done)
+
+    def without_names(
+        self,
+        model: LoadedModel,
+        texts: Sequence[str],
+        *,
+        known: Sequence[str] = (),
+        kinds: str = "",
+    ) -> Sequence[str]:
+        """The texts of a notebook with placeholders, by this process's key.
+
+        Raises:
+            FieldError: a kind that the model does not know.
+            ModelError: the model fails on a text.
+        """
+        wanted = read_kinds(kinds, model.labels)
         cleaned = [clean(text) for text in texts]
         rows = [Row(index, {"text": text}) for index, text in enumerate(cleaned)]
         marks: list[list[Mark]] = [[] for _ in texts]
@@ -105,7 +143,18 @@ class Redact(Task):
             marks[row.index] = [
                 (one.start, one.end, one.label) for one in reading.entities("first")
             ]
-        return [one.text for one in kernel_key.redact_all(cleaned, marks)]
+        others = [clean(text) for text in known]
+        made = kernel_key.redact_all(
+            [*cleaned, *others], [*marks, *([] for _ in others)], wanted, parts=True
+        )
+        # What no encoding takes is the user's own: a text without a name stays as it was.
+        whole = zip((*texts, *known), (*cleaned, *others), made, strict=True)
+        return [old if one.text == plain else one.text for old, plain, one in whole]
+
+
+def _joined(strategy: str) -> Strategy:
+    """Tokens on their own would cut names into pieces."""
+    return "simple" if strategy == "none" else cast("Strategy", strategy)
 
 
 def read_kinds(given: str, labels: Sequence[str]) -> frozenset[str] | None:

@@ -19,6 +19,9 @@ __all__ = ["Key", "Redaction", "kernel_key", "placeholder_kind"]
 
 _PLACEHOLDER = re.compile(r"\[[^\[\]\n]{1,80} [1-9]\d{0,8}\]")
 _NAMES = {"PER": "PERSON", "ORG": "ORGANISATION", "LOC": "LOCATION", "MISC": "NAME"}
+_AROUND = ".,;:()'\"\u2019"
+_PART = 3
+"""Letters of a word of a name that is looked for by itself: "de" and "J." stand in many places."""
 _SHORT = 2
 """Names with fewer characters are replaced where the model found them, and nowhere else."""
 
@@ -77,11 +80,20 @@ class Key:
         texts: Sequence[str],
         marks: Sequence[Iterable[Mark]],
         kinds: Collection[str] | None = None,
+        *,
+        parts: bool = False,
     ) -> list[Redaction]:
         """Several texts at once, those of a notebook say.
 
         All names are learnt before the first text is changed, so that a name found in the last one
         is replaced in the first too.
+
+        Args:
+            texts: The texts.
+            marks: The names of each.
+            kinds: Only these; None for all.
+            parts: Replace also words of persons' names that stand alone, *Lovelace* where *Ada
+                Lovelace* is known: rather a word too many than a name that is left.
         """
         with self._lock:
             chosen = []
@@ -93,8 +105,9 @@ class Key:
             for text, (own, _) in zip(texts, chosen, strict=True):
                 for start, end, kind in own:
                     self._placeholder(text[start:end], kind)
+            known = [*self._placeholders, *(self._parts() if parts else ())]
             return [
-                self._replaced(text, own, there, kinds)
+                self._replaced(text, own, there, kinds, known)
                 for text, (own, there) in zip(texts, chosen, strict=True)
             ]
 
@@ -143,17 +156,30 @@ class Key:
         self._names[made] = (name, kind)
         return made
 
+    def _parts(self) -> list[tuple[str, str]]:
+        """Words of persons' names, with their kind, that are no names of their own yet."""
+        found: dict[tuple[str, str], None] = {}
+        for kind, name in self._placeholders:
+            words = name.split()
+            if placeholder_kind(kind) != "PERSON" or len(words) < 2:
+                continue
+            for word in (one.strip(_AROUND) for one in words):
+                if len(word) >= _PART and word[0].isupper():
+                    found[kind, word] = None
+        return [one for one in found if one not in self._placeholders]
+
     def _replaced(
         self,
         text: str,
         marks: Sequence[Mark],
         there: Sequence[tuple[int, int]],
         kinds: Collection[str] | None,
+        known: Sequence[tuple[str, str]],
     ) -> Redaction:
         taken = [(start, end) for start, end, _ in marks]
         others = [
             (start, start + len(name), kind)
-            for kind, name in self._placeholders
+            for kind, name in known
             if len(name) >= _SHORT and (kinds is None or kind in kinds)
             for start in _places(name, text)
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,13 @@ from lmkit_ner.tags import Mark
 __all__ = ["REPORT_FIELDS", "make_report", "read_kinds"]
 
 MOST_ERRORS = 2_000
-"""Rows of the list of errors: each carries its text for a click."""
+"""Rows of the list of errors: each carries a text for a click."""
+MOST_OPENED = 2_000
+"""Characters of it: a longer text is opened around the error. A page and a notebook carry as much
+for every row, and a model reads about as much at once."""
+_BLANK = re.compile(r"\s+")
+_WORD = 100
+"""Characters in which the end of a word is looked for; some scripts have no blanks."""
 AROUND = 30
 """Characters of the text before and after an error."""
 
@@ -170,15 +177,41 @@ def _errors(texts: Sequence[_Text], wanted: str) -> Table:
         for one, match in listed[:MOST_ERRORS]
     )  # fmt: skip
     left = len(listed) - len(rows)
+    notes = [f"{left:,} more errors are not listed."] if left > 0 else []
+    if any(len(one.text) > MOST_OPENED for one, _ in listed[:MOST_ERRORS]):
+        notes.append(
+            f"Of a text of more than {MOST_OPENED:,} characters a click opens what is around the "
+            "error."
+        )
     return Table(
         columns=("row", "error", "right", "kind", "found", "found kind", "in"),
         rows=rows,
         title="Errors",
-        note=f"{left:,} more errors are not listed." if left > 0 else "",
+        note=" ".join(notes),
         changes=tuple(
-            Change(values={"text": one.text, "window": 0}) for one, _ in listed[:MOST_ERRORS]
+            Change(values={"text": _opened(one.text, match), "window": 0})
+            for one, match in listed[:MOST_ERRORS]
         ),
     )
+
+
+def _opened(text: str, match: Match) -> str:
+    """The text, or where it is long the stretch of it around an error, cut between words."""
+    if len(text) <= MOST_OPENED:
+        return text
+    marks = [mark for mark in (match.right, match.found) if mark is not None]
+    first = min(mark[0] for mark in marks)
+    last = min(max(mark[1] for mark in marks), first + MOST_OPENED)
+    room = (MOST_OPENED - (last - first)) // 2
+    start = max(0, min(first - room, len(text) - MOST_OPENED))
+    end = min(len(text), start + MOST_OPENED)
+    if start:  # half a word may be taken for another name
+        blank = _BLANK.search(text, start - 1, min(first, start + _WORD))
+        start = blank.end() if blank else start
+    if end < len(text):
+        blanks = [one.start() for one in _BLANK.finditer(text, max(last, end - _WORD), end + 1)]
+        end = blanks[-1] if blanks else end
+    return text[start:end]
 
 
 def _found_table(texts: Sequence[_Text]) -> Table:
