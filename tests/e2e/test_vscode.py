@@ -246,33 +246,46 @@ def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[s
 
 
 def test_a_view_is_saved_where_the_user_says(workbench: Workbench) -> None:
-    page, workspace = workbench.page, workbench.editor.workspace
+    page = workbench.page
     workbench.open("text.txt")
     workbench.analyse("The plot", "classification")
     frame = workbench.frame(f"{VIEW} {part('label-row')}", count=2)
     where = page.locator(".quick-input-widget input.input")
     told = frame.locator(part("live-region"))
 
-    def save(form: str, path: str) -> None:
+    def asked(form: str) -> Path:
+        """Where VS Code offers to write, in the folder that is open."""
         frame.locator(part("save")).click()
         frame.locator(f'{part("save-item")}[data-format="{form}"]').click()
         expect(where).to_be_visible(timeout=60_000)
-        if path:
-            where.fill(path)
-        page.keyboard.press("Enter" if path else "Escape")
-        expect(where).to_be_hidden()
+        expect(where).to_have_value(re.compile(rf"\.{form}$"), timeout=60_000)
+        return Path(where.input_value())
 
-    save("json", "")
+    def enter(seen: Callable[[int], object]) -> None:
+        """A key that comes while VS Code looks at the folder is lost."""
+        workbench.until(lambda: page.keyboard.press("Enter"), seen)
+
+    def gone(within: int) -> None:
+        expect(where).to_be_hidden(timeout=within)
+
+    asked("json")
+    page.keyboard.press("Escape")
     expect(told).to_contain_text("Not saved")
-    save("json", str(workspace / "view.json"))
-    expect(told).to_contain_text("Saved")
-    assert json.loads((workspace / "view.json").read_text())
-    save("png", str(workspace / "view.png"))
-    expect(told).to_contain_text("Saved")
-    assert (workspace / "view.png").read_bytes().startswith(b"\x89PNG")
+    gone(30_000)
+    numbers = asked("json")
+    enter(gone)
+    expect(told).to_contain_text(f"Saved {numbers.name}")
+    assert json.loads(numbers.read_text())
+    picture = asked("png")
+    enter(gone)
+    expect(told).to_contain_text(f"Saved {picture.name}")
+    assert picture.read_bytes().startswith(b"\x89PNG")
     # what cannot be written says so, and the view goes on
-    save("png", "/proc/view.png")
-    expect(frame.locator(part("error")).first).to_contain_text("view.png", timeout=60_000)
+    picture.unlink()
+    asked("png")
+    picture.symlink_to("/dev/full")
+    enter(gone)
+    expect(frame.locator(part("error")).first).to_contain_text(picture.name, timeout=60_000)
     workbench.shot("save-failed")
     expect(frame.locator(part("run"))).to_be_enabled()
     workbench.harmless()

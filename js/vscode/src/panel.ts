@@ -376,6 +376,11 @@ async function save(name: string, data: string): Promise<boolean> {
     folder ? { defaultUri: vscode.Uri.joinPath(folder, safe) } : {},
   );
   if (!target) return false;
-  await vscode.workspace.fs.writeFile(target, Buffer.from(data, "base64"));
+  try {
+    await vscode.workspace.fs.writeFile(target, Buffer.from(data, "base64"));
+  } catch (error) {
+    const why = (error instanceof Error ? error.message : String(error)).replace(/^Error: /, "");
+    throw new Error(vscode.l10n.t("{0} could not be written: {1}", target.fsPath, why));
+  }
   return true;
 }
