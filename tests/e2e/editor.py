@@ -122,7 +122,8 @@ def _entry() -> Path:
 
 
 @contextlib.contextmanager
-def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None = None,
+def serve(folder: Path, *, trust: bool = True, vsix: bool = True,
+          environ: Mapping[str, str] | None = None,
           settings: Mapping[str, Any] | None = None, language: str = "en",
           beside: Sequence[str] = (),
           keys: Sequence[Mapping[str, Any]] = ()) -> Iterator[Editor]:  # fmt: skip
@@ -131,6 +132,7 @@ def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None
     Args:
         folder: Empty folder; files to open go into ``folder / "workspace"``.
         trust: False: workspaces are asked about and untrusted until then.
+        vsix: Whether the extension is installed.
         environ: Further environment variables.
         settings: Further settings of the user.
         language: What VS Code speaks; other than "en" it needs a language pack in the profile.
@@ -157,12 +159,13 @@ def serve(folder: Path, *, trust: bool = True, environ: Mapping[str, str] | None
     environment = {
         **os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **(environ or {}),
     }  # fmt: skip
-    files = [VSIX, *(_pack(EXTENSIONS / name, folder) for name in beside)]
+    files = [*([VSIX] if vsix else []), *(_pack(EXTENSIONS / name, folder) for name in beside)]
     wishes = [word for file in files for word in ("--install-extension", str(file))]
-    done = subprocess.run(
-        [*profile, *wishes], capture_output=True, text=True, check=False, env=environment
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    if wishes:
+        done = subprocess.run(
+            [*profile, *wishes], capture_output=True, text=True, check=False, env=environment
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
     log = folder / "server.log"
     for attempt in range(3):  # another process may take the port between the two of us
         port = free_port()
@@ -306,14 +309,15 @@ def frame_with(page: Page, selector: str, *, count: int = 1) -> Frame:
 class Workbench:
     """VS Code in a page."""
 
-    def __init__(self, page: Page, editor: Editor, *, go: bool = True) -> None:
+    def __init__(self, page: Page, editor: Editor, *, go: bool = True, ours: bool = True) -> None:
         self.page, self.editor = page, editor
         self.watch = Watch(page)
         self._asked: list[str] = []
         page.on("request", self._note)
         if go:
             page.goto(editor.page())
-        self.ready()
+        if ours:
+            self.ready()
 
     def _note(self, request: Request) -> None:
         """Keep what a view's frame asks of others than this server; VS Code asks for its own."""

@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from lmkit.transports.picture import GRID_WIDTH, HEAD_SIDE, MARGIN
 from tests.e2e.conftest import ARTIFACTS
-from tests.e2e.editor import Workbench
+from tests.e2e.editor import Workbench, frame_with
 from tests.e2e.editor import serve as serve_editor
 from tests.e2e.lab import Lab
 from tests.e2e.notebook import MIME, Notebook, code, part, write
@@ -145,6 +145,20 @@ def in_vscode(saved: Saved, page: Page, folder: Path) -> Values:
         values = read(frame.locator('[data-lmkit="view"]').first)
         workbench.shot("places")
     return values
+
+
+def test_vs_code_without_the_extension_runs_the_page_in_the_output(
+    saved: Saved, page: Page, tmp_path: Path
+) -> None:
+    (tmp_path / "workspace").mkdir()
+    shutil.copy(saved.notebook, tmp_path / "workspace" / "places.ipynb")
+    with serve_editor(tmp_path, vsix=False) as editor:
+        workbench = Workbench(page, editor, ours=False)
+        workbench.palette("New Jupyter Notebook")  # before that is there, a notebook is a text
+        workbench.open("places.ipynb")
+        frame = frame_with(page, '[data-lmkit="view"] [data-lmkit="label-row"]', count=2)
+        true(read(frame.locator('[data-lmkit="view"]').first), saved)
+        workbench.shot("places-plain")
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ from tests.e2e.editor import (
 TEXT = "The plot is thin, but I was moved."
 VIEW = '[data-lmkit="view"]'
 TESTS = ROOT / "js" / "vscode" / "dist" / "host-tests.cjs"
+GOLDEN = ROOT / "tests" / "golden"
 SCRIPT = "</script><script>window.__pwned = 1</script>"
 IMAGE = "<img src=x onerror='window.__pwned = 1'>"
 
@@ -157,6 +158,66 @@ def test_a_hostile_notebook_draws_sentences_and_runs_nothing(workbench: Workbenc
             break
     workbench.shot("hostile-end")
     workbench.harmless()
+
+
+# Notes, of each view that comes into sight, what is drawn in it at last.
+NOTE = """() => {
+    const seen = new Map();
+    setInterval(() => {
+        for (const view of document.querySelectorAll('[data-lmkit="view"]')) {
+            const root = view.shadowRoot;
+            const one = (selector) => root?.querySelector(selector) ?? null;
+            if (!one('[data-lmkit="header"]') && !one('[data-lmkit="error"]')) continue;
+            seen.set(view, {
+                drawn: one('[data-lmkit="header"]') !== null,
+                errors: [...root.querySelectorAll('[data-lmkit="error"]')].map(
+                    ({ textContent }) => textContent),
+                loads: one('script, img, iframe, object, embed, link, a[href]')?.outerHTML ?? '',
+            });
+        }
+    }, 50);
+    return seen;
+}"""
+
+
+def test_hostile_bundles_one_after_another(page: Page, tmp_path: Path) -> None:
+    corpus = json.loads((GOLDEN / "hostile.json").read_text())
+    changes = corpus["changes"][::3]  # JupyterLab draws all of them
+    made = []
+    for change in changes:
+        bundle = inner = copy.deepcopy(corpus["base"])
+        for step in change["at"][:-1]:
+            inner = inner[step]
+        inner[change["at"][-1]] = change["put"]
+        made.append(bundle)
+    (tmp_path / "workspace").mkdir()
+    (tmp_path / "workspace" / "corpus.ipynb").write_text(saved_notebook(*made))
+    with serve(tmp_path) as editor:
+        workbench = Workbench(page, editor)
+        workbench.open("corpus.ipynb")
+        seen = workbench.frame(VIEW).evaluate_handle(NOTE)
+        page.mouse.move(640, 500)
+        end = time.monotonic() + 240
+        for turn in itertools.count():
+            count = seen.evaluate("(seen) => seen.size")
+            if count >= len(changes):
+                break
+            assert time.monotonic() < end, f"{count} of {len(changes)}"
+            page.mouse.wheel(0, -2_000 if turn // 400 % 2 else 400)
+            page.wait_for_timeout(60)
+        told = seen.evaluate("(seen) => [...seen.values()]")
+        assert len(told) == len(changes)
+        assert sum(one["drawn"] for one in told) == sum(change["read"] for change in changes)
+        for one in told:
+            assert one["loads"] == "", one
+            if not one["drawn"]:
+                assert len(one["errors"]) == 1, one
+                assert "." in one["errors"][0], one
+        workbench.shot("hostile-corpus")
+        workbench.harmless()
+        # the editor goes on
+        workbench.command("View: Close All Editors")
+        expect(page.locator(".notebookOverlay:visible")).to_have_count(0)
 
 
 def test_a_selection_is_analysed_in_a_panel(workbench: Workbench, bundle: dict[str, Any]) -> None:

@@ -66,7 +66,8 @@ def editor(tmp_path: Path) -> Iterator[Editor]:
     info = plugin / "lmkit_slow-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lmkit-slow\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[lmkit]\nslow = lmkit_slow\n")
+    (plugin / "lmkit_broken.py").write_text("raise ImportError('no such part')\n")
+    (info / "entry_points.txt").write_text("[lmkit]\nslow = lmkit_slow\nbroken = lmkit_broken\n")
     with serve(tmp_path, environ={"PYTHONPATH": str(plugin)}) as running:
         yield running
 
@@ -209,6 +210,40 @@ def _there(process: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_the_view_tells_of_plugins_and_unloads_models(page: Page, editor: Editor) -> None:
+    workbench = Workbench(page, editor)
+    frame = open_panel(workbench)
+    frame.locator(f'{part("field")}[data-field="text"]').fill("typed by me")
+    frame.locator(part("run")).click()
+    expect(frame.locator(VIEW)).to_contain_text("em yb depyt", timeout=LONG)
+    page.locator('.activitybar a[aria-label="lmkit"]').click()
+    rows = page.locator(".pane-body .monaco-list-row")
+    # a plugin that fails is told of unasked, with its reason
+    broken = rows.filter(has_text="quarantined")
+    expect(broken).to_have_count(1, timeout=60_000)
+    expect(broken).to_contain_text("broken")
+    told = page.locator(".monaco-hover", has_text="no such part")
+
+    def rest() -> None:
+        page.mouse.move(640, 5)
+        broken.hover()
+
+    workbench.until(rest, lambda within: expect(told).to_be_visible(timeout=within))
+    workbench.shot("quarantined")
+    rows.filter(has_text="Plugins").click()  # models stand below it
+    # a loaded model goes when its button is pressed
+    model = rows.filter(has_text="MiB")
+    expect(model).to_have_count(1, timeout=60_000)
+
+    def unload() -> None:
+        model.hover(timeout=5_000)
+        model.get_by_role("button", name="Unload").click(timeout=5_000)
+
+    workbench.until(unload, lambda within: expect(model).to_have_count(0, timeout=within))
+    expect(rows.filter(has_text="None yet")).to_be_visible()
+    workbench.harmless()
 
 
 def test_no_python_is_said_where_one_looks_and_where_one_acts(page: Page, tmp_path: Path) -> None:
