@@ -331,9 +331,10 @@ class LabelScore(Struct, frozen=True, kw_only=True):
 class Labels(Struct, frozen=True, kw_only=True, tag="labels", tag_field="kind"):
     """Probabilities of labels.
 
-    With ``multi`` they are independent and ``threshold`` decides each; without, they sum to 1.
-    ``field`` names the field that holds the threshold, which then acts without a run. ``before``
-    are those of the panel's run before, put there by the panel.
+    With ``multi`` they are independent and ``threshold`` decides each; without, they sum to 1. Of
+    two of those ``decides`` is the place among ``scores`` of the one that is given from the
+    threshold on, the other below. ``field`` names the field that holds the threshold, which then
+    acts without a run. ``before`` are those of the panel's run before, put there by the panel.
     """
 
     scores: Annotated[tuple[LabelScore, ...], Meta(max_length=100_000)]
@@ -341,6 +342,7 @@ class Labels(Struct, frozen=True, kw_only=True, tag="labels", tag_field="kind"):
     threshold: Probability = 0.5
     title: Line = ""
     field: Annotated[str, Meta(max_length=128)] = ""
+    decides: Annotated[int, Meta(ge=0, le=1)] | None = None
     note: Line = ""
     before: Annotated[tuple[LabelScore, ...], Meta(max_length=100_000)] = ()
 

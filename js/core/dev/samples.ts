@@ -426,6 +426,7 @@ const SENTIMENT: Result = {
   threshold: 0.5,
   title: "",
   field: "",
+  decides: null,
   note: "",
   before: [],
   scores: [
@@ -669,7 +670,7 @@ export const VIEWS: Record<string, () => ViewSpec> = {
           step: 0.01,
         },
       ],
-      results: [{ ...SENTIMENT, field: "threshold[1]" }],
+      results: [{ ...SENTIMENT, field: "threshold", decides: 1 }],
       attention: attentionOf(words(REVIEW), 6, 12, false, {
         views: [ABOUT],
       }),

@@ -110,7 +110,8 @@ describe("a table", () => {
 describe("labels", () => {
   const two = (more: object = {}) => ({
     kind: "labels",
-    field: "threshold[1]",
+    field: "threshold",
+    decides: 1,
     scores: [
       { label: "negative", score: 0.7 },
       { label: "positive", score: 0.3 },
@@ -164,7 +165,7 @@ describe("labels", () => {
   });
 
   test("the threshold of two decides for the likelier one too, where that is meant", async () => {
-    const { view } = await inForm(two({ field: "threshold[0]" }));
+    const { view } = await inForm(two({ decides: 0 }));
     expect(view.root.querySelector(".threshold-note")?.textContent).toContain("negative");
     slide(view, "0.7");
     expect(over(view)).toEqual([true, false]);
@@ -174,7 +175,7 @@ describe("labels", () => {
 
   test("where the threshold decides nothing its field is off, and says why", async () => {
     const scores = ["a", "b", "c"].map((label, at) => ({ label, score: 0.5 - at / 6 }));
-    const { view } = await inForm(two({ scores, field: "threshold" }));
+    const { view } = await inForm(two({ scores, decides: null }));
     expect(view.all("threshold")).toHaveLength(0);
     for (const input of view.root.querySelectorAll<HTMLInputElement>(
       'input[data-field="threshold"]',
@@ -184,7 +185,7 @@ describe("labels", () => {
     expect(view.text("field-idle")).toContain("the likeliest is given");
     const other = await inForm(two());
     expect(other.view.all("field-idle")).toHaveLength(0);
-    const plain = await inForm(two({ field: "" }));
+    const plain = await inForm(two({ field: "", decides: null }));
     expect(plain.view.all("threshold")).toHaveLength(0);
     expect(plain.view.all("field-idle")).toHaveLength(0);
   });

@@ -89,7 +89,7 @@ def test_the_threshold_decides_what_the_report_on_a_data_set_decides(
     for text in TEXTS:
         found = kit.classify(text, threshold=0.3).result
         assert (found.multi, found.threshold) == (False, 0.3)
-        second = found.scores[int(found.field.removeprefix("threshold[").removesuffix("]"))]
+        second = found.scores[found.decides]
         assert second.label == "positive"  # by index, whichever is likelier
         for threshold in (0.0, second.score - 1e-5, second.score + 1e-5, 0.9, 1.0):
             done.report(row_threshold=threshold)
@@ -98,14 +98,16 @@ def test_the_threshold_decides_what_the_report_on_a_data_set_decides(
 
     # where it decides nothing: the field is named, and no score
     several = Kit(session, tiny_bert(tmp_path / "three", 3), {})
-    assert several.classify("a film").result.field == "threshold"
+    three = several.classify("a film").result
+    assert (three.field, three.decides) == ("threshold", None)
     own = Kit(session, tiny_bert(tmp_path / "own", head=""), {})
     assert own.zero_shot("a film", candidates="film, music, river").result.field == ""
     assert own.zero_shot("a", candidates="film, music, river", several=True).result.field == (
         "threshold"
     )
     both = own.zero_shot("a film", candidates="film, music").result
-    assert both.field == f"threshold[{[one.label for one in both.scores].index('music')}]"
+    assert both.field == "threshold"
+    assert both.scores[both.decides].label == "music"
     number = Kit(session, tiny_bert(tmp_path / "one", 1, problem_type="regression"), {})
     assert number.classify("a film").result.note == ""
     assert "no threshold" in number.classify("a film", threshold=0.2).result.note

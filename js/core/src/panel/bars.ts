@@ -19,21 +19,15 @@ const EVEN = 0.5;
 /** With more rows a part scrolls and so must take the keyboard. */
 const SCROLLS = 10;
 
-/**
- * The field that holds the threshold of a result, and what it decides for where labels exclude each
- * other: `threshold[1]` is the field `threshold`, for the second score.
- */
-export function thresholdOf(result: Labels): { field: string; place: number | null } {
-  const [, field = "", place] = /^(.*?)(?:\[(\d+)\])?$/su.exec(result.field) ?? [];
-  const at = Number(place);
-  const decides = !result.multi && result.scores.length === 2 && place !== undefined && at < 2;
-  return { field, place: decides ? at : null };
+/** Of two labels that exclude each other, the one that the threshold decides for. */
+function decided(result: Labels): LabelScore | null {
+  if (result.multi || result.scores.length !== 2 || result.decides == null) return null;
+  return result.scores[result.decides] ?? null;
 }
 
 /** The field whose threshold decides nothing here; empty where there is none, or it does. */
 export function idleThreshold(result: Labels): string {
-  const { field, place } = thresholdOf(result);
-  return result.multi || place !== null ? "" : field;
+  return result.multi || decided(result) ? "" : result.field;
 }
 
 function cut(text: string, most: number): string {
@@ -61,9 +55,8 @@ export function bars(
   { fields, explain }: { readonly fields: Fields | null; readonly explain: Explain | null },
 ): Node[] {
   const { t } = context;
-  const { field, place } = thresholdOf(result);
-  // Of two labels that exclude each other the threshold decides for this one.
-  const second = place === null ? null : (result.scores[place] as LabelScore);
+  const { field } = result;
+  const second = decided(result);
   const order = [...result.scores].sort((a, b) => b.score - a.score);
   const before = new Map(result.before.map((one) => [one.label, one.score]));
   // The threshold is the form's own field where the result names it: moved there or here, the

@@ -121,12 +121,14 @@ export interface Answered {
 /**
  * Probabilities of labels.
  *
- * With ``multi`` they are independent and ``threshold`` decides each; without, they sum to 1.
- * ``field`` names the field that holds the threshold, which then acts without a run. ``before``
- * are those of the panel's run before, put there by the panel.
+ * With ``multi`` they are independent and ``threshold`` decides each; without, they sum to 1. Of
+ * two of those ``decides`` is the place among ``scores`` of the one that is given from the
+ * threshold on, the other below. ``field`` names the field that holds the threshold, which then
+ * acts without a run. ``before`` are those of the panel's run before, put there by the panel.
  */
 export interface Labels {
   before: LabelScore[];
+  decides: number | null;
   field: string;
   kind: "labels";
   multi: boolean;

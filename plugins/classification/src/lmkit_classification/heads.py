@@ -57,8 +57,7 @@ def bars(
     """Labels with their probabilities, the likeliest first, under the field ``threshold``.
 
     Of two labels that exclude each other the threshold decides for the second by index, as in the
-    report on a data set; the field then says which score that is (docs/plugins.md). Of more it
-    decides nothing.
+    report on a data set. Of more it decides nothing.
 
     Args:
         names: The labels, by index.
@@ -69,13 +68,19 @@ def bars(
         note: What to say below.
     """
     order = sorted(range(len(names)), key=lambda one: -numbers[one])
-    field = "threshold" if multi or fixed else ""
-    if not multi and len(names) == 2:
-        field = f"threshold[{order.index(1)}]"
+    decides = order.index(1) if not multi and len(names) == 2 else None
+    field = "threshold" if multi or fixed or decides is not None else ""
     scores = tuple(
         LabelScore(label=names[one], score=min(1.0, max(0.0, numbers[one]))) for one in order
     )
-    return Labels(scores=scores, multi=multi, threshold=threshold, field=field, note=note)
+    return Labels(
+        scores=scores,
+        multi=multi,
+        threshold=threshold,
+        field=field,
+        decides=decides,
+        note=note,
+    )
 
 
 def check_finite(model: LoadedModel, logits: Any) -> None:
