@@ -41,8 +41,9 @@ from lmkit.tools import KernelTools
 @pytest.fixture(autouse=True)
 def followed_to_the_end() -> Iterator[None]:
     """What follows a job ends soon after its panel: it may be loading a model for the explorer."""
+    before = set(threading.enumerate())
     yield
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - before:
         if thread.name == "lmkit-job":
             thread.join(60)
             assert not thread.is_alive()
