@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Locator, expect, sync_playwright
+from playwright.sync_api import Locator, ViewportSize, expect, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -45,6 +45,7 @@ HOME, PANEL, DATA, NER, GENERATION = 1, 2, 3, 4, 5
 WANTED = tuple(sys.argv[1:])
 """How the names of the wanted pictures begin; empty for all."""
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+WINDOW: ViewportSize = {"width": 1280, "height": 1000}
 MOST_BYTES = 300_000
 """A page with pictures larger than this is slow to open."""
 
@@ -65,11 +66,14 @@ def take(where: Locator, name: str) -> None:
 
 def take_data_set(notebook: Notebook, theme: str) -> None:
     """The report of a data set, as far as it goes on one screen."""
+    # What lies below the window would be drawn as JupyterLab's empty page.
+    notebook.page.set_viewport_size({"width": WINDOW["width"], "height": 1500})
     view = notebook.view(DATA)
     view.evaluate("(one) => { one.style.setProperty('--lmkit-max-height', '1150px'); }")
     notebook.page.mouse.move(5, 5)
     notebook.page.wait_for_timeout(300)
     take(view, f"data-set-{theme}")
+    notebook.page.set_viewport_size(WINDOW)
 
 
 def attribution(view: Locator, name: str) -> None:
@@ -115,9 +119,7 @@ def main() -> None:
             browser = playwright.chromium.launch(
                 executable_path=find_chromium(), args=["--no-sandbox"]
             )
-            context = browser.new_context(
-                viewport={"width": 1280, "height": 1000}, device_scale_factor=1.5, locale="en-GB"
-            )
+            context = browser.new_context(viewport=WINDOW, device_scale_factor=1.5, locale="en-GB")
             notebook = Notebook(context.new_page(), PICTURES)
             notebook.open(lab.page(name))
             notebook.js("await app.commands.execute('application:toggle-left-area');")
