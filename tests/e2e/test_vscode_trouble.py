@@ -256,6 +256,7 @@ def test_no_python_is_said_where_one_looks_and_where_one_acts(page: Page, tmp_pa
         toast = workbench.toast("/nowhere/python cannot be started")
         expect(toast).to_contain_text("Choose another Python.", timeout=60_000)
         workbench.shot("no-python")
+        expect(welcome).to_be_visible()  # and still says what is wrong, not only that it failed
         toast.get_by_role("button", name="Choose Python").click()
         setting = page.locator(".settings-editor .setting-item-contents").first
         expect(setting).to_contain_text("Python Path", timeout=60_000)

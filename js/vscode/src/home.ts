@@ -140,9 +140,15 @@ export class Home implements vscode.TreeDataProvider<Node>, vscode.Disposable {
   }
 }
 
-/** Which words the view shows in place of a tree. */
+/** Which words the view shows in place of a tree, by what kept Python from answering. */
+const WORDS: Readonly<Record<string, string>> = {
+  protocol: "differs",
+  "no-python": "no-python",
+  missing: "missing",
+};
+
 function stateOf(failure: unknown): string {
-  return errorOf(failure).code === "protocol" ? "differs" : "failed";
+  return WORDS[errorOf(failure).code] ?? "failed";
 }
 
 function setState(state: string): Thenable<unknown> {

@@ -324,8 +324,8 @@ export class Server implements vscode.Disposable {
     const now = Date.now();
     this.#deaths = [...this.#deaths.filter((then) => now - then < SPELL_MS), now];
     const again = this.#deaths.length < MOST_DEATHS;
-    if (again) this.#become("stopped");
     if (again) {
+      this.#become("stopped");
       this.#ended.fire(); // panels open again, and that starts it
       this.#tell(
         this.#running

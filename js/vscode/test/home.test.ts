@@ -20,7 +20,10 @@ vi.mock("vscode", () => ({
       return Promise.resolve();
     },
   },
-  l10n: { t: (text: string) => text },
+  l10n: {
+    t: (text: string, ...values: readonly unknown[]) =>
+      text.replace(/\{(\d+)\}/g, (_, at) => String(values[Number(at)])),
+  },
   workspace: { isTrusted: true, onDidGrantWorkspaceTrust: () => ({ dispose: () => {} }) },
 }));
 const { Home } = await import("../src/home.ts");
@@ -54,5 +57,16 @@ test("a Python that cannot serve is started once, and again when the user says s
   await new Promise((go) => setTimeout(go, 500));
   expect(starts()).toBe(2);
   expect(looks).toBeLessThan(before + 4);
+  server.dispose();
+});
+
+test("what kept Python from answering is named, whoever asked for it", async () => {
+  const log = { appendLine: vi.fn(), append: vi.fn() };
+  const find = () => Promise.resolve("/nowhere/python");
+  const server = new Server(find, log as never);
+  const home = new Home(server, find);
+  await expect(server.about()).rejects.toThrow("/nowhere/python"); // by a command, say
+  expect(await home.getChildren()).toEqual([]);
+  expect(contexts.at(-1)).toEqual(["lmkit.state", "no-python"]);
   server.dispose();
 });
