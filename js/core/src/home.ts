@@ -132,7 +132,7 @@ export function home(
                   : h(
                       "code",
                       { class: "code" },
-                      bdi(`%%lm ${visibleProse(task.name)} --model `),
+                      bdi(`${visibleProse(task.cell?.line ?? `%%lm ${task.name}`)} --model `),
                       h("i", {}, "…"),
                     ),
                 h(

@@ -753,6 +753,13 @@ describe("the home view", () => {
     );
     view.all("insert")[1]?.click();
     expect(insertTask).toHaveBeenCalledExactlyOnceWith(tasks[1]);
+    // where none can be inserted, its line is there to be read
+    const panel = { ...(tasks[0] as object), cell: { line: "%lm news", text: "" } };
+    const plain = new Mounted((element) =>
+      mountBundle(element, bundle({ ...home(), tasks: [panel] as never }), null, options),
+    );
+    expect(plain.all("task")[0]?.textContent).toContain("%lm news --model …");
+    expect(plain.all("task")[0]?.textContent).not.toContain("%%lm");
   });
 
   test("a run that failed says why, as text", async () => {
