@@ -2,6 +2,7 @@
 
 export type { Channel } from "./channel.ts";
 export type { HostActions } from "./context.ts";
+export { InSight } from "./in-sight.ts";
 export { type MessageKey, type Translate, translator } from "./messages.ts";
 export { type MountOptions, mount, mountBundle, mountLive } from "./mount.ts";
 export { type Preferences, prefer } from "./preferences.ts";

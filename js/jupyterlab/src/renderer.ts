@@ -1,29 +1,20 @@
 import type { ISessionContext } from "@jupyterlab/apputils";
 import type { IRenderMime } from "@jupyterlab/rendermime";
 import type { Kernel } from "@jupyterlab/services";
-import { type Channel, mountBundle } from "@lmkit/core";
+import { type Channel, InSight, mountBundle } from "@lmkit/core";
 import { PACKAGES } from "@lmkit/protocol";
 import { Widget } from "@lumino/widgets";
 import { connect, RefusedError } from "./link.ts";
 import { probe } from "./probe.ts";
 import { pageWords } from "./words.ts";
 
-/** How far below the window's edge a view is drawn already, so that scrolling meets a finished one. */
-const AHEAD = "400px";
-/**
- * The room that a view is given until it is drawn: with attention pictures it fills the height that it
- * may have. With less, views that are drawn push what is below them out of sight.
- */
-const ROOM = { pictures: "var(--lmkit-max-height, 600px)", other: "8rem" };
-
-/** One output. Draws when it comes into sight, so that a notebook of sixty outputs opens as fast as one. */
+/** One output. */
 export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
   readonly #mimeType: string;
   readonly #session: ISessionContext | null;
-  readonly #sight: IntersectionObserver;
+  readonly #place: InSight;
   #data: unknown = null;
   #live: { readonly view: string } | null = null;
-  #unmount: (() => void) | null = null;
   /** The kernel that this view talks or tries to talk to. */
   #kernel: Kernel.IKernelConnection | null = null;
   #connected = false;
@@ -37,12 +28,7 @@ export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
     this.#session = session;
     this.addClass("lmkit-output");
     this.node.dataset["jpSuppressContextMenu"] = "";
-    this.node.style.minHeight = ROOM.other;
-    this.#sight = new IntersectionObserver(
-      (entries) => entries.some((entry) => entry.isIntersecting) && this.#mount(),
-      // the second is for the element that scrolls; a browser that does not know it draws in sight
-      { rootMargin: AHEAD, scrollMargin: AHEAD },
-    );
+    this.#place = new InSight(this.node);
     session?.kernelChanged.connect(this.#onKernel);
     window.addEventListener("keydown", this.#onKey, true);
   }
@@ -58,33 +44,20 @@ export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
 
   override dispose(): void {
     if (this.isDisposed) return;
-    this.#sight.disconnect();
-    this.#unmount?.();
+    this.#place.dispose();
     this.#session?.kernelChanged.disconnect(this.#onKernel);
     window.removeEventListener("keydown", this.#onKey, true);
     super.dispose();
   }
 
   #remount(): void {
-    // nothing has a height in a tab that is not shown
-    const height = this.#unmount ? this.node.offsetHeight : 0;
-    const room = hasPictures(this.#data) ? ROOM.pictures : ROOM.other;
-    this.node.style.minHeight = height > 0 ? `${height}px` : room;
-    this.#unmount?.();
-    this.#unmount = null;
     this.#connected = false;
     this.#mounts++;
-    this.#sight.disconnect();
-    this.#sight.observe(this.node);
-  }
-
-  #mount(): void {
-    if (this.#unmount || this.isDisposed) return;
-    this.#sight.disconnect();
-    const channel =
-      this.#session && this.#live ? this.#connect(this.#session, this.#live.view) : null;
-    this.#unmount = mountBundle(this.node, this.#data, channel);
-    this.node.style.minHeight = "";
+    this.#place.show(this.#data, () => {
+      const channel =
+        this.#session && this.#live ? this.#connect(this.#session, this.#live.view) : null;
+      return mountBundle(this.node, this.#data, channel);
+    });
   }
 
   async #connect(session: ISessionContext, view: string): Promise<Channel> {
@@ -106,7 +79,7 @@ export class ViewRenderer extends Widget implements IRenderMime.IRenderer {
   ): void => {
     // the first kernel of a notebook is met by #connect, which waits for it
     const another = this.#kernel && change.newValue && change.newValue !== this.#kernel;
-    if (another && this.#unmount) this.#remount();
+    if (another && this.#place.drawn) this.#remount();
   };
 
   /**
@@ -135,11 +108,6 @@ function explain(kernel: Kernel.IKernelConnection): (error: unknown) => Promise<
     }
     throw error;
   };
-}
-
-/** Whether a saved output has attention to draw, read with care: nobody has checked it yet. */
-function hasPictures(data: unknown): boolean {
-  return Boolean((data as { spec?: { attention?: unknown } | null } | null)?.spec?.attention);
 }
 
 function liveOf(data: unknown): { readonly view: string } | null {

@@ -15,7 +15,11 @@ vi.hoisted(() => {
 // only the tokens are needed of these
 vi.mock("@jupyterlab/notebook", () => ({ INotebookTracker: "notebooks" }));
 vi.mock("@jupyterlab/rendermime", () => ({ IRenderMimeRegistry: "rendermime" }));
-vi.mock("@lmkit/core", () => ({ mountBundle: () => () => {}, mountLive: "mountLive" }));
+vi.mock("@lmkit/core", async (original) => ({
+  ...(await original<object>()),
+  mountBundle: () => () => {},
+  mountLive: "mountLive",
+}));
 // it has an end-to-end test; its packages do not load in jsdom
 vi.mock("../src/side-panel-plugin.ts", () => ({ sidePanel: { id: "lmkit:side-panel" } }));
 const { default: plugins } = await import("../src/index.ts");

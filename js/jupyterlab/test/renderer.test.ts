@@ -4,6 +4,7 @@ import type { Kernel } from "@jupyterlab/services";
 import type { Channel } from "@lmkit/core";
 import { Signal } from "@lumino/signaling";
 import { beforeEach, expect, test, vi } from "vitest";
+import { frames, Sight } from "../../core/test/sight.ts";
 
 const MIME = "application/vnd.lmkit.view.v1+json";
 const { mountBundle, connect, unmount, probe, Refused } = vi.hoisted(() => {
@@ -18,28 +19,10 @@ const { mountBundle, connect, unmount, probe, Refused } = vi.hoisted(() => {
     Refused: class extends Error {},
   };
 });
-vi.mock("@lmkit/core", () => ({ mountBundle }));
+vi.mock("@lmkit/core", async (original) => ({ ...(await original<object>()), mountBundle }));
 vi.mock("../src/link.ts", () => ({ connect, RefusedError: Refused }));
 vi.mock("../src/probe.ts", () => ({ probe }));
 const { ViewRenderer } = await import("../src/renderer.ts");
-
-/** Stands for the window: says what has come into sight. */
-class Sight {
-  static all: Sight[] = [];
-  readonly observed = new Set<Element>();
-  constructor(readonly callback: (entries: { isIntersecting: boolean }[]) => void) {
-    Sight.all.push(this);
-  }
-  observe(element: Element) {
-    this.observed.add(element);
-  }
-  disconnect() {
-    this.observed.clear();
-  }
-  static reach(isIntersecting = true) {
-    for (const each of Sight.all) if (each.observed.size) each.callback([{ isIntersecting }]);
-  }
-}
 
 class FakeChannel implements Channel {
   readonly closers = new Set<() => void>();
@@ -74,8 +57,7 @@ const bundle = (view: string | null, more = {}) =>
 let channel: FakeChannel;
 
 beforeEach(() => {
-  Sight.all = [];
-  vi.stubGlobal("IntersectionObserver", Sight);
+  Sight.stub();
   channel = new FakeChannel();
   mountBundle.mockReset().mockReturnValue(unmount.mockReset());
   connect.mockReset().mockImplementation(async () => channel);
@@ -90,8 +72,8 @@ test("a view is drawn when it comes into sight, not before, and once", async () 
   await renderer.renderModel(bundle("v"));
   Sight.reach(false);
   expect(mountBundle).not.toHaveBeenCalled();
-  Sight.reach();
-  Sight.reach();
+  await Sight.drawn();
+  await Sight.drawn();
   expect(mountBundle).toHaveBeenCalledOnce();
   expect(given()[0]).toBe(renderer.node);
   expect(await given()[2]).toBe(channel);
@@ -102,7 +84,7 @@ test("until it is drawn a view has the room that it will take", async () => {
   const renderer = new ViewRenderer(MIME, null);
   await renderer.renderModel(bundle(null, { spec: { attention: {} } }));
   expect(renderer.node.style.minHeight).toBe("var(--lmkit-max-height, 600px)");
-  Sight.reach();
+  await Sight.drawn();
   expect(renderer.node.style.minHeight).toBe("");
   const { node } = renderer;
   vi.spyOn(node, "offsetHeight", "get").mockReturnValue(321);
@@ -117,31 +99,31 @@ test("until it is drawn a view has the room that it will take", async () => {
 
 test("a view without a kernel to ask is drawn as it was saved", async () => {
   await new ViewRenderer(MIME, null).renderModel(bundle("v"));
-  Sight.reach();
+  await Sight.drawn();
   expect(given()[2]).toBeNull();
   await new ViewRenderer(MIME, notebook().session).renderModel(bundle(null));
-  Sight.reach();
+  await Sight.drawn();
   expect(given()[2]).toBeNull();
   expect(connect).not.toHaveBeenCalled();
 });
 
 test("a notebook without a kernel says so", async () => {
   await new ViewRenderer(MIME, notebook(null).session).renderModel(bundle("v"));
-  Sight.reach();
+  await Sight.drawn();
   await expect(given()[2]).rejects.toThrow("This notebook has no kernel");
 });
 
 test("new data for a view that is live leaves it alone; after its end the newest data are drawn", async () => {
   const renderer = new ViewRenderer(MIME, notebook().session);
   await renderer.renderModel(bundle("v"));
-  Sight.reach();
+  await Sight.drawn();
   await settled();
   await renderer.renderModel(bundle("v", { version: "2" }));
-  Sight.reach();
+  await Sight.drawn();
   expect(mountBundle).toHaveBeenCalledOnce();
   channel.end();
   await renderer.renderModel(bundle("v", { version: "3" }));
-  Sight.reach();
+  await Sight.drawn();
   expect(unmount).toHaveBeenCalledOnce();
   expect(mountBundle).toHaveBeenCalledTimes(2);
   expect(given()[1]).toMatchObject({ version: "3" });
@@ -150,10 +132,10 @@ test("new data for a view that is live leaves it alone; after its end the newest
 test("another view in the same output replaces the first", async () => {
   const renderer = new ViewRenderer(MIME, notebook().session);
   await renderer.renderModel(bundle("v"));
-  Sight.reach();
+  await Sight.drawn();
   await settled();
   await renderer.renderModel(bundle("w"));
-  Sight.reach();
+  await Sight.drawn();
   await settled();
   expect(unmount).toHaveBeenCalledOnce();
   expect(connect.mock.calls.map(([, view]) => view)).toEqual(["v", "w"]);
@@ -162,33 +144,34 @@ test("another view in the same output replaces the first", async () => {
 test("the end of an earlier view's connection says nothing about the present one", async () => {
   const renderer = new ViewRenderer(MIME, notebook().session);
   await renderer.renderModel(bundle("v"));
-  Sight.reach();
+  await Sight.drawn();
   await settled();
   const first = channel;
   channel = new FakeChannel();
   await renderer.renderModel(bundle("w"));
-  Sight.reach();
+  await Sight.drawn();
   await settled();
   first.end();
   await renderer.renderModel(bundle("w"));
-  Sight.reach();
+  await Sight.drawn();
   expect(mountBundle).toHaveBeenCalledTimes(2);
 });
 
 test("another kernel is asked again; the first that comes is not another", async () => {
   const { fake, session } = notebook();
   await new ViewRenderer(MIME, session).renderModel(bundle("v"));
+  await frames(2);
   Sight.reach();
-  fake.kernelChanged.emit({ newValue: { id: "k0" } });
+  fake.kernelChanged.emit({ newValue: { id: "k0" } }); // while the session is not ready yet
   await settled();
-  Sight.reach();
+  await Sight.drawn();
   expect(mountBundle).toHaveBeenCalledOnce();
   fake.kernelChanged.emit({ newValue: null });
-  Sight.reach();
+  await Sight.drawn();
   expect(mountBundle).toHaveBeenCalledOnce();
   fake.session = { kernel: { id: "k2" } };
   fake.kernelChanged.emit({ newValue: { id: "k2" } });
-  Sight.reach();
+  await Sight.drawn();
   await settled();
   expect(connect).toHaveBeenLastCalledWith({ id: "k2" }, "v");
 });
@@ -197,13 +180,13 @@ test("what is disposed is taken down and hears nothing more", async () => {
   const { fake, session } = notebook();
   const renderer = new ViewRenderer(MIME, session);
   await renderer.renderModel(bundle("v"));
-  Sight.reach();
+  await Sight.drawn();
   await settled();
   renderer.dispose();
   renderer.dispose();
   expect(unmount).toHaveBeenCalledOnce();
   fake.kernelChanged.emit({ newValue: { id: "k2" } });
-  Sight.reach();
+  await Sight.drawn();
   expect(mountBundle).toHaveBeenCalledOnce();
 });
 
@@ -244,7 +227,7 @@ test("a kernel without lmkit is named as the side that lacks it", async () => {
     probe.mockResolvedValueOnce(found);
     const renderer = new ViewRenderer(MIME, session);
     await renderer.renderModel(bundle("v"));
-    Sight.reach();
+    await Sight.drawn();
     await expect(mountBundle.mock.lastCall?.[2]).rejects.toThrow(words);
     renderer.dispose();
   }

@@ -1,12 +1,12 @@
 /** The notebook renderer: draws saved outputs, in any workspace and without a kernel. */
-import { mountBundle } from "@lmkit/core";
+import { InSight, mountBundle } from "@lmkit/core";
 import type { ActivationFunction } from "vscode-notebook-renderer";
 import { extensionRest } from "./rest.ts";
 
-interface Drawn {
+interface Output {
   readonly element: HTMLElement;
-  readonly data: unknown;
-  undo(): void;
+  readonly place: InSight;
+  data: unknown;
 }
 
 /** "zh" of "zh-CN": the words of a view differ by no more. */
@@ -18,21 +18,19 @@ export const activate: ActivationFunction = (context) => {
   // A notebook's page says "en" whatever VS Code speaks; this is right on a desktop, and a guess in a
   // browser until the extension has told.
   let locale = navigator.language;
-  const drawn = new Map<string, Drawn>();
+  const outputs = new Map<string, Output>();
   const rest = extensionRest(context, (language) => {
     const same = first(language) === first(locale);
     locale = language;
     if (same) return;
-    for (const [id, { element, data }] of [...drawn]) draw(id, element, data);
+    for (const output of outputs.values()) draw(output);
   });
-  const draw = (id: string, element: HTMLElement, data: unknown) => {
-    drawn.get(id)?.undo();
-    const undo = mountBundle(element, data, null, { locale, ...(rest ? { rest } : {}) });
-    drawn.set(id, { element, data, undo });
+  const draw = ({ element, place, data }: Output) => {
+    place.show(data, () => mountBundle(element, data, null, { locale, ...(rest ? { rest } : {}) }));
   };
   const dispose = (id: string) => {
-    drawn.get(id)?.undo();
-    drawn.delete(id);
+    outputs.get(id)?.place.dispose();
+    outputs.delete(id);
   };
   return {
     renderOutputItem(item, element) {
@@ -42,11 +40,18 @@ export const activate: ActivationFunction = (context) => {
       } catch {
         data = null; // drawn as what it is: an output that cannot be read
       }
-      draw(item.id, element, data);
+      let output = outputs.get(item.id);
+      if (output?.element !== element) {
+        dispose(item.id);
+        output = { element, place: new InSight(element), data };
+        outputs.set(item.id, output);
+      }
+      output.data = data;
+      draw(output);
     },
     disposeOutputItem(id) {
       if (id !== undefined) dispose(id);
-      else for (const one of [...drawn.keys()]) dispose(one);
+      else for (const one of [...outputs.keys()]) dispose(one);
     },
   };
 };

@@ -1,10 +1,13 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect, test, vi } from "vitest";
+import { beforeEach, expect, test, vi } from "vitest";
+import { frames, stubAllInSight } from "../../core/test/sight.ts";
 import { activate } from "../src/renderer.ts";
 
 const golden = join(import.meta.dirname, "../../../tests/golden/bundles.json");
 const [{ given }] = JSON.parse(readFileSync(golden, "utf8"));
+
+beforeEach(stubAllInSight);
 
 type Rendered = Parameters<
   NonNullable<Awaited<ReturnType<typeof activate>>>["renderOutputItem"]
@@ -32,18 +35,21 @@ test("an output is drawn, drawn again in place, and taken away", async () => {
     element,
     signal,
   );
+  await frames(3);
   expect(views(element)).toBe(1);
   await made.renderOutputItem(
     item("a", () => given),
     element,
     signal,
   );
+  await frames(3);
   expect(views(element)).toBe(1);
   await made.renderOutputItem(
     item("b", () => given),
     element,
     signal,
   );
+  await frames(3);
   expect(views(element)).toBe(2);
   made.disposeOutputItem("a");
   expect(views(element)).toBe(1);
@@ -59,6 +65,7 @@ test("an output that is no JSON is drawn as one that cannot be read", async () =
     throw new SyntaxError("no JSON");
   };
   await made.renderOutputItem(item("a", broken), element, new AbortController().signal);
+  await frames(3);
   expect(element.firstElementChild?.shadowRoot?.textContent).toMatch(/cannot be/);
   made.disposeOutputItem();
 });
@@ -92,6 +99,7 @@ test("what an output lacks is asked of the extension, by messages that name thei
       signal,
     );
   }
+  await frames(3);
   expect(posted).toEqual([{ type: "offer" }]); // once for the page
   const views_ = [...element.querySelectorAll('[data-lmkit="view"]')];
   const button = (index: number) =>
@@ -120,15 +128,18 @@ test("an output speaks as VS Code does, once that is told", async () => {
     element,
     signal,
   );
+  await frames(3);
   const run = () =>
     element.querySelector('[data-lmkit="view"]')?.shadowRoot?.querySelector('[data-lmkit="run"]')
       ?.textContent;
   expect(run()).toBe("Run");
   say({ ...offered, language: "zh-cn" });
+  await frames(3);
   expect(run()).toBe("运行");
   expect(views(element)).toBe(1);
   const there = element.firstElementChild;
   say({ ...offered, language: "zh-cn", note: "a note" });
+  await frames(3);
   expect(element.firstElementChild).toBe(there); // nothing is drawn anew for the same language
   made?.disposeOutputItem?.();
 });
@@ -143,6 +154,7 @@ test("what an extension was asked before it was restarted is answered with a sen
     element,
     new AbortController().signal,
   );
+  await frames(3);
   const root = element.firstElementChild?.shadowRoot;
   const button = root?.querySelector('[data-lmkit="rest"]') as HTMLButtonElement;
   say(offered);
