@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import Locator
 
-__all__ = ["Pixels", "attention_at", "becomes", "coloured", "map_place", "pixels", "settled"]
+__all__ = ["Map", "Pixels", "becomes", "coloured", "map_of", "pixels", "settled"]
 
 _PIXELS = """(canvas) => {
     const { width, height } = canvas;
@@ -70,14 +70,7 @@ def settled(canvas: Locator) -> Pixels:
         assert time.monotonic() < end, "the picture never came to rest"
 
 
-def attention_at(colour: np.ndarray, legend: Pixels) -> float:
-    """The attention that a colour stands for, by the legend's strip in its square-root scale."""
-    middle = legend.values[legend.values.shape[0] // 2, 2:-2, :3]
-    place = int(np.abs(middle - colour).sum(axis=1).argmin())
-    return ((place + 2) / (legend.values.shape[1] - 1)) ** 2
-
-
-def map_place(drawn: Pixels) -> tuple[float, float, float]:
+def _map_place(drawn: Pixels) -> tuple[float, float, float]:
     """Left, top and side of a square map in CSS pixels: the one large opaque area of its canvas."""
     best = [_longest_run(row) for row in drawn.values[:, :, 3] == 255]
     widest = max(length for length, _ in best)
@@ -86,6 +79,72 @@ def map_place(drawn: Pixels) -> tuple[float, float, float]:
     line = drawn.ratio
     left = best[rows[len(rows) // 2]][1] + line
     return left / drawn.ratio, (rows[0] + line) / drawn.ratio, (widest - 2 * line) / drawn.ratio
+
+
+@dataclass(frozen=True)
+class Map:
+    """A square map as it was read: what is drawn, where it lies, and its numbers.
+
+    ``left``, ``top`` and ``side`` are in CSS pixels of the canvas; ``attention`` has the shape
+    (queries, keys).
+    """
+
+    drawn: Pixels
+    left: float
+    top: float
+    side: float
+    attention: np.ndarray
+
+
+def map_of(view: Locator, attention: np.ndarray) -> Map:
+    """The map of a view once each of its cells has the colour of its number.
+
+    What is drawn may be the last theme's or the last head's for a moment, at rest as it is; what
+    stays wrong fails here, with what was seen.
+
+    Args:
+        view: Shows the map.
+        attention: The kernel's numbers, shape (queries, keys).
+    """
+    canvas, legend = (
+        view.locator('[data-lmkit="picture-canvas"]'),
+        view.locator('[data-lmkit="legend"] canvas'),
+    )
+    end = time.monotonic() + 30
+    while True:
+        drawn, strip = settled(canvas), coloured(legend)
+        found = _read(drawn, strip, len(attention))
+        # the strip has some 250 steps in its square-root scale
+        far = np.abs(np.sqrt(found.attention) - np.sqrt(attention)).max()
+        if far < 0.03:
+            return found
+        if time.monotonic() > end:
+            break
+        canvas.page.wait_for_timeout(200)
+    middle, ends = (
+        drawn.values[drawn.values.shape[0] // 2, ::40].tolist(),
+        strip.values[strip.values.shape[0] // 2, [2, -3]].tolist(),
+    )
+    raise AssertionError(
+        f"the map is not the kernel's numbers, by up to {far:.3f}: it lies at {found.left}, "
+        f"{found.top}, {found.side} wide, of {drawn.values.shape}; along its middle {middle}; the "
+        f"legend from {ends[0]} to {ends[1]}; read {np.unique(found.attention.round(3))[:8]}"
+    )
+
+
+def _read(drawn: Pixels, strip: Pixels, count: int) -> Map:
+    left, top, side = _map_place(drawn)
+    middles = (np.arange(count) + 0.5) * side / count
+    attention = [[_attention_at(drawn.at(left + x, top + y), strip) for x in middles]
+                 for y in middles]  # fmt: skip
+    return Map(drawn, left, top, side, np.array(attention))
+
+
+def _attention_at(colour: np.ndarray, legend: Pixels) -> float:
+    """The attention that a colour stands for, by the legend's strip in its square-root scale."""
+    middle = legend.values[legend.values.shape[0] // 2, 2:-2, :3]
+    place = int(np.abs(middle - colour).sum(axis=1).argmin())
+    return ((place + 2) / (legend.values.shape[1] - 1)) ** 2
 
 
 def _longest_run(row: np.ndarray) -> tuple[int, int]:

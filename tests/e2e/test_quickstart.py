@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.e2e.lab import Lab
 from tests.e2e.notebook import Notebook, part
-from tests.e2e.picture import attention_at, coloured, map_place, settled
+from tests.e2e.picture import coloured, map_of
 
 QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
 HOME, MAGIC, ANALYSIS, PANELS, OWN, PLUGIN = 3, 5, 12, 18, 20, 23
@@ -165,15 +165,4 @@ def the_map_is_true(notebook: Notebook, view: Locator, layer: int, head: int) ->
     canvas = part(view, "picture-canvas")
     canvas.scroll_into_view_if_needed()
     notebook.page.mouse.move(5, 5)  # no cursor in the picture
-    drawn = settled(canvas)
-    legend = coloured(view.locator('[data-lmkit="legend"] canvas'))
-    left, top, side = map_place(drawn)
-    count = len(weights)
-    cell = side / count
-    for query in range(count):
-        for key in range(count):
-            colour = drawn.at(left + (key + 0.5) * cell, top + (query + 0.5) * cell)
-            read = attention_at(colour, legend)
-            # The strip has some 250 steps; a step is widest, 0.01, at the dark end.
-            assert read == pytest.approx(weights[query, key], abs=0.02), (query, key)
-    return drawn.values
+    return map_of(view, weights).drawn.values

@@ -23,7 +23,7 @@ export interface Theme {
   readonly diverging: Ramp;
 }
 
-/** A theme that may change; listeners also hear of a new device pixel ratio. */
+/** A theme that may change; listeners also hear of a new device pixel ratio, and of lost graphics. */
 export interface ThemeHandle {
   readonly current: Theme;
   subscribe(listener: () => void): () => void;
@@ -147,6 +147,10 @@ export function followTheme(root: HTMLElement, choice: ThemeChoice, scope: Scope
     }
     watchPixelRatio(scope, () => update(true));
   }
+  // Canvases are blank once the browser has lost its graphics: a driver that was reset, a computer that
+  // slept, a machine so busy that Chromium took its graphics process for hung. What listens draws anew.
+  const again = scope.frame(() => update(true));
+  scope.on(root, "contextrestored", again, { capture: true }); // it does not bubble
   // The element may be mounted before it is in the page, where no token has a value yet.
   changed();
   return {

@@ -133,6 +133,8 @@ export function paintBlock(
 ): void {
   if (columns === 0 || rows === 0 || width < 1 || height < 1) return;
   const fitted = shrink(cells, columns, rows, Math.floor(width), Math.floor(height), middle);
+  // one that the browser lost with its graphics comes back later than those in the page
+  if (scratch?.getContext("2d")?.isContextLost?.()) scratch = null;
   scratch ??= document.createElement("canvas");
   scratch.width = fitted.columns;
   scratch.height = fitted.rows;
