@@ -85,7 +85,10 @@ def to_html(bundle: Bundle | None, picture: bytes, alternative: str, theme: str 
 
 
 def standalone(fragments: list[str], title: str, theme: str = "auto") -> str:
-    """A whole page around HTML forms of outputs; its own background follows the theme."""
+    """A whole page around HTML forms of outputs; its own background follows the theme.
+
+    A view may be as high as the window: in a notebook it is one output of many.
+    """
     schemes = "light dark" if theme == "auto" else theme
     body = "\n".join(fragments)
     return (
@@ -93,6 +96,7 @@ def standalone(fragments: list[str], title: str, theme: str = "auto") -> str:
         f"<title>{html.escape(title)}</title>\n"
         f'<meta name="color-scheme" content="{html.escape(schemes, quote=True)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        "<style>:root { --lmkit-max-height: max(600px, calc(100vh - 18px)); }</style>\n"
         "</head>\n<body>\n"
         f"{body}\n</body>\n</html>\n"
     )

@@ -69,7 +69,13 @@ def test_the_save_menu(lab: Lab, open_notebook: Callable[..., Notebook], tmp_pat
     alone = notebook.page.context.browser.new_context(offline=True)  # type: ignore[union-attr]
     try:
         other = alone.new_page()
+        other.set_viewport_size({"width": 1100, "height": 1200})
         other.goto(page.as_uri())
+        # a page is no cell: the view takes what room the window has before it scrolls inside
+        body = other.locator('[data-lmkit="root"]')
+        expect(body).to_be_visible()
+        inner = other.locator('[data-lmkit="picture"]')
+        expect(inner).to_be_in_viewport(ratio=1)
         expect(other.locator('[data-lmkit="layer-number"]')).to_have_text("3")
         expect(other.locator('[data-lmkit="saved-note"]')).to_contain_text("all 72 heads")
         other.locator('[data-lmkit="save"]').click()
