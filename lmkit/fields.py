@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from lmkit.protocol.messages import (
     TextField,
 )
 
-__all__ = ["check_value", "check_values", "defaults", "option_name", "parse_value"]
+__all__ = ["check_value", "check_values", "defaults", "option_name", "parse_value", "taken"]
 
 MAX_TEXT = 4_000_000
 """Longest text that a field takes, in characters; the protocol's own bound."""
@@ -60,6 +61,20 @@ def check_values(
                 f"{field.label} is empty.", hint=f"Write something into {field.label!r}."
             )
     return checked
+
+
+def taken(fields: Sequence[FieldSpec], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that their fields take, of a form that was kept.
+
+    It may be of another version of the plugin. What does not fit any more is left to the defaults:
+    a form that does not open would lose all of it.
+    """
+    kept = {}
+    for field in fields:
+        if field.name in values:
+            with contextlib.suppress(FieldError):
+                kept[field.name] = check_value(field, values[field.name])
+    return kept
 
 
 def check_value(field: FieldSpec, value: Any) -> Any:

@@ -24,6 +24,7 @@ from lmkit.api import Job
 from lmkit.cells import cell_of
 from lmkit.declarations import fields_of
 from lmkit.errors import LmkitError, ProtocolError
+from lmkit.fields import taken
 from lmkit.host import RegisteredTask
 from lmkit.protocol import rpc
 from lmkit.protocol.codec import decode_request, to_builtins
@@ -264,7 +265,8 @@ class Server:
         from lmkit.kit import follow_job, open_task
 
         registered = self.session.host.task(asked.task)
-        panel = open_task(self.session, registered, asked.model, asked.values, {})
+        values = taken(fields_of(registered.task), asked.values)
+        panel = open_task(self.session, registered, asked.model, values, {})
         follow_job(self.session, panel)
         return rpc.Opened(session=self.session.id, view=panel.view.id)
 

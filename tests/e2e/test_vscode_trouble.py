@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Frame, Page, expect
+from playwright.sync_api import Frame, Locator, Page, expect
 
 from tests.e2e.editor import Editor, Workbench, keeping, kept, serve, watch
 from tests.installed import interpreter
@@ -361,3 +361,62 @@ def test_a_python_with_another_protocol_is_named_with_both(page: Page, tmp_path:
         assert starts(editor) == 2
         workbench.shot("other-protocol")
         workbench.harmless()
+
+
+def test_a_data_sets_result_outlives_a_reload_and_python(page: Page, editor: Editor) -> None:
+    texts = ["a moving and honest film", "a dull and badly acted one", "warm and wise"]
+    rows = [f"{texts[index % 3]} number {index}" for index in range(24)]
+    data = editor.workspace / "films.csv"
+    data.write_text("\n".join(["text", *rows]) + "\n")
+
+    def read(result: Locator) -> list[str]:
+        """The table of rows; a live one has a sign beside each that it can be explored."""
+        cells = result.locator('[data-lmkit="result-table"]').last.locator("tbody tr")
+        return [one.rstrip("\t› ") for one in cells.all_inner_texts()]
+
+    def evaluate(frame: Frame) -> None:
+        source = frame.locator(part("data-source"))
+        if not source.is_visible():
+            frame.locator(part("data-toggle")).click()
+        source.fill(str(data))
+        frame.locator(part("data-open")).click()
+        expect(frame.locator(part("data-facts"))).to_contain_text("24 rows", timeout=LONG)
+        keeps = keeping(frame)
+        frame.locator(part("data-run")).click()
+        expect(frame.locator(part("data-results"))).to_contain_text("number 5", timeout=LONG)
+        kept(frame, keeps)
+
+    workbench = Workbench(page, editor)
+    workbench.command("lmkit: Open Panel")
+    workbench.pick("Classification")
+    workbench.pick("starter:sentiment")
+    frame = workbench.frame(part("data-toggle"))
+    evaluate(frame)
+    scores = read(frame.locator(part("data-results")))
+
+    def is_kept(frame: Frame) -> None:
+        """What was there is there, with the way on."""
+        note = frame.locator("#note")
+        expect(note).to_contain_text("This result was kept", timeout=LONG)
+        assert read(frame.locator(part("data-results"))) == scores
+
+    with page.expect_navigation():
+        workbench.command("Developer: Reload Window")
+    workbench.ready()
+    frame = workbench.frame(part("data-results"))
+    is_kept(frame)
+    expect(frame.locator(part("saved-note"))).to_contain_text("The result of an earlier run.")
+    workbench.shot("kept-data-set")
+
+    # the form is a click away, and what it runs is live
+    frame.get_by_role("button", name="Back to the Form").click()
+    expect(frame.locator("#note")).to_be_hidden()
+    evaluate(frame)
+
+    # Python ends when nothing runs: what it made stays
+    os.kill(editor.python(), signal.SIGKILL)
+    is_kept(frame)
+    workbench.shot("kept-after-end")
+    frame.get_by_role("button", name="Back to the Form").click()
+    expect(frame.locator(part("run"))).to_be_enabled(timeout=LONG)
+    workbench.harmless()

@@ -188,6 +188,14 @@ def test_a_run_tells_how_far_it_is_and_stops(editor: Editor, bert: str) -> None:
     editor.event(lambda one: one["type"] == "status" and one["status"]["state"] == "cancelled")
 
 
+def test_a_form_that_another_version_kept_opens_with_what_still_fits(
+    editor: Editor, bert: str
+) -> None:
+    kept = {"text": "typed by me", "steps": -3, "gold": "label", "gone": True}
+    _, spec = opened(editor, "loud", bert, **kept)
+    assert spec["values"] == {"text": "typed by me", "steps": 0}
+
+
 def test_wrong_requests_are_errors_with_a_sentence(editor: Editor) -> None:
     for method, params in [
         ("open", {"task": "no-such-task"}), ("open", {"task": 3}), ("open", None),

@@ -16,6 +16,8 @@ export interface HostActions {
    * Rejects with why it could not be written.
    */
   readonly saveFile?: (name: string, file: Blob) => Promise<boolean>;
+  /** What a saved view says of itself where no cell brings it to life. */
+  readonly saved?: string;
 }
 
 /** What every part of a view is given. */

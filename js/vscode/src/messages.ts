@@ -23,6 +23,8 @@ export type ToPage =
   | { readonly type: "open"; readonly where: Where }
   | { readonly type: "message"; readonly message: unknown; readonly data: readonly string[] }
   | { readonly type: "closed" }
+  /** The saved form is all that there is of its result: it stays until the user asks for the form. */
+  | { readonly type: "kept" }
   | {
       readonly type: "state";
       readonly state: Omit<PanelState, "bundle">;
@@ -40,6 +42,7 @@ export type ToPage =
 
 export type FromPage =
   | { readonly type: "ready" }
+  | { readonly type: "begin" }
   | { readonly type: "send"; readonly message: unknown }
   | { readonly type: "save"; readonly id: number; readonly name: string; readonly data: string };
 

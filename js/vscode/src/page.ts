@@ -18,7 +18,7 @@ const options = {
   fill: true,
   // pages of plugins run by the nonce of this script
   nonce: document.currentScript?.nonce ?? "",
-  host: { saveFile },
+  host: { saveFile, saved: document.body.dataset["saved"] ?? "" },
 };
 const listeners = new Set<Parameters<Channel["listen"]>[0]>();
 const closers = new Set<() => void>();
@@ -65,10 +65,23 @@ const channel: Channel = {
   close: () => {},
 };
 
-function note(text: string, hint: string): void {
+function note(text: string, hint: string): HTMLElement {
   const place = document.getElementById("note") as HTMLElement;
+  place.className = "";
   place.textContent = [text, hint].filter(Boolean).join(" ");
   place.hidden = text === "";
+  return place;
+}
+
+/** Say that what is shown was kept, and offer the form. */
+function sayKept(): void {
+  const place = note(document.body.dataset["kept"] ?? "", "");
+  place.classList.add("kept");
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = document.body.dataset["begin"] ?? "";
+  button.addEventListener("click", () => host.postMessage({ type: "begin" }));
+  place.append(button);
 }
 
 window.addEventListener("message", (event: MessageEvent<ToPage>) => {
@@ -83,6 +96,8 @@ window.addEventListener("message", (event: MessageEvent<ToPage>) => {
   } else if (told.type === "message") {
     const buffers = told.data.map(bytes);
     for (const heard of [...listeners]) heard(told.message, buffers);
+  } else if (told.type === "kept") {
+    sayKept();
   } else if (told.type === "closed") {
     for (const closed of [...closers]) closed();
   } else if (told.type === "state") {

@@ -41,6 +41,8 @@ export class Panel implements vscode.Disposable {
   #told: ToPage[] = [];
   /** Whether it shows a table's rows: no place for a selected text. */
   #overRows = false;
+  /** Whether something runs in it. */
+  #busy = false;
   #disposed = false;
 
   constructor(
@@ -145,8 +147,12 @@ export class Panel implements vscode.Disposable {
       return;
     }
     this.#where = where;
-    if (!this.#wish || !this.#saved) this.#tellOpen(where);
-    if (this.#wish) await this.#attempt(where);
+    if (this.#wish) {
+      if (!this.#saved) this.#tellOpen(where);
+      await this.#attempt(where);
+    } else if (this.#saved && !(await this.#follows(where).catch(() => true))) {
+      if (this.#where === where) this.#tell({ type: "kept" });
+    } else if (this.#where === where) this.#tellOpen(where);
   }
 
   #tellOpen(where: Opened): void {
@@ -188,11 +194,8 @@ export class Panel implements vscode.Disposable {
     }
   }
 
-  /** Run what the form holds, unless the view follows a job: that is drawn from its folder. */
-  async #run(where: Opened): Promise<void> {
-    const { view, session } = where;
-    // as they are now: a run that ends meanwhile brings those that it was made with
-    const { values } = this.#state;
+  /** Say hello; whether the view follows a job. */
+  async #follows({ view, session }: Opened): Promise<boolean> {
     // Events go to who has said hello; the page says it again and is told what there is by then.
     const hello = {
       type: "hello",
@@ -204,8 +207,17 @@ export class Panel implements vscode.Disposable {
     };
     const { message } = await this.server.request<Answered>("request", { message: hello });
     const spec = isObject(message) ? message["spec"] : null;
+    return isObject(spec) && Boolean(spec["job"]);
+  }
+
+  /** Run what the form holds, unless the view follows a job: that is drawn from its folder. */
+  async #run(where: Opened): Promise<void> {
+    const { view } = where;
+    // as they are now: a run that ends meanwhile brings those that it was made with
+    const { values } = this.#state;
+    const follows = await this.#follows(where);
     if (this.#where !== where) return;
-    if (isObject(spec) && spec["job"]) {
+    if (follows) {
       this.#tellOpen(where);
       return;
     }
@@ -226,15 +238,15 @@ export class Panel implements vscode.Disposable {
     this.#where = null;
     // What it showed is computed again and stays until then. A run that went on has no result yet: it
     // may be what the process died of.
-    if (this.#state.ran) {
-      this.#wish = true;
-      this.#saved = true;
-    }
+    if (this.#state.ran) this.#wish = true;
+    if (this.#state.ran || (!this.#busy && this.#state.bundle !== undefined)) this.#saved = true;
+    this.#busy = false;
     await this.#open();
   }
 
   #hear(told: FromPage): void {
     if (told.type === "ready") this.#show();
+    else if (told.type === "begin") this.#begin();
     else if (told.type === "send") void this.#carry(told.message);
     else if (told.type === "save") void this.#save(told);
   }
@@ -256,10 +268,17 @@ export class Panel implements vscode.Disposable {
     for (const told of this.#told) this.#post(told);
   }
 
+  /** The user leaves the kept result for the form. */
+  #begin(): void {
+    if (this.#where) this.#tellOpen(this.#where);
+  }
+
   /** Carry a message of the view to Python and its answer back. */
   async #carry(message: unknown): Promise<void> {
     if (!isObject(message)) return;
-    this.#keepValues(message["values"]);
+    // other messages carry values too: of the report on a data set, of a view
+    if (message["type"] === "edit" || message["type"] === "run")
+      this.#keepValues(message["values"]);
     if (message["type"] === "select") this.#keepSelection(message["selection"]);
     let answer: Answered;
     try {
@@ -279,6 +298,7 @@ export class Panel implements vscode.Disposable {
     const status = (event["type"] === "status" ? event["status"] : spec["status"]) as
       | Status
       | undefined;
+    if (status) this.#busy = status.state !== "idle" && !ENDS.has(status.state);
     if (status?.state === "running") this.#clearProblem();
     if (status) this.#progress.follow(status);
     if (event["type"] === "selected") this.#keepSelection(event["selection"]);

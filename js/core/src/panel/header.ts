@@ -115,7 +115,7 @@ export function savedText(context: Context): string {
           ? t("saved.refill")
           : source.reason !== ""
             ? visibleProse(source.reason)
-            : t("saved.note");
+            : (context.host.saved ?? t("saved.note"));
   const { saved } = source;
   if (!saved || saved.heads === 0) return first;
   const second =
