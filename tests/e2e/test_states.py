@@ -304,3 +304,38 @@ def test_plain_nbconvert_is_interactive_too(saved: Path, browser: Browser, tmp_p
     in_html(view)
     assert watch.errors == []
     context.close()
+
+
+def test_a_second_view_of_a_live_output(lab: Lab, open_notebook: Callable[..., Notebook]) -> None:
+    cells = [
+        code("%load_ext lmkit"),
+        code("%%lm classification --model starter:sentiment\nThe plot is thin, but I was moved."),
+    ]
+    notebook = open_notebook(write(lab.root / "second-view.ipynb", cells))
+    notebook.run_all()
+    view = notebook.view(1)
+    kernel = notebook.view_in_kernel(1)
+    notebook.js("await app.commands.execute('notebook:create-output-view');")
+    second = notebook.page.locator('.jp-LinkedOutputView [data-lmkit="view"]')
+    expect(part(second, "badge")).to_have_attribute("data-state", "live")
+    part(second, "grid").locator('[data-layer="3"][data-head="7"]').click()
+    expect(part(second, "picture")).to_have_attribute("aria-label", re.compile("Layer 3, head 7"))
+    notebook.hears(f"[{kernel}.selection.layer, {kernel}.selection.head]", [3, 7])
+    # what one runs, both show
+    box = second.locator('[data-lmkit="field"][data-field="text"]')
+    box.fill("A dull film, and I was bored.")
+    part(second, "run").click()
+    for one in (second, view):
+        expect(one.locator('[data-lmkit="token"]').filter(has_text="bored")).to_have_count(1)
+        expect(part(one, "badge")).to_have_attribute("data-state", "live")
+    notebook.shot("second-view-live")
+    # closed, it leaves the first alive
+    notebook.js(
+        """const panels = [...app.shell.widgets('main')];
+        panels.find((one) => one.node.querySelector('.jp-LinkedOutputView')).close();"""
+    )
+    expect(second).to_have_count(0)
+    view = notebook.view(1)
+    part(view, "grid").locator('[data-layer="1"][data-head="2"]').click()
+    notebook.hears(f"[{kernel}.selection.layer, {kernel}.selection.head]", [1, 2])
+    assert notebook.watch.errors == []
