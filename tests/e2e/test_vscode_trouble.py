@@ -375,9 +375,10 @@ def test_a_data_sets_result_outlives_a_reload_and_python(page: Page, editor: Edi
         return [one.rstrip("\t› ") for one in cells.all_inner_texts()]
 
     def evaluate(frame: Frame) -> None:
-        source = frame.locator(part("data-source"))
-        if not source.is_visible():
-            frame.locator(part("data-toggle")).click()
+        expect(frame.locator(part("badge"))).to_have_attribute("data-state", "live", timeout=LONG)
+        source, toggle = frame.locator(part("data-source")), frame.locator(part("data-toggle"))
+        if toggle.get_attribute("aria-expanded") == "false":  # it was open in what was kept
+            toggle.click()
         source.fill(str(data))
         frame.locator(part("data-open")).click()
         expect(frame.locator(part("data-facts"))).to_contain_text("24 rows", timeout=LONG)
