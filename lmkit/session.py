@@ -53,6 +53,7 @@ from lmkit.protocol.messages import (
     Welcome,
 )
 from lmkit.runner import run_view
+from lmkit.shown_outputs import ShownOutputs
 from lmkit.task_runs import TaskRuns
 from lmkit.tile_queue import BACKGROUND, TileQueue
 from lmkit.trace_cache import TraceCache
@@ -85,6 +86,7 @@ class Session:
         self.find_data: Callable[[str], Any] | None = None
         """Looks up a data set that a panel names: a variable of the notebook; None if not there."""
         self.views = OpenViews(host, self.traces)
+        self.outputs = ShownOutputs()
         self.runs = TaskRuns(host, models, self.traces, self.views)
         self._inbox: queue.SimpleQueue[tuple[Any, Channel] | None] = queue.SimpleQueue()
         self._tiles = TileQueue()

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -26,6 +27,7 @@ from lmkit.transports.assets import core_source, loader_source
 from lmkit.transports.comm import TARGET, register
 from lmkit.transports.main_thread import call_on_main
 from lmkit.transports.mimebundle import mimebundle
+from lmkit.transports.replaced import note_shown
 from lmkit.views.panel import Outcome, PanelView
 
 __all__ = ["ExplorerWidget", "Panel", "ViewWidget", "panel_class"]
@@ -68,9 +70,24 @@ class ViewWidget(anywidget.AnyWidget):
         self._shown = False
         self._filling = False
         self._timer: threading.Timer | None = None
+        self._owner: weakref.ref[Any] | None = None
         super().__init__(_session=session.id, _view=view.id, _esm=loader_source(), **traits)
         self._channel = WidgetChannel(self)
         self.on_msg(self._receive)
+
+    @property
+    def session(self) -> Session:
+        """The session that serves its view."""
+        return self._served
+
+    def shown_by(self, owner: Any) -> None:
+        """Say what object shows itself as this widget."""
+        self._owner = weakref.ref(owner)
+
+    def owner(self) -> Any:
+        """The object that shows itself as this widget; itself where none does."""
+        owner = self._owner() if self._owner is not None else None
+        return self if owner is None else owner
 
     def _receive(self, _: Any, content: Any, buffers: Any) -> None:
         if isinstance(content, dict) and content.get("type") == "lmkit-core":
@@ -88,6 +105,7 @@ class ViewWidget(anywidget.AnyWidget):
     def _ipython_display_(self) -> None:
         # An execute_result has no identity; a display with one can be filled in later.
         self._shown = True
+        note_shown(self)
         self._be_reachable()
         self._publish(self._repr_mimebundle_(), update=False)
 
@@ -100,7 +118,8 @@ class ViewWidget(anywidget.AnyWidget):
         shell = InteractiveShell.instance()
         manager = getattr(getattr(shell, "kernel", None), "comm_manager", None)
         if manager is not None and TARGET not in manager.targets:
-            register(manager, lambda: self._served)
+            served = self._served  # and not self: the target stays, this widget need not
+            register(manager, lambda: served)
 
     @property
     def display_id(self) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,8 +64,14 @@ class Kernel:
     def __init__(self, client: BlockingKernelClient) -> None:
         self.client = client
 
-    def run(self, code: str) -> Ran:
-        """Run a cell to its end."""
+    def run(self, code: str, *, cell: str = "", deleted: Sequence[str] = ()) -> Ran:
+        """Run a cell to its end.
+
+        Args:
+            code: Its source.
+            cell: The cell's id, as front ends say it beside the request.
+            deleted: The ids of cells that were deleted before.
+        """
         ran = Ran()
 
         def take(message: dict[str, Any]) -> None:
@@ -77,9 +84,16 @@ class Kernel:
             elif kind == "error":
                 ran.outputs.append({"type": kind, **content})
 
-        reply = self.client.execute_interactive(
-            code, allow_stdin=False, output_hook=take, timeout=WAIT, stop_on_error=False
-        )
+        session = self.client.session
+        told = {"cellId": cell, "deletedCells": [*deleted]} if cell else None
+        # the client itself has no way to say it
+        session.msg = functools.partial(type(session).msg, session, metadata=told)
+        try:
+            reply = self.client.execute_interactive(
+                code, allow_stdin=False, output_hook=take, timeout=WAIT, stop_on_error=False
+            )
+        finally:
+            del session.msg
         ran.status = reply["content"]["status"]
         return ran
 
