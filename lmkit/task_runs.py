@@ -395,6 +395,8 @@ class TaskRuns:
             part = self._reported(panel, part, results)
         except LmkitError as error:
             status, failure = Status(state="error", error=error_info(error)), failure or error
+        if status.state == "cancelled":
+            status = Status(state="cancelled", kept=len(results) > 0)
         view.finish_rows(run, part, header, status)
         if isinstance(failure, Cancelled) or (isinstance(failure, LmkitError) and len(results)):
             return results  # the panel says why there are no more

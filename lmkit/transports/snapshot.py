@@ -224,7 +224,7 @@ def _short(record: RunRecord | None) -> RunRecord | None:
 def _keepable(result: Result) -> Result:
     """A page of a plugin's own runs scripts: it is drawn from a live kernel and never saved."""
     if isinstance(result, Page):
-        return Text(title=result.title, text="This part is drawn only while its kernel runs.")
+        return msgspec.structs.replace(result, html="")
     return result
 
 

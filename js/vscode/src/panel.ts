@@ -43,6 +43,8 @@ export class Panel implements vscode.Disposable {
   #overRows = false;
   /** Whether something runs in it. */
   #busy = false;
+  /** Counts the runs that began. */
+  #runs = 0;
   #disposed = false;
 
   constructor(
@@ -94,7 +96,13 @@ export class Panel implements vscode.Disposable {
   /** Whether a selected text can be run here: the same task, and the model that is asked for, if one is. */
   takes(task: string, model: string | undefined): boolean {
     const { task: mine, model: loaded } = this.#state;
-    return task === mine && (model ?? loaded) === loaded && !this.#overRows;
+    return task === mine && (model ?? loaded) === loaded && !this.#overRows && !this.#showsKept;
+  }
+
+  /** Whether it shows a result that only the page still has. */
+  get #showsKept(): boolean {
+    const types = this.#told.map(({ type }) => type);
+    return types.includes("kept") && !types.includes("open");
   }
 
   /** Run with these values; what else the form holds stays. The keyboard stays where it is. */
@@ -277,8 +285,13 @@ export class Panel implements vscode.Disposable {
   async #carry(message: unknown): Promise<void> {
     if (!isObject(message)) return;
     // other messages carry values too: of the report on a data set, of a view
-    if (message["type"] === "edit" || message["type"] === "run")
+    if (message["type"] === "edit" || message["type"] === "run") {
+      const before = JSON.stringify(this.#state.values);
       this.#keepValues(message["values"]);
+      // a result of other values: a reload shows it as it was and runs nothing
+      const edited = before !== JSON.stringify(this.#state.values);
+      if (edited && this.#state.ran) this.#keep({ ...this.#state, ran: false });
+    }
     if (message["type"] === "select") this.#keepSelection(message["selection"]);
     let answer: Answered;
     try {
@@ -298,7 +311,11 @@ export class Panel implements vscode.Disposable {
     const status = (event["type"] === "status" ? event["status"] : spec["status"]) as
       | Status
       | undefined;
-    if (status) this.#busy = status.state !== "idle" && !ENDS.has(status.state);
+    if (status) {
+      const busy = status.state !== "idle" && !ENDS.has(status.state);
+      if (busy && !this.#busy) this.#runs += 1;
+      this.#busy = busy;
+    }
     if (status?.state === "running") this.#clearProblem();
     if (status) this.#progress.follow(status);
     if (event["type"] === "selected") this.#keepSelection(event["selection"]);
@@ -364,10 +381,13 @@ export class Panel implements vscode.Disposable {
 
   /** Keep the view's saved form, so that a reload shows it at once. */
   async #keepView(): Promise<void> {
-    if (!this.#where) return;
+    // while something runs the view is in part of the run before: its end is kept instead
+    if (!this.#where || this.#busy) return;
     const { view } = this.#where;
+    const runs = this.#runs;
     try {
       const bundle = await this.server.request<unknown>("snapshot", { view });
+      if (runs !== this.#runs || view !== this.#where?.view) return;
       const { bundle: _, ...rest } = this.#state;
       const small = JSON.stringify(bundle).length <= MAX_KEPT;
       this.#keep(small ? { ...rest, bundle } : rest);

@@ -53,7 +53,9 @@ export function analysis(
     info.fields.map((field) => [field.name, startValue(field, kept?.arguments ?? {})]),
   );
   const asked = () => (store.state.asked?.view === info.name ? store.state.asked.values : {});
-  if (kept && keptLens(kept, store.state)) {
+  // Of a page only its place is kept: a kernel is asked for it anew.
+  const whole = kept?.results.every((one) => one.kind !== "page") ?? false;
+  if (kept && whole && keptLens(kept, store.state)) {
     answers.set(questionOf(info, values, { ...store.state, ...kept.selection }), kept.results);
   }
   values = { ...values, ...asked() };

@@ -142,8 +142,10 @@ export function chart(result: Chart, context: Context, scope: Scope): readonly N
     });
   };
 
+  let drawnFor = 0;
   const draw = () => {
-    const width = Math.max(220, Math.round(frame.clientWidth || 360));
+    drawnFor = frame.clientWidth;
+    const width = Math.max(220, Math.round(drawnFor || 360));
     const height = result.square ? Math.min(340, Math.max(HEIGHT, width * 0.8)) : HEIGHT;
     const [right, bottom] = [width - MARGIN.right, height - MARGIN.bottom];
     const across = (value: number) =>
@@ -327,7 +329,11 @@ export function chart(result: Chart, context: Context, scope: Scope): readonly N
     }),
   );
   draw();
-  scope.resize(frame, scope.frame(draw));
+  // At once, which is before the frame is painted: a chart that a run renews twice a second would
+  // flicker with the width that it has before it is in the page.
+  scope.resize(frame, () => {
+    if (frame.clientWidth > 0 && frame.clientWidth !== drawnFor) draw();
+  });
   const parts: Node[] = [frame, reading, legend, numbers(result, context, scope)];
   if (result.note !== "")
     parts.push(h("p", { class: "note", dir: "auto" }, visibleProse(result.note)));

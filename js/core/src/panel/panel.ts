@@ -47,6 +47,10 @@ export function panel(
   let stopping = false;
   let run: string | null = first.status.run;
 
+  /** A saved "running" is history: nothing runs where nothing is live. */
+  const runs = () =>
+    status.state === "running" && (source.state === "live" || source.state === "connecting");
+
   const header = h("div", { class: "header", "data-lmkit": "header" });
   const dataHost = h("div", { class: "data-host" });
   const formHost = h("div");
@@ -230,7 +234,7 @@ export function panel(
     );
     theData.show(spec.dataSet, {
       live: source.state === "live",
-      running: status.state === "running",
+      running: runs(),
     });
     // What is worked with comes first: the data set, once there is one, else the text.
     const wanted = theData.open ? formHost : saved;
@@ -278,7 +282,7 @@ export function panel(
     );
     theForm?.show({
       live: source.state === "live",
-      running: status.state === "running",
+      running: runs(),
       stopping,
     });
   };
@@ -332,9 +336,7 @@ export function panel(
   const drawStatus = () => {
     statusScope.dispose();
     statusScope = scope.child();
-    // A saved "running" is history: nothing runs where nothing is live.
-    const stale =
-      status.state === "running" && source.state !== "live" && source.state !== "connecting";
+    const stale = status.state === "running" && !runs();
     const shown: Status = stale ? { ...status, state: "idle", progress: null } : status;
     const rows = overRows && theData?.open === true;
     if (theData) drawRows = drawRows ?? statusLine(theData.status, context);
@@ -389,10 +391,17 @@ export function panel(
         // What is found so far has no pass of its own yet.
         explain: live && partial === null ? explain() : null,
       };
+      // a run renews its results as it goes on: what was opened to be read stays open
+      const boxes = () => [...shownResults.querySelectorAll("details")];
+      const open = boxes().map((box) => box.open);
+      const { activeElement } = shownResults.getRootNode() as ShadowRoot | Document;
+      const focused = boxes().findIndex((box) => box.contains(activeElement));
       refill(
         shownResults,
         ...found.map((result) => drawResult(result, context, resultScope, store, actions)),
       );
+      for (const [index, box] of boxes().entries()) if (open[index]) box.open = true;
+      if (focused >= 0) boxes()[focused]?.querySelector("summary")?.focus({ preventScroll: true });
     }
     refill(results, ...(shownResults.childNodes.length > 0 ? [shownResults] : []));
     const empty =
