@@ -20,6 +20,7 @@ from lmkit.api import (
 from lmkit_classification.heads import (
     bars,
     check_finite,
+    gold_cells,
     gold_labels,
     is_multi_label,
     is_regression,
@@ -123,10 +124,13 @@ class Classification(Task):
                 if regression:
                     yield row, {"values": dict(zip(names, values, strict=True)), **length}
                     continue
-                gold, unknown = gold_labels(row.get("label"), names, multi)
-                if unknown:
-                    yield RowProblem(row.index, "label", _not_known(unknown, names, model.name))
-                yield row, {**_output(names, values, gold, multi), **length}
+                gold = None
+                try:
+                    gold = gold_labels(row.get("label"), names, multi, model.name)
+                except ValueError as error:
+                    yield RowProblem(row.index, "label", f"{error} The row is not scored.")
+                found = _output(names, values, gold or ())
+                yield row, {**found, **gold_cells(row, gold, multi), "multi": multi, **length}
 
     def report_rows(
         self,
@@ -148,7 +152,7 @@ class Classification(Task):
         return report(done, wish)
 
 
-def _output(names: Sequence[str], values: list[float], gold: list[str], multi: bool) -> RowOutput:
+def _output(names: Sequence[str], values: list[float], gold: Sequence[str]) -> RowOutput:
     best = max(range(len(values)), key=values.__getitem__)
     order = range(len(names))
     if len(names) > MOST_LABELS:
@@ -158,13 +162,4 @@ def _output(names: Sequence[str], values: list[float], gold: list[str], multi: b
         "predicted": names[best],
         "probability": values[best],
         "probabilities": {names[one]: values[one] for one in order},
-        "gold": gold,
-        "multi": multi,
     }
-
-
-def _not_known(unknown: Sequence[str], names: Sequence[str], model: str) -> str:
-    shown = ", ".join(repr(one[:60]) for one in unknown[:3])
-    known = ", ".join(names[:8]) + (" and more" if len(names) > 8 else "")
-    what = "is no label" if len(unknown) == 1 else "are no labels"
-    return f"{shown} {what} of {model}, which knows {known}. The row is not scored."
