@@ -461,6 +461,37 @@ def test_labels_as_pandas_writes_them_where_one_is_missing(
     assert done.scores["rows scored"] == 5
 
 
+def test_right_numbers_that_are_none_are_named(session: Session, tmp_path: Path) -> None:
+    labels = ["1,5", "good", "2.5", None, "inf", [1.0, 2.0]]
+    rows = [{"text": text, "stars": one} for text, one in zip(TEXTS, labels, strict=True)]
+    rows.append({"text": "a film", "stars": 10**400})
+    rows.append({"text": "a film", "stars": 1.0})
+    folder = tiny_bert(tmp_path, 1, problem_type="regression")
+    done = Kit(session, folder, {}).evaluate("classification", rows, label="stars")
+    assert len(done) == 8
+    assert [str(one) for one in done.problems] == [
+        "Row 0, column 'stars': '1,5' is no number: decimals come after a point (1.5). The row is "
+        "not scored.",
+        "Row 1, column 'stars': 'good' is no number. The row is not scored.",
+        "Row 4, column 'stars': 'inf' is no number. The row is not scored.",
+        "Row 5, column 'stars': 2 right numbers, for a model that gives 1. The row is not scored.",
+        f"Row 6, column 'stars': 1{'0' * 56}... is no number. The row is not scored.",
+    ]
+    assert done.scores["rows scored"] == 2
+    assert [row["label"] for row in done.rows] == [None, None, 2.5, None, None, None, None, 1.0]
+
+
+def test_right_numbers_of_several_outputs(session: Session, tmp_path: Path) -> None:
+    folder = tiny_bert(tmp_path, 2, problem_type="regression")
+    rows = [{"text": text, "label": [index % 2, 0.0]} for index, text in enumerate(TEXTS)]
+    done = Kit(session, folder, {}).evaluate("classification", rows)
+    assert not done.problems
+    assert [row["label"] for row in done.rows] == [[0.0, 0.0], [1.0, 0.0]] * 3
+    first = np.array([next(iter(row["values"].values())) for row in done.rows])
+    error = np.abs(first - np.arange(6) % 2).mean()
+    assert done.scores["mean absolute error"] == pytest.approx(error)
+
+
 # -- zero-shot -------------------------------------------------------------------------------------
 
 

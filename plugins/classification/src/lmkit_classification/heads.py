@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Container, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ __all__ = [
     "check_finite",
     "gold_cells",
     "gold_labels",
+    "gold_numbers",
     "is_multi_label",
     "is_regression",
     "label_names",
@@ -164,6 +166,27 @@ def gold_cells(row: Row, gold: list[str] | None, multi: bool) -> dict[str, Any]:
     return {"gold": one, "label": one or ", ".join(map(str, cell)) or None}
 
 
+def gold_numbers(cell: Sequence[Any] | None, outputs: int) -> list[float]:
+    """The right numbers of a regression, one for each output or for the first; empty without any.
+
+    Raises:
+        ValueError: what is wrong with them, as a sentence without the place.
+    """
+    cell = cell or ()
+    if len(cell) not in (0, 1, outputs):
+        raise ValueError(f"{len(cell):,} right numbers, for a model that gives {outputs:,}.")
+    found = []
+    for one in cell:
+        number = _float(one)
+        if number is None:
+            point = one.replace(",", ".", 1).strip() if isinstance(one, str) else ""
+            hint = f": decimals come after a point ({point})" if _float(point) is not None else ""
+            shown = repr(one) if isinstance(one, str) else str(one)
+            raise ValueError(f"{_short(shown)} is no number{hint}.")
+        found.append(number)
+    return found
+
+
 def _divided(value: Any, known: Container[str], multi: bool) -> list[Any]:
     if not multi or not isinstance(value, str) or value in known:
         return [value]
@@ -223,6 +246,14 @@ def _not_known(unknown: Sequence[str], labels: Sequence[str], model: str) -> str
     names = ", ".join(labels[:8]) + (" and more" if len(labels) > 8 else "")
     what = "is no label" if len(unknown) == 1 else "are no labels"
     return f"{shown} {what} of {model}, which knows {names}."
+
+
+def _float(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _short(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from lmkit.api import (
     Column,
@@ -22,6 +23,7 @@ from lmkit_classification.heads import (
     check_finite,
     gold_cells,
     gold_labels,
+    gold_numbers,
     is_multi_label,
     is_regression,
     label_names,
@@ -96,7 +98,8 @@ class Classification(Task):
     ) -> Iterator[tuple[Row, RowOutput] | RowProblem]:
         """Batches of rows; for each the likeliest label and the probabilities of all.
 
-        A right label that the model does not know is a problem of its cell; the row is done.
+        A right label that the model does not know, or a right number that is none, is a problem of
+        its cell; the row is done.
         """
         regression, multi = is_regression(model), is_multi_label(model)
         names: list[str] = []
@@ -121,14 +124,18 @@ class Classification(Task):
                     "tokens": len(sequence.ids),
                     "left_out": max(0, sequence.total - len(sequence.ids)),
                 }
-                if regression:
-                    yield row, {"values": dict(zip(names, values, strict=True)), **length}
-                    continue
-                gold = None
+                cell = row.get("label")
+                gold, numbers = None, []
                 try:
-                    gold = gold_labels(row.get("label"), names, multi, model.name)
+                    if regression:
+                        numbers = gold_numbers(cell, len(names))
+                    else:
+                        gold = gold_labels(cell, names, multi, model.name)
                 except ValueError as error:
                     yield RowProblem(row.index, "label", f"{error} The row is not scored.")
+                if regression:
+                    yield row, {**_values(names, values, cell, numbers), **length}
+                    continue
                 found = _output(names, values, gold or ())
                 yield row, {**found, **gold_cells(row, gold, multi), "multi": multi, **length}
 
@@ -150,6 +157,16 @@ class Classification(Task):
 
         wish = Wish(row_threshold, query, slice_by, show, order, gold, predicted)
         return report(done, wish)
+
+
+def _values(
+    names: Sequence[str], values: list[float], cell: Sequence[Any] | None, right: list[float]
+) -> RowOutput:
+    """Numbers of the outputs, and the right ones in the place of the data set's own cell."""
+    found = {"values": dict(zip(names, values, strict=True))}
+    if cell is None:
+        return found
+    return {**found, "label": right if len(right) > 1 else next(iter(right), None)}
 
 
 def _output(names: Sequence[str], values: list[float], gold: Sequence[str]) -> RowOutput:
