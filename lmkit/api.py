@@ -300,7 +300,11 @@ class Column:
 
     @staticmethod
     def labels(name: str, *, label: str = "", help: str = "", required: bool = False) -> ColumnSpec:  # noqa: A002
-        """Several labels: a tuple of names or indices. One label alone becomes a tuple of one."""
+        """Several labels: a tuple of names or indices. One label alone becomes a tuple of one.
+
+        A list of booleans, or of floats that are 0 and 1, is a vector with one for each label: a
+        tuple of ``bool``.
+        """
         return _column("labels", name, label, help, required)
 
     @staticmethod

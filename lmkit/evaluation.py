@@ -103,7 +103,11 @@ class Evaluation:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """One dict for each row that is done: ``row``, the mapped columns, what was found."""
+        """One dict for each row that is done: ``row``, the mapped columns, what was found.
+
+        What a task finds under the name of a mapped column stands in its place: a label by its
+        name, say, where the data set has an index.
+        """
         return list(self._rows())
 
     def _rows(self) -> Iterator[dict[str, Any]]:

@@ -148,7 +148,9 @@ def check_cell(spec: ColumnSpec, value: Any) -> Any:
     Raises:
         ValueError: what is wrong, as a sentence without the place.
     """
-    if _is_missing(value):
+    # A CSV has no other word for what is missing.
+    blank = spec.kind in ("label", "labels") and isinstance(value, str) and not value.strip()
+    if blank or _is_missing(value):
         if spec.required:
             raise ValueError(f"{_shown(value)} in place of {_KINDS[spec.kind]}.")
         return None
@@ -164,7 +166,7 @@ def check_cell(spec: ColumnSpec, value: Any) -> Any:
             return (_label(value),)
         raise ValueError(f"{_shown(value)} in place of {_KINDS[spec.kind]}.")
     if spec.kind == "labels":
-        return tuple(_label(one) for one in value)
+        return _labels(value)
     if spec.kind == "words":
         return tuple(_word(one) for one in value)
     return tuple(_span(one) for one in value)
@@ -222,6 +224,15 @@ def _label(value: Any) -> str | int | float:
         # pandas makes whole numbers floats where one is missing
         return int(value) if value.is_integer() else value
     raise ValueError(f"{_shown(value)} in place of a label.")
+
+
+def _labels(value: Sequence[Any]) -> tuple[str | int | float, ...]:
+    """Names and indices; booleans are a vector with a place for each label, as are their floats."""
+    # What was an array has numpy's own scalars.
+    plain = [one.item() if getattr(one, "shape", None) == () else one for one in value]
+    if all(isinstance(one, bool | float) and one in (0, 1) for one in plain):
+        return tuple(bool(one) for one in plain)
+    return tuple(_label(one) for one in plain)
 
 
 def _word(value: Any) -> str:

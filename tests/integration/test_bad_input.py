@@ -216,7 +216,7 @@ def test_a_file_is_read_and_each_row_is_done_or_named(
         one.replace("MODEL", str(bert)) for one in problems
     ]
     if name == "semicolons":
-        assert ev.rows[0]["gold"] == ["positive"]
+        assert ev.rows[0]["gold"] == "positive"
 
 
 @pytest.mark.parametrize("name", UNREADABLE)

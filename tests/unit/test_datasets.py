@@ -196,6 +196,22 @@ def test_cells_of_other_kinds() -> None:
     for one in ((1, 3, "PER"), {"start": 1, "end": 3, "label": "PER"}):
         assert check_cell(spans, [one]) == (span,)
     assert check_cell(label, None) is None
+    # a CSV has no other word for what is missing
+    assert [check_cell(one, blank) for one in (label, labels) for blank in ("", " ")] == [None] * 4
+    with pytest.raises(ValueError, match="The str '' in place of a label"):
+        check_cell(Column.label("label", required=True), "")
+    # a vector of zeros and ones is told from indices
+    for vector in (
+        [0.0, 1.0],
+        [False, True],
+        np.array([0.0, 1.0], dtype=np.float32).astype(object),
+    ):
+        read = check_cell(labels, list(vector))
+        assert read == (False, True)
+        assert {type(one) for one in read} == {bool}
+    for indices in ([0, 1], [1.0, 2.0], [0.0, 1]):
+        assert {type(one) for one in check_cell(labels, indices)} == {int}
+    assert check_cell(labels, []) == ()
     for spec, wrong in (
         (label, {"a": 1}),
         (labels, [None]),

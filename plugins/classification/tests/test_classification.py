@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import transformers
 from lmkit_classification.heads import gold_labels
 from lmkit_classification.zero_shot import hypotheses, split_labels
+from sklearn import metrics
 
-from lmkit.api import Chart, Labels, Matrix, Table
+from lmkit.api import Chart, Column, Labels, Matrix, Table
+from lmkit.datasets.checks import check_cell
 from lmkit.errors import FieldError, ModelError
 from lmkit.host import PluginHost
 from lmkit.kit import Kit
@@ -148,7 +152,10 @@ def test_bad_rows_are_named_and_the_rest_is_done(session: Session, tmp_path: Pat
         + ", which knows negative, positive. The row is not scored."
     )  # fmt: skip
     assert done.rows[1]["left_out"] > 0
-    assert [row["gold"] for row in done.rows] == [["positive"], ["positive"], [], [], []]
+    assert [row["gold"] for row in done.rows] == ["positive", "positive", None, None, None]
+    assert [row["label"] for row in done.rows] == [
+        "positive", "positive", "no such label", "7", None,
+    ]  # fmt: skip
     assert done.scores["rows scored"] == 2
 
 
@@ -182,14 +189,71 @@ def test_rows_that_were_cut_are_told_of(
 
 def test_right_labels_by_name_index_and_case() -> None:
     names = ["neg", "pos", "2"]
-    assert gold_labels(("pos",), names, False) == (["pos"], [])
-    assert gold_labels((0, "POS"), names, False) == (["neg", "pos"], [])
-    assert gold_labels(("2",), names, False) == (["2"], [])  # the name before the index
-    assert gold_labels(("neg|pos",), names, True) == (["neg", "pos"], [])
-    assert gold_labels(("neg, what",), names, True) == (["neg"], ["what"])
-    assert gold_labels(("neg, pos",), names, False) == ([], ["neg, pos"])
-    assert gold_labels((7, -1), names, False) == ([], ["7", "-1"])
-    assert gold_labels(None, names, False) == ([], [])
+    assert gold_labels(("pos",), names, False) == ["pos"]
+    assert gold_labels(("POS",), names, False) == ["pos"]
+    assert gold_labels((0, "NEG"), names, False) == ["neg"]
+    assert gold_labels(("2",), names, False) == ["2"]  # the name before the index
+    assert gold_labels(("neg|pos",), names, True) == ["neg", "pos"]
+    assert gold_labels(("neg; pos;",), names, True) == ["neg", "pos"]
+    # pandas writes whole numbers so where one is missing
+    for text in ("1.0", "1.", " 1.00", "1"):
+        assert gold_labels((text,), names, False) == ["pos"]
+    assert gold_labels(("2.0",), ["c", "2", "d"], False) == ["2"]
+    assert gold_labels(("0.0|1.0",), names, True) == ["neg", "pos"]
+    for value in ("7", "7.0", "-1", "1.5", "9" * 5_000, "neg, pos", 7, -1, 0.5):
+        with pytest.raises(ValueError, match="is none of the labels given"):
+            gold_labels((value,), names, False)
+    with pytest.raises(ValueError, match=r"^'what' is none of"):
+        gold_labels(("neg, what",), names, True)
+    with pytest.raises(ValueError, match=r"^'7', '-1' are no labels of m, which knows neg, pos, 2"):
+        gold_labels((7, -1), names, False, "m")
+    assert gold_labels(None, names, False) is None
+    assert gold_labels(None, names, True) is None
+    # that there is none is known of several alone
+    assert gold_labels((), names, True) == []
+    assert gold_labels((), names, False) is None
+
+
+@pytest.mark.parametrize("kind", [int, float, bool, np.float32, np.int64, np.bool_])
+def test_right_labels_in_a_vector(kind: Any) -> None:
+    spec, names = Column.labels("label"), ["a", "b", "c"]
+
+    def read(vector: list[int], multi: bool, labels: list[str] = names) -> list[str] | None:
+        return gold_labels(check_cell(spec, [kind(one) for one in vector]), labels, multi)
+
+    assert read([0, 1, 0], True) == ["b"]
+    assert read([1, 0, 1], True) == ["a", "c"]
+    assert read([0, 0, 0], True) == []
+    assert read([0, 1], True, ["a", "b"]) == ["b"]
+    assert read([0], True, ["a"]) == []
+    assert read([1], True, ["a"]) == ["a"]
+    assert read([0, 0, 1], False) == ["c"]
+    assert read([1, 0], False, ["a", "b"]) == ["a"]
+    with pytest.raises(
+        ValueError, match=r"^2 right labels \(a, c\), where a row has one: give one"
+    ):
+        read([1, 0, 1], False)
+    with pytest.raises(ValueError, match="None of the 3 numbers is 1"):
+        read([0, 0, 0], False)
+    with pytest.raises(ValueError, match="4 numbers of 0 and 1, for 3 labels"):
+        read([0, 1, 0, 0], True)
+    if kind in (int, np.int64):
+        assert read([0, 1], True) == ["a", "b"]  # fewer than the labels: indices
+        assert read([2, 0], True) == ["c", "a"]
+    else:
+        with pytest.raises(ValueError, match="2 numbers of 0 and 1, for 3 labels"):
+            read([0, 1], True)
+
+
+def test_a_vector_in_a_text_and_what_is_no_vector() -> None:
+    assert gold_labels(("0, 1, 0",), ["a", "b", "c"], True) == ["b"]
+    assert gold_labels(("1.0|0.0|1.0",), ["a", "b", "c"], True) == ["a", "c"]
+    assert gold_labels(("0",), ["a"], True) == []
+    assert gold_labels(("0|1",), ["0", "1"], True) == ["0", "1"]  # names before numbers
+    assert gold_labels((2, 0, 1), ["a", "b", "c"], True) == ["c", "a", "b"]
+    assert gold_labels(("a", "b"), ["a", "b"], True) == ["a", "b"]
+    with pytest.raises(ValueError, match=r"^2 right labels \(a, b\)"):
+        gold_labels(("a", 1), ["a", "b"], False)
 
 
 def report(done: Any) -> dict[str, Any]:
@@ -282,6 +346,152 @@ def test_reports_without_right_labels_of_several_labels_and_of_numbers(
     assert done.scores["mean absolute error"] == pytest.approx(error)
 
 
+@pytest.mark.parametrize("form", ["floats", "ints", "booleans", "array", "names"])
+def test_vectors_of_several_labels_are_scored_as_scikit_learn_does(
+    session: Session, tmp_path: Path, form: str
+) -> None:
+    folder = tiny_bert(tmp_path, 3, problem_type="multi_label_classification")
+    gold = np.array([[0, 1, 0], [0, 0, 0], [1, 0, 1], [1, 1, 1], [0, 0, 1], [1, 1, 0]])
+    cells: list[Any] = {
+        "floats": gold.astype(float).tolist(),
+        "ints": gold.tolist(),
+        "booleans": gold.astype(bool).tolist(),
+        "array": list(gold.astype(np.float32)),
+        "names": [[f"class {one}" for one in np.flatnonzero(row)] for row in gold],
+    }[form]
+    done = Kit(session, folder, {}).evaluate(
+        "classification", pd.DataFrame({"text": TEXTS, "label": cells})
+    )
+    assert not done.problems
+    assert [row["gold"] for row in done.rows] == [
+        [f"class {one}" for one in np.flatnonzero(row)] for row in gold
+    ]
+    assert isinstance(done.rows[0]["label"], tuple | list)
+    for threshold in (0.5, 0.49, 0.51):
+        done.report(row_threshold=threshold)
+        chance = np.array([list(row["probabilities"].values()) for row in done.rows])
+        given = chance >= threshold
+        # a row with none of the labels counts as well
+        assert "rows scored" not in done.scores
+        assert done.scores["exact match"] == metrics.accuracy_score(gold, given)
+        assert done.scores["F1 (micro)"] == pytest.approx(
+            metrics.f1_score(gold, given, average="micro", zero_division=0)
+        )
+        cells = report(done)["Confusion"].cells
+        theirs_by_label = metrics.multilabel_confusion_matrix(gold, given)
+        assert [row[:2] for row in cells] == [(m[1, 1], m[1, 0]) for m in theirs_by_label]
+    done.report(row_threshold=0.5, order="hardest first")
+    losses = [row[-1] for row in report(done)["Rows"].rows]
+    assert losses == sorted(losses, reverse=True)
+    assert None not in losses
+
+
+def test_a_model_of_one_label_takes_no_and_yes(session: Session, tmp_path: Path) -> None:
+    rows = [{"text": text, "label": index % 2} for index, text in enumerate(TEXTS)]
+    done = Kit(session, tiny_bert(tmp_path, 1), {}).evaluate("classification", rows)
+    assert not done.problems
+    assert [len(row["gold"]) for row in done.rows] == [0, 1] * 3
+
+
+def test_vectors_and_several_labels_for_a_model_of_one_a_row(
+    session: Session, tmp_path: Path
+) -> None:
+    labels = [[1, 0], [0.0, 1.0], ["negative", "positive"], [0, 0], [1, 1, 0], ["Positive"]]
+    rows = [{"text": text, "stars": one} for text, one in zip(TEXTS, labels, strict=True)]
+    done = Kit(session, tiny_bert(tmp_path), {}).evaluate("classification", rows, label="stars")
+    assert [row["gold"] for row in done.rows] == [
+        "negative", "positive", None, None, None, "positive",
+    ]  # fmt: skip
+    assert [str(one) for one in done.problems] == [
+        "Row 2, column 'stars': 2 right labels (negative, positive), where a row has one: give "
+        "one. The row is not scored.",
+        "Row 3, column 'stars': None of the 2 numbers is 1, so no label is right. The row is not "
+        "scored.",
+        "Row 4, column 'stars': 3 numbers of 0 and 1, for 2 labels: give one for each. The row is "
+        "not scored.",
+    ]
+    assert done.scores["rows scored"] == 3
+    right = [row["gold"] == row["predicted"] for row in done.rows if row["gold"]]
+    assert done.scores["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_one_right_label_is_a_plain_text(session: Session, tmp_path: Path) -> None:
+    labels = ["positive", "NEGATIVE", 1, 0, "1", None]
+    rows = [{"text": text, "label": one} for text, one in zip(TEXTS, labels, strict=True)]
+    done = Kit(session, tiny_bert(tmp_path), {}).evaluate("classification", rows)
+    named = ["positive", "negative", "positive", "negative", "positive", None]
+    assert [row["label"] for row in done.rows] == named
+    assert [row["gold"] for row in done.rows] == named
+    frame = done.to_pandas()
+    scored = frame[frame.label.notna()]
+    assert (scored.label == scored.predicted).mean() == pytest.approx(done.scores["accuracy"])
+    frame.to_parquet(tmp_path / "rows.parquet")
+    kept = pd.read_parquet(tmp_path / "rows.parquet")
+    assert kept.label[:5].tolist() == named[:5]
+    assert kept.label.isna().sum() == 1
+    lines = (done.save(tmp_path / "out") / "rows.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["label"] for line in lines] == named
+    # what reads them: the matrix, its filter, the order, the click
+    matrix = report(done)["Confusion"]
+    assert sum(map(sum, matrix.cells)) == 5
+    done.report(gold="positive", predicted="negative", order="hardest first")
+    table = report(done)["Rows"]
+    assert len(table.rows) == matrix.cells[1][0]
+    assert all(row[2:4] == ("positive", "negative") for row in table.rows)
+    # without the column there is none
+    assert "label" not in Kit(session, tiny_bert(tmp_path), {}).evaluate(
+        "classification", TEXTS
+    ).rows[0]  # fmt: skip
+
+
+def test_labels_as_pandas_writes_them_where_one_is_missing(
+    session: Session, tmp_path: Path
+) -> None:
+    frame = pd.DataFrame({"text": TEXTS, "label": [0, 1, None, 1, 0, 1]})
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    assert ",1.0\n" in (tmp_path / "rows.csv").read_text(encoding="utf-8")
+    kit = Kit(session, tiny_bert(tmp_path / "model"), {})
+    done, same_frame = (
+        kit.evaluate("classification", data) for data in (tmp_path / "rows.csv", frame)
+    )
+    for one in (done, same_frame):
+        assert not one.problems
+        assert one.rows[2]["label"] is one.rows[2]["gold"] is None
+    assert done.scores == same_frame.scores
+    assert done.scores["rows scored"] == 5
+
+
+def test_right_numbers_that_are_none_are_named(session: Session, tmp_path: Path) -> None:
+    labels = ["1,5", "good", "2.5", None, "inf", [1.0, 2.0]]
+    rows = [{"text": text, "stars": one} for text, one in zip(TEXTS, labels, strict=True)]
+    rows.append({"text": "a film", "stars": 10**400})
+    rows.append({"text": "a film", "stars": 1.0})
+    folder = tiny_bert(tmp_path, 1, problem_type="regression")
+    done = Kit(session, folder, {}).evaluate("classification", rows, label="stars")
+    assert len(done) == 8
+    assert [str(one) for one in done.problems] == [
+        "Row 0, column 'stars': '1,5' is no number: decimals come after a point (1.5). The row is "
+        "not scored.",
+        "Row 1, column 'stars': 'good' is no number. The row is not scored.",
+        "Row 4, column 'stars': 'inf' is no number. The row is not scored.",
+        "Row 5, column 'stars': 2 right numbers, for a model that gives 1. The row is not scored.",
+        f"Row 6, column 'stars': 1{'0' * 56}... is no number. The row is not scored.",
+    ]
+    assert done.scores["rows scored"] == 2
+    assert [row["label"] for row in done.rows] == [None, None, 2.5, None, None, None, None, 1.0]
+
+
+def test_right_numbers_of_several_outputs(session: Session, tmp_path: Path) -> None:
+    folder = tiny_bert(tmp_path, 2, problem_type="regression")
+    rows = [{"text": text, "label": [index % 2, 0.0]} for index, text in enumerate(TEXTS)]
+    done = Kit(session, folder, {}).evaluate("classification", rows)
+    assert not done.problems
+    assert [row["label"] for row in done.rows] == [[0.0, 0.0], [1.0, 0.0]] * 3
+    first = np.array([next(iter(row["values"].values())) for row in done.rows])
+    error = np.abs(first - np.arange(6) % 2).mean()
+    assert done.scores["mean absolute error"] == pytest.approx(error)
+
+
 # -- zero-shot -------------------------------------------------------------------------------------
 
 
@@ -316,6 +526,8 @@ def test_zero_shot_by_similarity_says_so(session: Session, tmp_path: Path) -> No
     assert [one.message for one in done.problems] == [
         "'?' is none of the labels given. The row is not scored."
     ]
+    assert [row["label"] for row in done.rows] == ["film", "film", "film", "?"]
+    assert [row["gold"] for row in done.rows] == ["film", "film", "film", None]
     for row in done.rows:
         alone = kit.zero_shot(row["text"], **values)
         same(alone.labels, row["probabilities"])

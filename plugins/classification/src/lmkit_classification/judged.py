@@ -17,7 +17,10 @@ __all__ = ["Judged", "judge"]
 
 @dataclass(frozen=True)
 class Judged:
-    """Rows as arrays. ``gold`` and ``given`` are (rows, labels); ``scored`` says where gold is."""
+    """Rows as arrays. ``gold`` and ``given`` are (rows, labels).
+
+    ``scored`` says whose right labels are known; of several it may be that none applies.
+    """
 
     labels: list[str]
     multi: bool
@@ -28,7 +31,7 @@ class Judged:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Whether all labels of a row are right; of several right ones, one will do."""
+        """Whether all labels of a row are right."""
         if self.multi:
             return np.asarray((self.gold == self.given).all(axis=1)) & self.scored
         return np.asarray((self.gold & self.given).any(axis=1))
@@ -57,18 +60,13 @@ class Judged:
         return np.where(self.scored, -np.log(np.maximum(wanted, tiny)), np.nan)
 
     def first_gold(self) -> NDArray[np.int64]:
-        """One right label a row: the one it got, where that is right."""
-        both = self.gold & self.given
-        place = np.where(both.any(axis=1), both.argmax(axis=1), self.gold.argmax(axis=1))
-        return np.asarray(place)
+        """The right label of each row, where rows have one."""
+        return np.asarray(self.gold.argmax(axis=1))
 
     def scores(self, rows: NDArray[np.bool_]) -> ClassScores:
         """Precision, recall and F1 over some of the scored rows."""
         chosen = rows & self.scored
         gold, given = self.gold[chosen], self.given[chosen]
-        if not self.multi:
-            gold = np.zeros_like(gold)
-            gold[np.arange(len(gold)), self.first_gold()[chosen]] = True
         return class_scores((gold & given).sum(0), gold.sum(0), given.sum(0))
 
     @cached_property
@@ -98,10 +96,13 @@ def judge(done: RowResults, threshold: float) -> Judged:
     shape = (len(done), len(labels))
     chance = np.zeros(shape)
     gold = np.zeros(shape, dtype=bool)
+    scored = np.zeros(len(done), dtype=bool)
     for row, output in enumerate(done.outputs):
         found = output["probabilities"]
         chance[row, [place[name] for name in found]] = list(found.values())
-        for name in output["gold"]:
+        right = output["gold"]
+        scored[row] = right is not None
+        for name in [right] if isinstance(right, str) else right or ():
             gold[row, place[name]] = True
     given = np.zeros(shape, dtype=bool)
     if multi:
@@ -111,4 +112,4 @@ def judge(done: RowResults, threshold: float) -> Judged:
         if len(labels) == 2 and threshold != UNMOVED:
             top = (chance[:, 1] >= threshold).astype(np.int64)
         given[np.arange(len(top)), top] = True
-    return Judged(labels, multi, chance, gold, given, np.asarray(gold.any(axis=1)))
+    return Judged(labels, multi, chance, gold, given, scored)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmkit.api import Axis, Chart, Result, RowResults, Series, Table
+from lmkit_classification.heads import gold_numbers
 from lmkit_classification.listing import MOST_ROWS, contains, explore, short, slices
 from lmkit_classification.scores import r_squared
 from lmkit_classification.wish import ALL, HARDEST, LEAST_SURE, UNMOVED, Wish
@@ -41,7 +42,7 @@ def regression(done: RowResults, wish: Wish) -> Sequence[Result]:
     names = list(done.outputs[0]["values"])
     measured = _Measured(
         names[0],
-        np.array([_number(row.get("label")) for row in done.rows], dtype=np.float64),
+        np.array([_number(row.get("label"), len(names)) for row in done.rows], dtype=np.float64),
         np.array([one["values"][names[0]] for one in done.outputs], dtype=np.float64),
     )
     results: list[Result] = [_summary(measured, len(names), wish)]
@@ -161,13 +162,11 @@ def _rows(done: RowResults, measured: _Measured, names: Sequence[str], wish: Wis
     )
 
 
-def _number(cell: Any) -> float:
-    for one in cell or ():
-        try:
-            return float(one)
-        except ValueError:
-            return float("nan")
-    return float("nan")
+def _number(cell: Any, outputs: int) -> float:
+    try:
+        return next(iter(gold_numbers(cell, outputs)), float("nan"))
+    except ValueError:
+        return float("nan")  # a problem of the row, which the run has told
 
 
 def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from lmkit.api import (
     Column,
@@ -20,7 +21,9 @@ from lmkit.api import (
 from lmkit_classification.heads import (
     bars,
     check_finite,
+    gold_cells,
     gold_labels,
+    gold_numbers,
     is_multi_label,
     is_regression,
     label_names,
@@ -95,7 +98,8 @@ class Classification(Task):
     ) -> Iterator[tuple[Row, RowOutput] | RowProblem]:
         """Batches of rows; for each the likeliest label and the probabilities of all.
 
-        A right label that the model does not know is a problem of its cell; the row is done.
+        A right label that the model does not know, or a right number that is none, is a problem of
+        its cell; the row is done.
         """
         regression, multi = is_regression(model), is_multi_label(model)
         names: list[str] = []
@@ -120,13 +124,20 @@ class Classification(Task):
                     "tokens": len(sequence.ids),
                     "left_out": max(0, sequence.total - len(sequence.ids)),
                 }
+                cell = row.get("label")
+                gold, numbers = None, []
+                try:
+                    if regression:
+                        numbers = gold_numbers(cell, len(names))
+                    else:
+                        gold = gold_labels(cell, names, multi, model.name)
+                except ValueError as error:
+                    yield RowProblem(row.index, "label", f"{error} The row is not scored.")
                 if regression:
-                    yield row, {"values": dict(zip(names, values, strict=True)), **length}
+                    yield row, {**_values(names, values, cell, numbers), **length}
                     continue
-                gold, unknown = gold_labels(row.get("label"), names, multi)
-                if unknown:
-                    yield RowProblem(row.index, "label", _not_known(unknown, names, model.name))
-                yield row, {**_output(names, values, gold, multi), **length}
+                found = _output(names, values, gold or ())
+                yield row, {**found, **gold_cells(row, gold, multi), "multi": multi, **length}
 
     def report_rows(
         self,
@@ -148,7 +159,17 @@ class Classification(Task):
         return report(done, wish)
 
 
-def _output(names: Sequence[str], values: list[float], gold: list[str], multi: bool) -> RowOutput:
+def _values(
+    names: Sequence[str], values: list[float], cell: Sequence[Any] | None, right: list[float]
+) -> RowOutput:
+    """Numbers of the outputs, and the right ones in the place of the data set's own cell."""
+    found = {"values": dict(zip(names, values, strict=True))}
+    if cell is None:
+        return found
+    return {**found, "label": right if len(right) > 1 else next(iter(right), None)}
+
+
+def _output(names: Sequence[str], values: list[float], gold: Sequence[str]) -> RowOutput:
     best = max(range(len(values)), key=values.__getitem__)
     order = range(len(names))
     if len(names) > MOST_LABELS:
@@ -158,13 +179,4 @@ def _output(names: Sequence[str], values: list[float], gold: list[str], multi: b
         "predicted": names[best],
         "probability": values[best],
         "probabilities": {names[one]: values[one] for one in order},
-        "gold": gold,
-        "multi": multi,
     }
-
-
-def _not_known(unknown: Sequence[str], names: Sequence[str], model: str) -> str:
-    shown = ", ".join(repr(one[:60]) for one in unknown[:3])
-    known = ", ".join(names[:8]) + (" and more" if len(names) > 8 else "")
-    what = "is no label" if len(unknown) == 1 else "are no labels"
-    return f"{shown} {what} of {model}, which knows {known}. The row is not scored."

@@ -20,7 +20,7 @@ from lmkit.api import (
     RowStream,
     Task,
 )
-from lmkit_classification.heads import bars, check_finite, gold_labels
+from lmkit_classification.heads import bars, check_finite, gold_cells, gold_labels
 from lmkit_classification.wish import REPORT_FIELDS, Wish
 
 __all__ = ["ZeroShot"]
@@ -139,14 +139,11 @@ class ZeroShot(Task):
                 yield item
                 continue
             row, numbers, left_out = item
-            gold, unknown = gold_labels(row.get("label"), labels, several)
-            if unknown:
-                shown = ", ".join(repr(one[:60]) for one in unknown[:3])
-                yield RowProblem(
-                    row.index,
-                    "label",
-                    f"{shown} is none of the labels given. The row is not scored.",
-                )
+            gold = None
+            try:
+                gold = gold_labels(row.get("label"), labels, several)
+            except ValueError as error:
+                yield RowProblem(row.index, "label", f"{error} The row is not scored.")
             best = max(range(len(labels)), key=numbers.__getitem__)
             yield (
                 row,
@@ -154,7 +151,7 @@ class ZeroShot(Task):
                     "predicted": labels[best],
                     "probability": numbers[best],
                     "probabilities": dict(zip(labels, numbers, strict=True)),
-                    "gold": gold,
+                    **gold_cells(row, gold, several),
                     "multi": several,
                     "left_out": left_out,
                 },
