@@ -21,7 +21,6 @@ from lmkit.protocol.messages import (
     SavedAnswer,
     SavedTile,
     Selection,
-    Text,
     TileHeader,
     ViewSpec,
 )

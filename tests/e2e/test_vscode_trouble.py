@@ -421,3 +421,59 @@ def test_a_data_sets_result_outlives_a_reload_and_python(page: Page, editor: Edi
     frame.get_by_role("button", name="Back to the Form").click()
     expect(frame.locator(part("run"))).to_be_enabled(timeout=LONG)
     workbench.harmless()
+
+
+def test_a_reload_runs_nothing_that_was_not_run_and_mixes_no_two_runs(
+    page: Page, editor: Editor
+) -> None:
+    (editor.workspace / "text.txt").write_text("selected in the editor\n")
+    workbench = Workbench(page, editor)
+    frame = open_panel(workbench)
+
+    def fill(name: str, value: str) -> None:
+        place = frame.locator(f'{part("field")}[data-field="{name}"]')
+        if not place.is_visible():
+            frame.locator(part("more-fields")).click()
+        place.fill(value)
+
+    def reload() -> Frame:
+        """The panel as it comes back: with the first result, kept."""
+        with page.expect_navigation():
+            workbench.command("Developer: Reload Window")
+        workbench.ready()
+        back = workbench.frame(part("results"))
+        expect(back.locator("#note")).to_contain_text("This result was kept", timeout=LONG)
+        expect(back.locator(part("results"))).to_contain_text("tsrif")
+        expect(back.locator(part("stop"))).to_be_disabled()
+        return back
+
+    fill("text", "first")
+    keeps = keeping(frame)
+    frame.locator(part("run")).click()
+    expect(frame.locator(part("results"))).to_contain_text("tsrif", timeout=LONG)
+    kept(frame, keeps)
+
+    # typed and not run: it is there, and nothing has run it
+    fill("text", "second")
+    frame.wait_for_timeout(1_000)  # for what is typed to reach Python
+    frame = reload()
+    frame.get_by_role("button", name="Back to the Form").click()
+    expect(frame.locator(part("run"))).to_be_enabled(timeout=LONG)
+    assert field(frame, "text") == "second"
+    expect(frame.locator(VIEW)).not_to_contain_text("dnoces")
+
+    # a run in progress when the window goes: the result before it is whole
+    fill("steps", "50000")
+    frame.locator(part("run")).click()
+    expect(workbench.toast("Counting")).to_be_visible(timeout=LONG)
+    frame.wait_for_timeout(3_000)  # in which a form was kept that had this text and that result
+    frame = reload()
+    assert field(frame, "steps") == "1"
+    workbench.shot("kept-whole")
+
+    # a selected text goes into a panel of its own
+    workbench.open("text.txt")
+    workbench.analyse("selected in the editor", "Slow")
+    workbench.pick("starter:sentiment")
+    expect(page.locator(".tab", has_text="lmkit:")).to_have_count(2, timeout=LONG)
+    workbench.harmless()

@@ -311,10 +311,10 @@ export class Panel implements vscode.Disposable {
     const status = (event["type"] === "status" ? event["status"] : spec["status"]) as
       | Status
       | undefined;
+    const before = this.#busy;
     if (status) {
-      const busy = status.state !== "idle" && !ENDS.has(status.state);
-      if (busy && !this.#busy) this.#runs += 1;
-      this.#busy = busy;
+      this.#busy = status.state !== "idle" && !ENDS.has(status.state);
+      if (this.#busy && !before) this.#runs += 1;
     }
     if (status?.state === "running") this.#clearProblem();
     if (status) this.#progress.follow(status);
@@ -325,16 +325,16 @@ export class Panel implements vscode.Disposable {
       this.#keepValues(spec["values"]);
       if (status?.state === "done" || status?.kept || spec["job"]) this.#keepSoon();
     }
-    if (status) this.#follow(status, Boolean(spec["job"]));
+    // An edit tells the end of the run before once more.
+    if (this.#busy || before) this.#follow(status?.state === "done" && !spec["job"]);
     // The page asks for all that there is, so what it was told before is told again.
     if (event["type"] === "partial") this.#tellOpen(where);
     else if (status && ENDS.has(status.state)) void this.#showEnd(where, status);
   }
 
   /** Note whether the form's values have a result, which a reload computes again. */
-  #follow(status: Status, job: boolean): void {
-    if (status.state === "idle") return;
-    const ran = status.state === "done" && !job && !this.#overRows;
+  #follow(done: boolean): void {
+    const ran = done && !this.#overRows;
     if (ran !== (this.#state.ran ?? false)) this.#keep({ ...this.#state, ran });
   }
 
