@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lmkit.api import Result
-from lmkit.protocol.messages import Export, RunRecord, Selection, Token
+from lmkit.protocol.messages import Export, RunRecord, Selection, TextField, Token
 from lmkit.views.attention import AttentionTiles, CapturedTrace
 from lmkit.views.panel import PanelView
 
@@ -127,14 +127,15 @@ class Attention:
             layer: For views that look at one layer.
             head: For views that look at one head.
             tokens: For views that look at some query tokens.
-            **values: Values of the view's own fields.
+            **values: Values of the view's own fields; a whole number may stand for text, such as a
+                label's index.
 
         Raises:
             LmkitError: one sentence saying what went wrong.
         """
         layer, head = self._place((layer, head))
         selection = Selection(layer=layer, head=head, tokens=self._some(layer, tokens))
-        return self._owner.ask(view, values, selection)
+        return self._owner.ask(view, self._typed(view, values), selection)
 
     def show(
         self,
@@ -176,6 +177,17 @@ class Attention:
         tiles = self._owner.view.tiles
         assert tiles is not None
         return tiles
+
+    def _typed(self, view: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values with the whole numbers among its texts as one would type them."""
+        fields = next((one.fields for one in self._tiles.views if one.name == view), ())
+        texts = {one.name for one in fields if isinstance(one, TextField)}
+        return {
+            name: str(operator.index(value))
+            if name in texts and hasattr(value, "__index__") and not isinstance(value, bool)
+            else value
+            for name, value in values.items()
+        }
 
     def _some(self, layer: int, tokens: Sequence[int]) -> tuple[int, ...]:
         """Query tokens, counted from 0; negative ones count from the end."""
