@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lmkit.api import Labels, LoadedModel, Result, Span, Spans, Text, TokenChoices
+from lmkit.api import Labels, LoadedModel, Result, Span, Spans, Task, Text, TokenChoices
 from lmkit.attention import Attention, export_view, show_call
 from lmkit.datasets.distributed import several_processes
 from lmkit.declarations import fields_of, verb_of
@@ -56,7 +56,7 @@ class Kit:
     def loaded(self, task: str) -> LoadedModel:
         """The model as a task gets it; raises WrongModelKindError where it lacks the head."""
         chosen = self.session.host.task(task).task
-        source = self._source or chosen.default_model
+        source = _source_for(chosen, self._source)
         return self.session.runs.load_for(chosen, source, self._options)
 
     def run(self, task: str, /, *body: str, **values: Any) -> Analysis:
@@ -350,7 +350,7 @@ def open_task(
     options: Mapping[str, Any],
 ) -> TaskPanel:
     """Open the view of a task on a model."""
-    source = source or registered.task.default_model
+    source = _source_for(registered.task, source)
     name = model_name(source)
 
     def python(current: Mapping[str, Any], selection: Selection | None) -> str:
@@ -441,7 +441,14 @@ def follow_job(session: Session, panel: TaskPanel, patience: float = 0.0) -> Non
 
 def given_model(source: Any) -> bool:
     """Whether a source is a model in memory, which stays on its device."""
-    return bool(source) and not isinstance(source, str | os.PathLike)
+    return source is not None and not isinstance(source, str | os.PathLike)
+
+
+def _source_for(task: type[Task], source: Any) -> Any:
+    """The task's own model where none is named."""
+    # A model is not asked for its truth: a compiled one has a length that it cannot give.
+    unnamed = source is None or (isinstance(source, str) and not source)
+    return task.default_model if unnamed else source
 
 
 def _with_body(
