@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from lmkit.api import Labels, LoadedModel, Result, Span, Spans, Task, Text, TokenChoices
 from lmkit.attention import Attention, export_view, show_call
 from lmkit.datasets.distributed import several_processes
-from lmkit.declarations import fields_of, verb_of
-from lmkit.errors import AttentionUnavailableError, SaveError, TaskError
+from lmkit.declarations import fields_of, row_fields_of, verb_of
+from lmkit.errors import AttentionUnavailableError, FieldError, SaveError, TaskError
 from lmkit.evaluation import Evaluation
 from lmkit.explorer import Explorer, compare, loading, model_name, open_generation, open_text
 from lmkit.host import RegisteredTask
@@ -112,6 +112,8 @@ class Kit:
         columns = {column.name for column in registered.task.columns}
         mapping = {name: value for name, value in given.items() if name in columns}
         values = {name: value for name, value in given.items() if name not in columns}
+        _check_names(registered.task, values)
+        values = dict(registered.task().from_python(values))
         options = dict(self._options)
         processes = several_processes()
         if processes is not None and "device" not in options and not given_model(self._source):
@@ -465,6 +467,18 @@ def _with_body(
     if twice:
         raise TaskError(f"{twice[0]} was given twice, with and without its name.")
     return dict(registered.task().from_python({**given, **values}))
+
+
+def _check_names(task: type[Task], values: Mapping[str, Any]) -> None:
+    """Refuse a name that is neither a field nor, as whoever writes one may mean, a column."""
+    fields = [one.name for one in (*row_fields_of(task), *task.report_fields)]
+    unknown = next((name for name in values if name not in fields), None)
+    if unknown is not None and task.columns:
+        columns = ", ".join(one.name for one in task.columns)
+        raise FieldError(
+            f"There is no field {unknown!r}, and no such column.",
+            hint=f"Columns of {task.name} are: {columns}; its fields: {', '.join(fields)}.",
+        )
 
 
 def _call_doc(registered: RegisteredTask) -> str:
