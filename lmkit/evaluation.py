@@ -24,10 +24,28 @@ from lmkit.transports.terminal import terminal_progress
 if TYPE_CHECKING:
     from lmkit.transports.widget import Panel
 
-__all__ = ["Evaluation"]
+__all__ = ["Evaluation", "folder_named"]
 
+_FILES = frozenset(
+    {".csv", ".tsv", ".jsonl", ".json", ".html", ".xlsx", ".parquet", ".arrow", ".feather", ".txt"}
+)
 MEASURES = ("measure", "value")
 """Columns of a table that holds scores by name."""
+
+
+def folder_named(folder: str | os.PathLike[str]) -> Path:
+    """Where an evaluation is saved.
+
+    Raises:
+        SaveError: it is named like a file, which whoever says so would look for in vain.
+    """
+    path = Path(folder)
+    if path.suffix.lower() in _FILES and not path.is_dir():
+        raise SaveError(
+            f"{path} is named like a file, and an evaluation writes a folder.",
+            hint="Give a folder's name; in Python to_pandas() gives a table that writes files.",
+        )
+    return path
 
 
 class Evaluation:
@@ -151,13 +169,13 @@ class Evaluation:
         processes the first writes; all have the same rows.
 
         Raises:
-            SaveError: the folder cannot be written.
+            SaveError: the folder cannot be written, or is named like a file.
         """
         from lmkit.transports.html import standalone, to_html
         from lmkit.transports.picture import describe, draw
         from lmkit.transports.snapshot import snapshot
 
-        path = Path(folder)
+        path = folder_named(folder)
         if self._processes is not None and not self._processes.first:
             return path
         try:
