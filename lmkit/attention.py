@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lmkit.api import Result
+from lmkit.in_process import InProcess
 from lmkit.protocol.messages import Export, RunRecord, Selection, TextField, Token
 from lmkit.views.attention import AttentionTiles, CapturedTrace
 from lmkit.views.panel import PanelView
@@ -60,11 +61,15 @@ class Owner(Protocol):
     def _display_(self) -> ViewWidget: ...
 
 
-class Attention:
+class Attention(InProcess):
     """The attention of one pass. ``attention[layer, head]`` is an array, shape (queries, keys).
 
     Layers and heads count from 0. In a notebook it shows itself as the explorer.
     """
+
+    _instead = (
+        "Take its numbers, attention[layer, head], or save them: save('heads.npz', heads='all')."
+    )
 
     def __init__(self, owner: Owner, trace: CapturedTrace) -> None:
         self._owner = owner

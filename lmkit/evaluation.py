@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lmkit.api import Result, Table
 from lmkit.datasets.distributed import Processes
 from lmkit.errors import SaveError
+from lmkit.in_process import InProcess
 from lmkit.open_views import TaskPanel
 from lmkit.protocol.codec import to_builtins
 from lmkit.protocol.messages import ErrorInfo
@@ -48,11 +49,13 @@ def folder_named(folder: str | os.PathLike[str]) -> Path:
     return path
 
 
-class Evaluation:
+class Evaluation(InProcess):
     """A data set that went through a task. Made by :meth:`lmkit.Kit.evaluate`.
 
     In a notebook it shows itself: scores, charts, the table of rows; a click on a row explores it.
     """
+
+    _instead = "Take its rows, .rows or .to_pandas(), or save it: .save('folder')."
 
     def __init__(self, session: Session, panel: TaskPanel, processes: Processes | None) -> None:
         self._session = session

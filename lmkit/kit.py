@@ -17,6 +17,7 @@ from lmkit.errors import AttentionUnavailableError, FieldError, SaveError, TaskE
 from lmkit.evaluation import Evaluation
 from lmkit.explorer import Explorer, compare, loading, model_name, open_generation, open_text
 from lmkit.host import RegisteredTask
+from lmkit.in_process import InProcess
 from lmkit.open_views import TaskPanel
 from lmkit.protocol.messages import RunRecord, Selection, TextField
 from lmkit.session import Session
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["Analysis", "Attention", "Kit", "follow_job", "make_panel", "open_task"]
 
 
-class Kit:
+class Kit(InProcess):
     """A model, loaded, with a method for each task that is installed.
 
     Made by :func:`lmkit.load`. ``kit.classify("...")`` runs the task whose verb is ``classify``;
     ``kit.run("classification", text="...")`` is the same by name.
     """
+
+    _instead = "Load the model where it is needed: lmkit.load(...)."
 
     def __init__(self, session: Session, source: Any, options: Mapping[str, Any]) -> None:
         self.session = session
@@ -200,12 +203,14 @@ class Kit:
         return f"<lmkit.Kit of {name}: {', '.join(self.tasks)}>"
 
 
-class Analysis:
+class Analysis(InProcess):
     """What a task gave: results, and the attention behind them. Shows itself as a panel.
 
     The panel is live: editing its text and pressing Run runs again, and this object then holds
     what the last run gave.
     """
+
+    _instead = "Take its results, result.results, or save it: result.save('page.html')."
 
     def __init__(self, session: Session, panel: TaskPanel) -> None:
         self._session = session
