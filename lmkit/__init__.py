@@ -47,7 +47,7 @@ _LAZY = {
 
 
 def load(
-    model: Any = "",
+    model: Any = None,
     tokenizer: Any = None,
     *,
     device: str | None = None,
@@ -60,7 +60,7 @@ def load(
 
     Args:
         model: ``starter:NAME``, a hub id, a local folder, or a ``transformers`` model in memory.
-            Empty: each task's own default model.
+            None: each task's own default model.
         tokenizer: The tokenizer of a model in memory.
         device: ``cpu``, ``cuda:0``, ``mps``; default: the kernel's chosen device. A model in
             memory stays where it is.
@@ -89,8 +89,14 @@ def load(
     }
     options = {name: value for name, value in given.items() if value not in (None, False)}
     session = current_session()
-    model = "" if model is None else model
-    if not isinstance(model, str) or model:
+    if isinstance(model, str) and not model.strip():
+        from lmkit.errors import ModelNotFoundError
+
+        raise ModelNotFoundError(
+            "No model was named: the name is empty.",
+            hint="Give one, 'starter:sentiment' say; lmkit.load() takes each task's own.",
+        )
+    if model is not None:
         session.models.check(model, **options)
     return Kit(session, model, options)
 

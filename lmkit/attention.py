@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lmkit.api import Result
-from lmkit.protocol.messages import Export, RunRecord, Selection, Token
+from lmkit.in_process import InProcess
+from lmkit.protocol.messages import Export, RunRecord, Selection, TextField, Token
 from lmkit.views.attention import AttentionTiles, CapturedTrace
 from lmkit.views.panel import PanelView
 
@@ -60,11 +61,15 @@ class Owner(Protocol):
     def _display_(self) -> ViewWidget: ...
 
 
-class Attention:
+class Attention(InProcess):
     """The attention of one pass. ``attention[layer, head]`` is an array, shape (queries, keys).
 
     Layers and heads count from 0. In a notebook it shows itself as the explorer.
     """
+
+    _instead = (
+        "Take its numbers, attention[layer, head], or save them: save('heads.npz', heads='all')."
+    )
 
     def __init__(self, owner: Owner, trace: CapturedTrace) -> None:
         self._owner = owner
@@ -127,14 +132,15 @@ class Attention:
             layer: For views that look at one layer.
             head: For views that look at one head.
             tokens: For views that look at some query tokens.
-            **values: Values of the view's own fields.
+            **values: Values of the view's own fields; a whole number may stand for text, such as a
+                label's index.
 
         Raises:
             LmkitError: one sentence saying what went wrong.
         """
         layer, head = self._place((layer, head))
         selection = Selection(layer=layer, head=head, tokens=self._some(layer, tokens))
-        return self._owner.ask(view, values, selection)
+        return self._owner.ask(view, self._typed(view, values), selection)
 
     def show(
         self,
@@ -176,6 +182,17 @@ class Attention:
         tiles = self._owner.view.tiles
         assert tiles is not None
         return tiles
+
+    def _typed(self, view: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Values with the whole numbers among its texts as one would type them."""
+        fields = next((one.fields for one in self._tiles.views if one.name == view), ())
+        texts = {one.name for one in fields if isinstance(one, TextField)}
+        return {
+            name: str(operator.index(value))
+            if name in texts and hasattr(value, "__index__") and not isinstance(value, bool)
+            else value
+            for name, value in values.items()
+        }
 
     def _some(self, layer: int, tokens: Sequence[int]) -> tuple[int, ...]:
         """Query tokens, counted from 0; negative ones count from the end."""

@@ -120,6 +120,7 @@ def _run(words: list[str]) -> int:
         for one in session.host.tasks:
             sys.stdout.write(f"  {one.task.name:<16} {one.task.help or one.task.title}\n")
         return 0 if words else 2
+    _task_first("run", words[0])
     registered = session.host.task(words[0])
     parser = arguments.task_parser(registered, "lmkit run")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -143,6 +144,35 @@ def _run(words: list[str]) -> int:
     return 0
 
 
+def _refuse_options(command: str, words: Sequence[str], usage: str) -> None:
+    """Refuse the options of a command that has none but its help.
+
+    Raises:
+        HelpAsked: one of the words asks for help.
+        OptionError: another of them is an option.
+    """
+    if "-h" in words or "--help" in words:
+        raise arguments.HelpAsked(f"usage: lmkit {command} {usage}\n")
+    unknown = next((one for one in words if one.startswith("-")), "")
+    if unknown:
+        raise arguments.OptionError(
+            f"lmkit {command}: unknown option {unknown}.", hint=f"See lmkit {command} --help."
+        )
+
+
+def _task_first(command: str, word: str) -> None:
+    """Refuse an option in the place of the task.
+
+    Raises:
+        OptionError: the word is an option.
+    """
+    if word.startswith("-"):
+        raise arguments.OptionError(
+            f"lmkit {command}: unknown option {word} before a task.",
+            hint=f"The task comes first: lmkit {command} TASK, then its options.",
+        )
+
+
 def _read_input() -> str:
     """Standard input as text.
 
@@ -160,6 +190,7 @@ def _read_input() -> str:
 
 def _evaluate(words: list[str]) -> int:
     from lmkit.datasets.distributed import several_processes
+    from lmkit.evaluation import folder_named
     from lmkit.kernel_session import current_session
     from lmkit.kit import Kit
 
@@ -170,10 +201,13 @@ def _evaluate(words: list[str]) -> int:
         for one in able:
             sys.stdout.write(f"  {one.task.name:<16} {one.task.help or one.task.title}\n")
         return 0 if words else 2
+    _task_first("evaluate", words[0])
     registered = session.host.task(words[0])
     parser = arguments.rows_parser(registered, "lmkit evaluate")
     options = arguments.parse(parser, words[1:])
     given = arguments.row_values(registered, options)
+    if options.out:
+        folder_named(options.out)  # before the rows are computed
     processes = several_processes()
     kit = Kit(session, options.model, arguments.load_options(options))
     warnings.simplefilter("ignore", MissingHeadWarning)
@@ -229,12 +263,16 @@ def _write_html(path: Path, analysis: Any, title: str) -> None:
 
 
 def _plugins(words: list[str]) -> int:
+    _refuse_options("plugins", words, "[NAME ...]\n\nThe plugins; by name, their errors in full.")
     from lmkit.kernel_session import current_host
 
     return _print(reports.plugins(current_host(), words))
 
 
 def _starter(words: list[str]) -> int:
+    _refuse_options(
+        "starter", words, "[install [NAME ...]]\n\nThe starter models; install brings them."
+    )
     return _print(reports.starters(words))
 
 

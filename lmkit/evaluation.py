@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lmkit.api import Result, Table
 from lmkit.datasets.distributed import Processes
 from lmkit.errors import SaveError
+from lmkit.in_process import InProcess
 from lmkit.open_views import TaskPanel
 from lmkit.protocol.codec import to_builtins
 from lmkit.protocol.messages import ErrorInfo
@@ -24,17 +25,37 @@ from lmkit.transports.terminal import terminal_progress
 if TYPE_CHECKING:
     from lmkit.transports.widget import Panel
 
-__all__ = ["Evaluation"]
+__all__ = ["Evaluation", "folder_named"]
 
+_FILES = frozenset(
+    {".csv", ".tsv", ".jsonl", ".json", ".html", ".xlsx", ".parquet", ".arrow", ".feather", ".txt"}
+)
 MEASURES = ("measure", "value")
 """Columns of a table that holds scores by name."""
 
 
-class Evaluation:
+def folder_named(folder: str | os.PathLike[str]) -> Path:
+    """Where an evaluation is saved.
+
+    Raises:
+        SaveError: it is named like a file, which whoever says so would look for in vain.
+    """
+    path = Path(folder)
+    if path.suffix.lower() in _FILES and not path.is_dir():
+        raise SaveError(
+            f"{path} is named like a file, and an evaluation writes a folder.",
+            hint="Give a folder's name; in Python to_pandas() gives a table that writes files.",
+        )
+    return path
+
+
+class Evaluation(InProcess):
     """A data set that went through a task. Made by :meth:`lmkit.Kit.evaluate`.
 
     In a notebook it shows itself: scores, charts, the table of rows; a click on a row explores it.
     """
+
+    _instead = "Take its rows, .rows or .to_pandas(), or save it: .save('folder')."
 
     def __init__(self, session: Session, panel: TaskPanel, processes: Processes | None) -> None:
         self._session = session
@@ -155,13 +176,13 @@ class Evaluation:
         processes the first writes; all have the same rows.
 
         Raises:
-            SaveError: the folder cannot be written.
+            SaveError: the folder cannot be written, or is named like a file.
         """
         from lmkit.transports.html import standalone, to_html
         from lmkit.transports.picture import describe, draw
         from lmkit.transports.snapshot import snapshot
 
-        path = Path(folder)
+        path = folder_named(folder)
         if self._processes is not None and not self._processes.first:
             return path
         try:

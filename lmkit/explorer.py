@@ -378,7 +378,7 @@ def _session() -> Session:
 
 
 def _check_named(source: Any) -> None:
-    if isinstance(source, str) and not source.strip():
+    if source is None or (isinstance(source, str) and not source.strip()):
         raise ModelError(
             "This kit names no model: each task takes its own.",
             hint='lmkit.load("starter:encoder"), for instance.',
@@ -585,6 +585,9 @@ def loading(source: Any, name: str, options: Mapping[str, Any]) -> str:
     given = "".join(
         f", {key}={value!r}" for key, value in options.items() if isinstance(value, str | bool)
     )
+    if source is None or (isinstance(source, str) and not name):
+        # A task without a model: None is there so that options may follow.
+        return f"lmkit.load({f'None{given}' if given else ''})"
     if isinstance(source, str):
         return f"lmkit.load({name!r}{', tokenizer=tokenizer' if tokenizer else ''}{given})"
     if isinstance(source, os.PathLike):

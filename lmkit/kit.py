@@ -9,14 +9,15 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lmkit.api import Labels, LoadedModel, Result, Span, Spans, Text, TokenChoices
+from lmkit.api import Labels, LoadedModel, Result, Span, Spans, Task, Text, TokenChoices
 from lmkit.attention import Attention, export_view, show_call
 from lmkit.datasets.distributed import several_processes
-from lmkit.declarations import fields_of, verb_of
-from lmkit.errors import AttentionUnavailableError, SaveError, TaskError
+from lmkit.declarations import fields_of, row_fields_of, verb_of
+from lmkit.errors import AttentionUnavailableError, FieldError, SaveError, TaskError
 from lmkit.evaluation import Evaluation
 from lmkit.explorer import Explorer, compare, loading, model_name, open_generation, open_text
 from lmkit.host import RegisteredTask
+from lmkit.in_process import InProcess
 from lmkit.open_views import TaskPanel
 from lmkit.protocol.messages import RunRecord, Selection, TextField
 from lmkit.session import Session
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["Analysis", "Attention", "Kit", "follow_job", "make_panel", "open_task"]
 
 
-class Kit:
+class Kit(InProcess):
     """A model, loaded, with a method for each task that is installed.
 
     Made by :func:`lmkit.load`. ``kit.classify("...")`` runs the task whose verb is ``classify``;
     ``kit.run("classification", text="...")`` is the same by name.
     """
+
+    _instead = "Load the model where it is needed: lmkit.load(...)."
 
     def __init__(self, session: Session, source: Any, options: Mapping[str, Any]) -> None:
         self.session = session
@@ -56,7 +59,7 @@ class Kit:
     def loaded(self, task: str) -> LoadedModel:
         """The model as a task gets it; raises WrongModelKindError where it lacks the head."""
         chosen = self.session.host.task(task).task
-        source = self._source or chosen.default_model
+        source = _source_for(chosen, self._source)
         return self.session.runs.load_for(chosen, source, self._options)
 
     def run(self, task: str, /, *body: str, **values: Any) -> Analysis:
@@ -112,6 +115,8 @@ class Kit:
         columns = {column.name for column in registered.task.columns}
         mapping = {name: value for name, value in given.items() if name in columns}
         values = {name: value for name, value in given.items() if name not in columns}
+        _check_names(registered.task, values)
+        values = dict(registered.task().from_python(values))
         options = dict(self._options)
         processes = several_processes()
         if processes is not None and "device" not in options and not given_model(self._source):
@@ -198,12 +203,14 @@ class Kit:
         return f"<lmkit.Kit of {name}: {', '.join(self.tasks)}>"
 
 
-class Analysis:
+class Analysis(InProcess):
     """What a task gave: results, and the attention behind them. Shows itself as a panel.
 
     The panel is live: editing its text and pressing Run runs again, and this object then holds
     what the last run gave.
     """
+
+    _instead = "Take its results, result.results, or save it: result.save('page.html')."
 
     def __init__(self, session: Session, panel: TaskPanel) -> None:
         self._session = session
@@ -351,7 +358,7 @@ def open_task(
     options: Mapping[str, Any],
 ) -> TaskPanel:
     """Open the view of a task on a model."""
-    source = source or registered.task.default_model
+    source = _source_for(registered.task, source)
     name = model_name(source)
 
     def python(current: Mapping[str, Any], selection: Selection | None) -> str:
@@ -442,7 +449,14 @@ def follow_job(session: Session, panel: TaskPanel, patience: float = 0.0) -> Non
 
 def given_model(source: Any) -> bool:
     """Whether a source is a model in memory, which stays on its device."""
-    return bool(source) and not isinstance(source, str | os.PathLike)
+    return source is not None and not isinstance(source, str | os.PathLike)
+
+
+def _source_for(task: type[Task], source: Any) -> Any:
+    """The task's own model where none is named."""
+    # A model is not asked for its truth: a compiled one has a length that it cannot give.
+    unnamed = source is None or (isinstance(source, str) and not source)
+    return task.default_model if unnamed else source
 
 
 def _with_body(
@@ -459,6 +473,18 @@ def _with_body(
     if twice:
         raise TaskError(f"{twice[0]} was given twice, with and without its name.")
     return dict(registered.task().from_python({**given, **values}))
+
+
+def _check_names(task: type[Task], values: Mapping[str, Any]) -> None:
+    """Refuse a name that is neither a field nor, as whoever writes one may mean, a column."""
+    fields = [one.name for one in (*row_fields_of(task), *task.report_fields)]
+    unknown = next((name for name in values if name not in fields), None)
+    if unknown is not None and task.columns:
+        columns = ", ".join(one.name for one in task.columns)
+        raise FieldError(
+            f"There is no field {unknown!r}, and no such column.",
+            hint=f"Columns of {task.name} are: {columns}; its fields: {', '.join(fields)}.",
+        )
 
 
 def _call_doc(registered: RegisteredTask) -> str:

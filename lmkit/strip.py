@@ -314,7 +314,7 @@ def strip_file(
         left = places_with(notebook, before - _pieces(notebook))
         stripped = dataclasses.replace(stripped, left=left)
     if write and (stripped.changed or stripped.rewritten or out is not None):
-        _replace(out or path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+        _replace(path, out or path, json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
     return stripped
 
 
@@ -330,14 +330,15 @@ def _pieces(notebook: Any) -> set[str]:
     return pieces_of(texts)
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(source: Path, path: Path, text: str) -> None:
+    """Write a file in one step, with the rights of what it replaces, or else of its source."""
     temporary = ""
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        if path.exists():
-            os.chmod(temporary, path.stat().st_mode & 0o777)
+        kept = path if path.exists() else source
+        os.chmod(temporary, kept.stat().st_mode & 0o777)
         os.replace(temporary, path)
     except (OSError, UnicodeEncodeError) as error:
         with contextlib.suppress(OSError):

@@ -45,7 +45,7 @@ _USUAL = {
 
 
 def map_columns(
-    table: Table, specs: Sequence[ColumnSpec], given: Mapping[str, str | None]
+    table: Table, specs: Sequence[ColumnSpec], given: Mapping[str, Any]
 ) -> dict[str, str]:
     """The data set's column for each of the task's, as the user said or as it can be told.
 
@@ -55,7 +55,8 @@ def map_columns(
     Args:
         table: The data set.
         specs: The task's columns.
-        given: Names of the data set's columns by the task's; None or empty leaves one out.
+        given: Names of the data set's columns by the task's, which may be numbers or tuples, as
+            in a DataFrame; None or empty leaves one out.
 
     Raises:
         DataSetError: a column that is not there, or a required one that cannot be told.
@@ -71,10 +72,10 @@ def map_columns(
     for spec in specs:
         if spec.name in given:
             chosen = given[spec.name]
-            if not chosen:
+            if chosen is None or (isinstance(chosen, str) and not chosen):
                 continue
-            table.read(chosen, [])  # raises with the names that there are
-            mapping[spec.name] = chosen
+            mapping[spec.name] = str(chosen)
+            table.read(mapping[spec.name], [])  # raises with the names that there are
     taken = set(mapping.values())
     for spec in specs:
         if spec.name in given:

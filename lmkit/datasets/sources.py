@@ -107,6 +107,14 @@ def open_rows(data: Any, name: str = "", *, lenient: bool = False) -> Table:
         return _Polars(name or _sized(kind, len(data)), data)
     if isinstance(data, Mapping):
         return _columns(data, name or "columns")
+    if hasattr(data, "read") and hasattr(data, "readline"):
+        # As an iterable it would be its lines, the header among them.
+        named = getattr(data, "name", None)  # a number where it was opened by one
+        what = f"The file {_shortened(named)}" if isinstance(named, str) else f"A {kind}"
+        raise DataSetError(
+            f"{what} was given open, and lmkit reads files by their path.",
+            hint=f"Give the path of a {_SUFFIXES} file.",
+        )
     if isinstance(data, Iterable) and not isinstance(data, bytes | bytearray):
         return _records(data, name, _Faults(lenient))
     raise DataSetError(
@@ -171,7 +179,10 @@ class _Arrow(Table):
         self._table = table
 
     def _read(self, column: str, rows: Sequence[int]) -> Iterable[Any]:
-        return list(self._table.column(self.columns.index(column)).take(list(rows)).to_pylist())
+        cells = self._table.column(self.columns.index(column))
+        if "_view" in str(cells.type):
+            return [cells[int(row)].as_py() for row in rows]  # Arrow takes no rows of views
+        return list(cells.take(list(rows)).to_pylist())
 
 
 class _HuggingFace(Table):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -35,6 +36,11 @@ def to_pdf(drawing: Drawing, record: str) -> tuple[bytes, tuple[str, ...]]:
     """
     from fpdf import FPDF
 
+    # fpdf keeps the error of a missing cryptography, and with it every frame above its first
+    # import: the caller's, with the result and its model.
+    kept = getattr(sys.modules.get("fpdf.encryption"), "import_error", None)
+    if isinstance(kept, BaseException):
+        kept.with_traceback(None)
     logging.getLogger("fontTools").setLevel(logging.ERROR)  # it reports each table it drops
     with tempfile.TemporaryDirectory(prefix="lmkit-") as folder:
         pdf = FPDF(unit="pt", format=(drawing.width, drawing.height))

@@ -279,6 +279,18 @@ def test_folders_and_parquet_without_the_column_are_refused(bert: Path, tmp_path
     ]
 
 
+@pytest.mark.parametrize("command", ["starter", "starter install", "plugins", "run", "evaluate"])
+def test_options_are_read_as_no_names(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lmkit.models.starters.install", lambda _names: pytest.fail("installed"))
+    words = command.split()
+    assert main([*words, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: lmkit {words[0]}")
+    assert main([*words, "--force"]) == 2
+    assert f"lmkit {words[0]}: unknown option --force" in capsys.readouterr().err
+
+
 def test_the_command_line_says_how_it_went(
     bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +304,11 @@ def test_the_command_line_says_how_it_went(
     assert "lmkit: Row 1: Line 2 is not JSON" in said.err
     assert "lmkit: Row 2, column 'text': The int 7 in place of a text." in said.err
     assert "1 of 3 rows" in said.out
+    named = str(tmp_path / "out.csv")
+    assert main(["evaluate", "classification", str(rows), *model, "--out", named]) == 1
+    said = capsys.readouterr()
+    assert "is named like a file" in said.err
+    assert not said.out
     # Nothing at all was done: that is no success.
     rows.write_text('{"text": 7}\n{"text": ""}\n', encoding="utf-8")
     assert main(["evaluate", "classification", str(rows), *model]) == 1

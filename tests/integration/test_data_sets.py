@@ -16,7 +16,14 @@ import torch
 import transformers
 
 from lmkit.api import Column, Field, LoadedModel, Matrix, Row, RowProblem, Table, Task, hookimpl
-from lmkit.errors import DataSetError, FieldError, PluginError, RegistrationError, TaskError
+from lmkit.errors import (
+    DataSetError,
+    FieldError,
+    PluginError,
+    RegistrationError,
+    SaveError,
+    TaskError,
+)
 from lmkit.host import PluginHost
 from lmkit.kit import Kit
 from lmkit.models import ModelStore
@@ -264,6 +271,17 @@ def test_an_evaluation_from_python(session: Session, bert: Path, tmp_path: Path)
         Kit(session, bert, {}).evaluate("classification", [{"a": "x", "b": "y"}])
     with pytest.raises(FieldError, match="There is no field 'treshold'"):
         Kit(session, bert, {}).evaluate("classification", data, treshold=0.4)
+    with pytest.raises(FieldError, match="There is no field 'words'") as caught:
+        Kit(session, bert, {}).evaluate("classification", data, words="text")
+    assert "Columns of classification are: text, pair, label;" in caught.value.hint
+    for name in ("out.csv", "out.JSONL", "page.html"):
+        with pytest.raises(SaveError, match="writes a folder") as refused:
+            done.save(tmp_path / name)
+        assert "to_pandas" in refused.value.hint
+        assert not (tmp_path / name).exists()
+    (tmp_path / "old.json").mkdir()
+    done.save(tmp_path / "old.json")  # a folder of that name that is there already
+    done.save(tmp_path / "run.2")
 
 
 def test_an_interrupt_keeps_what_is_done_and_the_rest_can_follow(

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import lmkit
 from lmkit.analysis.views import RolloutView
 from lmkit.errors import Cancelled, CaptureError, FieldError, ModelError
+from lmkit.explorer import loading
 from lmkit.kernel_session import current_session
 from lmkit.models import loaded
 from lmkit.protocol.codec import MIME, decode_bundle, to_builtins
@@ -160,6 +161,9 @@ def test_a_kit_explores_and_generates(folders: dict[str, Path]) -> None:
     np.testing.assert_array_equal(made_again(again)[0, 0], view[0, 0])
     with pytest.raises(ModelError, match="names no model"):
         lmkit.load().explore(TEXT)
+    for empty in ("", "  "):
+        with pytest.raises(ModelError, match="No model was named"):
+            lmkit.load(empty)
     with pytest.raises(FieldError, match="needs a text"):
         lmkit.explore(kit)
 
@@ -187,6 +191,22 @@ def test_models_in_memory_and_results(folders: dict[str, Path]) -> None:
     words = lmkit.explore(r.attention.lens("no-special"))
     assert len(words.tokens) == len(r.attention.tokens) - 2
     assert made_again(words).tokens == words.tokens
+
+
+def test_a_compiled_model_is_loaded_though_its_truth_cannot_be_told(
+    folders: dict[str, Path],
+) -> None:
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folders["bert"]).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folders["bert"])
+    kit = lmkit.load(torch.compile(model, backend="eager"), tokenizer)
+    plain = lmkit.load(model, tokenizer)
+    assert kit.classify(TEXT).labels == plain.classify(TEXT).labels
+    assert kit.loaded("classification").kind == plain.loaded("classification").kind
+
+
+def test_copied_lines_of_a_task_without_a_model_can_be_run() -> None:
+    for options in ({}, {"device": "cpu"}):
+        assert eval(loading("", "", options), {"lmkit": lmkit}).name == ""
 
 
 def test_two_prompts_and_two_models_compared(folders: dict[str, Path]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -580,6 +582,24 @@ def test_a_difference_is_drawn_in_its_own_scale(kit: Kit, tmp_path: Path) -> Non
         difference.save(tmp_path / "a.svg", picture="heads")
     with pytest.raises(AttentionUnavailableError, match="not known"):
         difference.save(tmp_path / "a.svg", picture="neuron")
+
+
+@pytest.mark.parametrize("form", ["pdf", "png"])
+def test_the_first_picture_of_a_process_does_not_keep_its_result(tmp_path: Path, form: str) -> None:
+    code = (
+        "import gc, sys, weakref, lmkit\n"
+        "r = lmkit.load('starter:sentiment').classify('a film')\n"
+        f"r.save({str(tmp_path / f'a.{form}')!r})\n"
+        "kept = [weakref.ref(r), weakref.ref(r.attention.trace)]\n"
+        "del r\n"
+        "gc.collect()\n"
+        "assert 'fpdf.encryption' in sys.modules\n"
+        "assert [one() for one in kept] == [None, None], kept\n"
+    )
+    # In a function, whose names are no module's.
+    body = "def main():\n" + "".join(f"    {line}\n" for line in code.splitlines()) + "main()"
+    done = subprocess.run([sys.executable, "-c", body], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_cannot_be_drawn_says_so(result: Analysis, asked: Analysis, tmp_path: Path) -> None:

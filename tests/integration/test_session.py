@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -524,6 +526,24 @@ def test_the_python_way(session: Session, bert: Path) -> None:
     with pytest.raises(FieldError, match="thresh"):
         kit.classify("x", thresh=0.1)
     assert kit.classify("x", threshold=0.1).result.threshold == 0.1
+
+
+@pytest.mark.parametrize("how", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_what_holds_a_model_is_neither_pickled_nor_copied(
+    session: Session, bert: Path, how: Callable[[Any], Any]
+) -> None:
+    kit = Kit(session, str(bert), {})
+    result, rows = kit.classify(TEXT), kit.evaluate("classification", [TEXT])
+    said = {
+        kit: "lmkit.load", result: "result.results", result.attention: "save('heads.npz'",
+        kit.explore(TEXT): "save('heads.npz'", rows: "to_pandas()",
+    }  # fmt: skip
+    for one, instead in said.items():
+        with pytest.raises(TypeError, match="holds a loaded model") as caught:
+            how([one] if how is not copy.copy else one)
+        assert instead in str(caught.value)
+    assert pickle.loads(pickle.dumps(result.results)) == result.results
+    assert pickle.loads(pickle.dumps(rows.rows)) == rows.rows
 
 
 def test_copied_lines_load_the_model_as_it_was_loaded(session: Session, bert: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -131,6 +132,9 @@ def broken_parquet(folder: Path) -> Path:
         (latin, "is not text in UTF-8"),
         (broken_parquet, "rows.parquet cannot be read"),
         (lambda _: 7, "A int holds no rows"),
+        (lambda f: latin(f).open(encoding="latin-1"), r"file .*latin.csv was given open"),
+        (lambda _: io.StringIO("text\na\n"), "A StringIO was given open"),
+        (lambda _: io.BytesIO(b"text\na\n"), "A BytesIO was given open"),
         (lambda _: [{"text": "a"}, "b"], "Row 1 is a str, not a dict"),
         (lambda _: {"a": [1], "b": [1, 2]}, "not of one length: a 1, b 2"),
         (lambda _: pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns named 'a'"),
@@ -145,6 +149,33 @@ def test_what_holds_no_rows_says_so(
 ) -> None:
     with pytest.raises(DataSetError, match=message):
         open_rows(make(tmp_path))
+
+
+def test_arrow_views_are_read_as_what_they_hold() -> None:
+    rows: dict[str, list[Any]] = {
+        "text": ["a", None, "b" * 40],
+        "tokens": [["a", "b"], None, ["c"]],
+    }
+    views = [pa.string_view(), pa.list_(pa.string_view())]
+    kept = [pa.array(cells, kind) for cells, kind in zip(rows.values(), views, strict=True)]
+    table = open_rows(pa.table(kept, names=list(rows)))
+    for name, cells in rows.items():
+        assert table.read(name, [2, 0, 1]) == [cells[2], cells[0], cells[1]]
+
+
+def test_columns_whose_names_are_no_texts_are_named_as_they_are() -> None:
+    table = open_rows(pd.DataFrame([["a", 1], ["b", 0]]))
+    for first, second in ((0, 1), (np.int64(0), np.int64(1)), ("0", "1")):
+        assert map_columns(table, SPECS, {"text": first, "label": second}) == {
+            "text": "0", "label": "1",
+        }  # fmt: skip
+    assert map_columns(table, SPECS, {"text": 1, "label": 0}) == {"text": "1", "label": "0"}
+    with pytest.raises(DataSetError, match="has no column '2'"):
+        map_columns(table, SPECS, {"text": 0, "label": 2})
+    frame = pd.DataFrame({("a", "text"): ["x"], ("a", "label"): ["y"]})
+    levels = open_rows(frame)
+    mapped = map_columns(levels, SPECS, {"text": ("a", "text"), "label": ("a", "label")})
+    assert [levels.read(one, [0]) for one in mapped.values()] == [["x"], ["y"]]
 
 
 def test_columns_are_told_by_their_names() -> None:

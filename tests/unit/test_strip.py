@@ -118,12 +118,15 @@ def test_another_rewriting_decides_what_stays() -> None:
 def test_the_command_changes_the_file_in_one_step(tmp_path: Path, capsys: Any) -> None:
     file = tmp_path / "a.ipynb"
     file.write_text(json.dumps(notebook(saved())), encoding="utf-8")
+    file.chmod(0o640)
     assert main(["strip", "--check", str(file)]) == 1
     assert SECRET in file.read_text(encoding="utf-8")
     assert main(["strip", str(file), "--out", str(tmp_path / "b.ipynb")]) == 0
     assert SECRET in file.read_text(encoding="utf-8")
     assert SECRET not in (tmp_path / "b.ipynb").read_text(encoding="utf-8")
+    assert (tmp_path / "b.ipynb").stat().st_mode & 0o777 == 0o640
     assert main(["strip", str(file)]) == 0
+    assert file.stat().st_mode & 0o777 == 0o640
     assert SECRET not in file.read_text(encoding="utf-8")
     assert main(["strip", "--check", str(file)]) == 0
     assert "1 of 1 outputs stripped" in capsys.readouterr().out

@@ -7,6 +7,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from lmkit_attribution import AttributionView, attribute
@@ -62,6 +63,16 @@ def test_a_label_is_the_predicted_one_unless_named(bert: ModelTrace) -> None:
         found = attribute(bert, "occlusion", target=asked)
         assert found.target == "label negative"
         assert found.value == pytest.approx(float(logits[0]), abs=1e-5)
+
+
+def test_a_target_or_place_may_be_a_number_or_none(bert: ModelTrace, tagger: ModelTrace) -> None:
+    for asked, label in ((0, "negative"), (np.int64(1), "positive")):
+        found = attribute(bert, "occlusion", target=asked, at=None)
+        assert found.target == f"label {label}"
+    predicted = attribute(bert, "occlusion").target
+    assert attribute(bert, "occlusion", target=None).target == predicted
+    named = attribute(tagger, "occlusion", target="B-PER", at="3")
+    assert attribute(tagger, "occlusion", target=1, at=3).target == named.target
 
 
 def test_each_of_several_labels_has_a_logit_of_its_own(tmp_path: Path) -> None:
@@ -157,6 +168,13 @@ def test_what_a_chat_model_wrote_is_attributed_token_by_token() -> None:
         ("bert", {"method": "magic"}, "no method 'magic'"),
         ("bert", {"baseline": "black"}, "baseline cannot be 'black'"),
         ("bert", {"steps": 0}, "steps cannot be 0"),
+        ("bert", {"steps": 2.5}, "steps cannot be 2.5; it takes a whole number"),
+        ("bert", {"batch": "all"}, "batch cannot be 'all'; it takes a whole number"),
+        ("bert", {"target": 7}, "no label '7'"),
+        ("bert", {"target": 1.5}, "Target cannot be 1.5; it takes a label"),
+        ("bert", {"target": True}, "Target cannot be True"),
+        ("tagger", {"at": [3]}, "At cannot be [3]; it takes a token's number"),
+        ("gpt2", {"target": 5}, "target='#5' for the id"),
         ("bert", {"method": "layer integrated gradients", "block": 7}, "no block 7"),
         ("tagger", {"at": "400"}, "no token 400"),
         ("tagger", {"at": "Aristotle"}, "does not stand in the text"),
@@ -347,6 +365,8 @@ def test_the_view_shows_tokens_and_measures_of_any_classifier() -> None:
     assert isinstance(table, Table)
     assert [token.text for token in shaded.tokens] == [t.text for t in r.attention.tokens]
     assert shaded.diverging
+    by_index, _ = r.attention.view("attribution", method="occlusion", target=0)
+    assert by_index == shaded
     direct = attribute(r.attention.trace, "occlusion", target="negative")
     assert shaded.rows[0].values == direct.scores
     assert direct.faithfulness is not None

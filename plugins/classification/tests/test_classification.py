@@ -543,6 +543,21 @@ def test_zero_shot_by_similarity_says_so(session: Session, tmp_path: Path) -> No
     assert done.rows[0]["probabilities"]["film"] == pytest.approx(float(chance), abs=1e-5)
 
 
+def test_zero_shot_takes_a_list_of_labels(session: Session, tmp_path: Path) -> None:
+    kit = Kit(session, tiny_bert(tmp_path, head=""), {})
+    text = kit.zero_shot("a film", candidates="film, music")
+    listed = kit.zero_shot("a film", candidates=["film", "music"])
+    assert listed.labels == text.labels
+    assert listed.values["candidates"] == "film, music"
+    rows = kit.evaluate("zero-shot", ["a film"], candidates=("film", "music")).rows
+    assert rows[0]["probabilities"] == pytest.approx(text.labels, abs=1e-5)
+    for bad in (["film, music"], ["a\nb"], ["film", 7], [""]):
+        with pytest.raises(FieldError, match="is no label of a list"):
+            kit.zero_shot("a film", candidates=bad)
+    with pytest.raises(FieldError, match="Labels is empty"):
+        kit.zero_shot("a film", candidates=[])
+
+
 def test_zero_shot_refuses_what_it_cannot_read(session: Session, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="classifies into labels of its own: negative, positive"):
         Kit(session, tiny_bert(tmp_path), {}).zero_shot("a", candidates="film")

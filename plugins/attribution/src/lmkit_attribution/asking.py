@@ -23,7 +23,9 @@ from lmkit_attribution.targets import (
     default_row,
     find_target,
     kind_of,
+    place_text,
     positions_of,
+    target_text,
     why_not,
 )
 
@@ -34,8 +36,8 @@ def attribute(
     trace: TextTrace,
     method: str = "integrated gradients",
     *,
-    target: str = "",
-    at: str = "",
+    target: str | int | None = "",
+    at: str | int | None = "",
     **settings: Any,
 ) -> Attribution:
     """Attribute an output of a pass to the tokens that went in.
@@ -43,7 +45,8 @@ def attribute(
     Args:
         trace: A pass that :meth:`lmkit.api.LoadedModel.trace` made.
         method: One of ``METHODS``.
-        target: A label, or for a language model a token; empty for what the model predicts.
+        target: A label or its index, or for a language model a token; empty for what the model
+            predicts.
         at: For token classifiers and language models where: a token's number, a range ``5-7``, or
             a piece of the text.
         **settings: Of :class:`Settings`.
@@ -65,8 +68,8 @@ def attributions(
     trace: TextTrace,
     methods: Sequence[str],
     *,
-    target: str = "",
-    at: str = "",
+    target: str | int | None = "",
+    at: str | int | None = "",
     settings: Settings | None = None,
 ) -> Iterator[Attribution]:
     """As :func:`attribute`, by several methods for one target; each as soon as it is there."""
@@ -85,12 +88,13 @@ def attributions(
     kind = kind_of(passed.model.kind)
     if not kind:
         raise ModelError(why_not(passed.model.kind))
+    asked, place = target_text(target, kind), place_text(at)
     with (
         passed.model.borrow("gradients of this text") as model,
         _in_precision(model, passed, settings.precision) as (used, notes),
         open_probe(used, passed) as probe,
     ):
-        work = _prepare(probe, passed, kind, target, at, settings)
+        work = _prepare(probe, passed, kind, asked, place, settings)
         for method in methods:
             yield _one(method, work, notes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -70,15 +71,21 @@ class Settings:
         _check("units", self.units, UNITS)
         _check("precision", self.precision, PRECISIONS)
         for name, least in (("steps", 1), ("window", 1), ("block", 0)):
-            if getattr(self, name) < least:
-                raise FieldError(f"{name} cannot be {getattr(self, name)}; at least {least}.")
-        if self.batch is not None and self.batch < 1:
-            raise FieldError(f"batch cannot be {self.batch}; at least 1.")
+            _check_number(name, getattr(self, name), least)
+        if self.batch is not None:
+            _check_number("batch", self.batch, 1)
 
 
 def _check(name: str, value: str, options: Sequence[str]) -> None:
     if value not in options:
         raise FieldError(f"{name} cannot be {value!r}.", hint=f"Say one of {', '.join(options)}.")
+
+
+def _check_number(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise FieldError(f"{name} cannot be {repr(value)[:60]}; it takes a whole number.")
+    if operator.index(value) < least:
+        raise FieldError(f"{name} cannot be {value}; at least {least}.")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,15 @@ from lmkit.api import FieldError, ModelPass, Token
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Target", "find_target", "kind_of", "positions_of", "why_not"]
+__all__ = [
+    "Target",
+    "find_target",
+    "kind_of",
+    "place_text",
+    "positions_of",
+    "target_text",
+    "why_not",
+]
 
 _KINDS = {
     "ForSequenceClassification": "label",
@@ -44,6 +53,40 @@ def why_not(name: str) -> str:
         f"A {name} puts out no label and no next token that could be attributed; open the model "
         "with a head that does."
     )
+
+
+def target_text(target: str | int | None, kind: str) -> str:
+    """A target as a user types it; None is none, a whole number a label's index.
+
+    Raises:
+        FieldError: it is neither text nor a number, or a number where a token is asked for.
+    """
+    text = _typed("Target", target, "a label, its index or a token, as text")
+    if text and not isinstance(target, str) and kind in ("next token", "masked token"):
+        raise FieldError(
+            f"Target: {text} may be a token's text or its id.",
+            hint=f"Say target='{text}' for the text, target='#{text}' for the id.",
+        )
+    return text
+
+
+def place_text(at: str | int | None) -> str:
+    """A place as a user types it; None is none.
+
+    Raises:
+        FieldError: it is neither text nor a whole number.
+    """
+    return _typed("At", at, "a token's number, a range such as '5-7', or a piece of the text")
+
+
+def _typed(name: str, value: object, wanted: str) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    if hasattr(value, "__index__") and not isinstance(value, bool):
+        return str(operator.index(value))
+    raise FieldError(f"{name} cannot be {repr(value)[:60]}; it takes {wanted}.")
 
 
 @dataclass(frozen=True)
@@ -204,7 +247,9 @@ def _token_label(
         label = _PREFIX.sub("", names[classes[0]])
     else:
         label = asked.strip()
-        if label.lower() in {name.lower() for name in names}:
+        if label.lower() in {name.lower() for name in names} or (
+            label.isdigit() and int(label) < len(names)
+        ):
             classes = (_named(label, names),) * len(rows)
             label = names[classes[0]]
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lmkit.api import (
@@ -74,6 +74,23 @@ class ZeroShot(Task):
         Column.labels("label", label="Right label", help="One of the labels; several, in a list."),
     )
     report_fields = REPORT_FIELDS
+
+    def from_python(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Labels may be a list; the form holds them divided by commas.
+
+        Raises:
+            FieldError: something in the list is no label.
+        """
+        labels = values.get("candidates")
+        if not isinstance(labels, Sequence) or isinstance(labels, str | bytes):
+            return values
+        for one in labels:
+            if not isinstance(one, str) or not one.strip() or "," in one or "\n" in one:
+                raise FieldError(
+                    f"Labels: {repr(one)[:60]} is no label of a list.",
+                    hint="A label is text without commas and line breaks, which divide labels.",
+                )
+        return {**values, "candidates": ", ".join(labels)}
 
     def run(
         self,
