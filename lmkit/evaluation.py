@@ -222,7 +222,7 @@ class Evaluation(InProcess):
             from lmkit.transports.widget import panel_class
 
             self._widget = panel_class(self._panel.registered)(self._session, self._panel)
-            self._widget.shown_by(self)
+            self._widget._shown_by(self)
             self._closer.detach()
         return self._widget  # type: ignore[no-any-return]
 

@@ -97,7 +97,7 @@ class _Shown:
             from lmkit.transports.widget import ExplorerWidget
 
             self._widget = ExplorerWidget(self.session, self.view)
-            self._widget.shown_by(self)
+            self._widget._shown_by(self)
             self._closer.detach()
         return self._widget
 

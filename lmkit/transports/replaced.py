@@ -26,7 +26,7 @@ def note_shown(widget: ViewWidget) -> None:
     cell, execution, _ = _where(shell)
     if not cell:
         return
-    outputs = widget.session.outputs
+    outputs = widget._served.outputs
     if not outputs.followed:
         outputs.followed = True
         shell.events.register("post_run_cell", lambda _: _ended(shell, outputs))
@@ -59,7 +59,7 @@ def _where(shell: Any) -> tuple[str, str, list[str]]:
 
 def _let_go(shell: Any, widget: ViewWidget) -> None:
     """Close a widget that is shown nowhere, once no variable holds what it shows."""
-    owner = widget.owner()
+    owner = widget._shows()
     out = shell.user_ns.get("_oh", {})
     # an Attention in Out holds what shows it
     mine = [n for n, one in out.items() if one is owner or getattr(one, "_owner", None) is owner]

@@ -75,16 +75,11 @@ class ViewWidget(anywidget.AnyWidget):
         self._channel = WidgetChannel(self)
         self.on_msg(self._receive)
 
-    @property
-    def session(self) -> Session:
-        """The session that serves its view."""
-        return self._served
-
-    def shown_by(self, owner: Any) -> None:
+    def _shown_by(self, owner: Any) -> None:
         """Say what object shows itself as this widget."""
         self._owner = weakref.ref(owner)
 
-    def owner(self) -> Any:
+    def _shows(self) -> Any:
         """The object that shows itself as this widget; itself where none does."""
         owner = self._owner() if self._owner is not None else None
         return self if owner is None else owner
