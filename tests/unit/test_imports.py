@@ -18,9 +18,9 @@ CHAIN = (
     "version", "errors", "settings", "protocol", "work", "rows", "api", "run_record",
     "declarations", "fields", "cells", "hookspecs", "host", "runner", "trace_cache", "tile_queue",
     "lending", "jobs", "open_views", "task_runs", "shown_outputs", "session", "home",
-    "kernel_session", "tools", "fonts", "transports", "saving", "in_process", "attention", "explorer", "evaluation", "kit",
-    "arguments", "reports", "completion", "scaffold", "remains", "cell_texts", "strip", "serve",
-    "magics", "cli",
+    "kernel_session", "tools", "fonts", "transports", "saving", "in_process", "attention",
+    "explorer", "evaluation", "kit", "arguments", "reports", "completion", "scaffold", "remains", "cell_texts", "strip",
+    "serve", "magics", "cli",
 )  # fmt: skip
 ROOMS = {
     "capture": {"errors", "protocol"},
