@@ -19,8 +19,8 @@ CHAIN = (
     "declarations", "fields", "cells", "hookspecs", "host", "runner", "trace_cache", "tile_queue",
     "lending", "jobs", "open_views", "task_runs", "shown_outputs", "session", "home",
     "kernel_session", "tools", "fonts", "transports", "saving", "in_process", "attention",
-    "explorer", "evaluation", "kit", "arguments", "reports", "completion", "scaffold", "remains", "cell_texts", "strip",
-    "serve", "magics", "cli",
+    "explorer", "evaluation", "kit", "arguments", "reports", "completion", "scaffold", "remains",
+    "cell_texts", "strip", "serve", "magics", "cli",
 )  # fmt: skip
 ROOMS = {
     "capture": {"errors", "protocol"},
