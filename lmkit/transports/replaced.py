@@ -6,7 +6,6 @@ cell that loads a model and shows a result would keep a model more for each time
 
 from __future__ import annotations
 
-import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ def note_shown(widget: ViewWidget) -> None:
         outputs.followed = True
         shell.events.register("post_run_cell", lambda _: _ended(shell, outputs))
     outputs.shown(cell, execution, widget)
+    widget._end_with_owner(False)  # it may have been let go by a cell that showed it before
 
 
 def _ended(shell: Any, outputs: ShownOutputs) -> None:
@@ -68,8 +68,7 @@ def _let_go(shell: Any, widget: ViewWidget) -> None:
         for names in (shell.user_ns, shell.user_ns_hidden):
             names.pop(f"_{number}", None)
     if owner is not widget:
-        closer = weakref.finalize(owner, widget.close)
-        closer.atexit = False
+        widget._end_with_owner(True)
     elif not _held(shell, widget):
         widget.close()
 

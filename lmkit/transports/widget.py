@@ -71,6 +71,7 @@ class ViewWidget(anywidget.AnyWidget):
         self._filling = False
         self._timer: threading.Timer | None = None
         self._owner: weakref.ref[Any] | None = None
+        self._ends_with_owner: weakref.finalize[..., Any] | None = None
         super().__init__(_session=session.id, _view=view.id, _esm=loader_source(), **traits)
         self._channel = WidgetChannel(self)
         self.on_msg(self._receive)
@@ -78,6 +79,15 @@ class ViewWidget(anywidget.AnyWidget):
     def _shown_by(self, owner: Any) -> None:
         """Say what object shows itself as this widget."""
         self._owner = weakref.ref(owner)
+
+    def _end_with_owner(self, wanted: bool) -> None:
+        """Close, or not, once nothing holds the object that shows itself as this widget."""
+        if self._ends_with_owner is not None:
+            self._ends_with_owner.detach()
+            self._ends_with_owner = None
+        if wanted:
+            self._ends_with_owner = weakref.finalize(self._shows(), self.close)
+            self._ends_with_owner.atexit = False
 
     def _shows(self) -> Any:
         """The object that shows itself as this widget; itself where none does."""

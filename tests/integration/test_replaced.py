@@ -103,6 +103,18 @@ def test_what_another_cell_shows_stays(kernel: Kernel) -> None:
     assert kernel.value(ALIVE) == [False]
 
 
+def test_what_is_shown_again_stays_without_a_variable(kernel: Kernel) -> None:
+    kernel.run("kept = []")
+    for _ in range(2):
+        ran(kernel, LOADED + f"r = kit.classify({TEXT!r}); kept.append(r); display(r)", "one")
+    ran(kernel, "display(kept[0])", "two")
+    ran(kernel, "kept.clear(); r = kit = m = None", "three")
+    rolled(kernel)
+    assert kernel.value(ALIVE) == [True, True]
+    ran(kernel, "1", "two")
+    assert kernel.value(ALIVE) == [False, True]
+
+
 def test_without_a_cells_id_nothing_is_closed(kernel: Kernel) -> None:
     for _ in range(2):
         ran(kernel, LOADED + f"kit.classify({TEXT!r})", "")
