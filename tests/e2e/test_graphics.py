@@ -1,4 +1,4 @@
-"""A browser that loses its graphics: a driver that was reset, a computer that slept."""
+"""Pictures where the browser changes under them: it loses its graphics, or gets another width."""
 
 from __future__ import annotations
 
@@ -18,14 +18,50 @@ LAYER, HEAD = 1, 3
 
 
 @pytest.fixture
-def lost(browser: Browser, page: Page, tmp_path: Path) -> tuple[Page, np.ndarray]:
-    """A page with a saved map, from which the browser's graphics process was taken away."""
+def saved(tmp_path: Path) -> tuple[str, np.ndarray]:
+    """The address of a page with a saved map, and its numbers."""
     result = lmkit.load(str(tiny_bert(tmp_path / "bert"))).classify("the plot is thin.")
     result.attention.show(LAYER, HEAD, picture="map")
     file = tmp_path / "map.html"
     result.save(file)
-    page.goto(file.as_uri())
-    attention = np.asarray(result.attention[LAYER, HEAD])
+    return file.as_uri(), np.asarray(result.attention[LAYER, HEAD])
+
+
+def test_a_map_is_laid_out_anew_for_another_width(
+    page: Page, saved: tuple[str, np.ndarray]
+) -> None:
+    address, attention = saved
+    page.goto(address)
+    view = page.locator('[data-lmkit="view"]').first
+    wide = map_of(view, attention)
+    # as narrow as a cell is while an editor lays out its page
+    page.set_viewport_size({"width": 90, "height": 900})
+    page.reload()
+    expect(part(view, "picture")).to_have_attribute("data-state", "ready")
+    page.wait_for_timeout(500)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    # its height stays that which was reserved for it, which a narrow page makes less
+    assert map_of(view, attention).side > 0.8 * wide.side
+    page.set_viewport_size({"width": 360, "height": 900})
+    assert map_of(view, attention).side < wide.side
+
+    # who has zoomed in stays where they are
+    page.set_viewport_size({"width": 1280, "height": 900})
+    map_of(view, attention)
+    part(view, "zoom-in").click()
+    expect(part(view, "zoom-fit")).to_be_enabled()
+    page.set_viewport_size({"width": 1200, "height": 900})
+    page.wait_for_timeout(500)
+    expect(part(view, "zoom-fit")).to_be_enabled()
+    part(view, "zoom-fit").click()
+    map_of(view, attention)
+
+
+@pytest.fixture
+def lost(browser: Browser, page: Page, saved: tuple[str, np.ndarray]) -> tuple[Page, np.ndarray]:
+    """A page with a saved map, from which the browser's graphics process was taken away."""
+    address, attention = saved
+    page.goto(address)
     view = page.locator('[data-lmkit="view"]').first
     map_of(view, attention)
     page.evaluate(

@@ -164,6 +164,8 @@ export function heatmap(
       bottom: height - BOTTOM,
     };
   };
+  /** What the view was laid out for: how many cells, and the frame's width and pixel ratio. */
+  let laidOut = { cells: "", box: "" };
   const shape = () => `${extent.rows}/${extent.columns}/${width}/${height}`;
 
   /** Take a view, brought within bounds; the smallest one is the whole map as it was laid out. */
@@ -178,7 +180,6 @@ export function heatmap(
     const tile = model.tile;
     width = frame.clientWidth;
     if (!tile) return;
-    const before = shape();
     const hide = store.state.hideSpecials && !model.pooled;
     const [rows, columns] = tile.shape as [number, number];
     queries = model.pooled ? null : shown(model.queries, hide).filter((index) => index < rows);
@@ -188,9 +189,13 @@ export function heatmap(
       columns: keys?.length ?? model.layer.keys,
     };
     layout = layoutMap(width, height, extent.rows, extent.columns, pixelRatio());
-    if (before === shape()) return;
+    const [cells, box] = [`${extent.rows}/${extent.columns}`, `${width}/${pixelRatio()}`];
+    if (laidOut.cells === cells && laidOut.box === box) return;
+    const resized = laidOut.cells === cells;
+    laidOut = { cells, box };
     const earlier = kept.get(model);
-    take(earlier?.shape === shape() ? earlier.view : layout);
+    if (resized) take(zoomedIn ? view : layout);
+    else take(earlier?.shape === shape() ? earlier.view : layout);
   };
 
   const queryAt = (row: number) => (queries ? (queries[row] ?? 0) : row);
